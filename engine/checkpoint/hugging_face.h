@@ -1,0 +1,50 @@
+// A Hugging Face model folder: config.json, generation_config.json, *.safetensors.
+#ifndef MEMGATE_ENGINE_CHECKPOINT_HUGGING_FACE_H_
+#define MEMGATE_ENGINE_CHECKPOINT_HUGGING_FACE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/checkpoint/model_config.h"
+#include "engine/checkpoint/tensor.h"
+
+namespace memgate {
+
+struct Checkpoint {
+  ModelConfig config;
+  GenerationDefaults generation;
+  std::unique_ptr<TensorSource>
+      tensors;  // names as in Hugging Face: "model.layers.0.self_attn.q_proj.weight"
+};
+
+// Parses config.json. Architectures: LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM,
+// Qwen3ForCausalLM. INVALID_ARGUMENT names the key and what is wrong; UNIMPLEMENTED names the architecture,
+// rope type, activation or other feature that is not supported and lists what is. On success every dimension
+// is positive and bounded (L <= 1,024, others far from overflowing an int), G divides H, D is even, and the
+// byte count of any single weight fits an int64.
+absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view json);
+
+// Parses generation_config.json; unknown keys are ignored. "do_sample": false becomes temperature 0; true
+// without a temperature becomes 1, which is what the folder's authors mean by it.
+absl::StatusOr<GenerationDefaults> ParseGenerationDefaults(std::string_view json);
+
+// The end-of-sequence ids in config.json; none if it names none.
+absl::StatusOr<std::vector<int32_t>> ParseEosTokenIds(std::string_view json);
+
+// Opens a folder. generation_config.json is optional; where it names no eos ids, they come from config.json.
+// INVALID_ARGUMENT if an eos id is outside the vocabulary. A default top_k above the vocabulary is lowered to
+// it. Messages start with the path of the file at fault.
+absl::StatusOr<Checkpoint> OpenHuggingFaceFolder(const std::string& folder);
+
+// "sha256:<hex>" over all tensors in ascending byte order of name: name, byte 0, dtype name, byte 0, each
+// dimension as little-endian u64, then the raw bytes. Ties memory modules and snapshots to their base. Reads
+// every byte once.
+absl::StatusOr<std::string> Fingerprint(const TensorSource& tensors);
+
+}  // namespace memgate
+
+#endif  // MEMGATE_ENGINE_CHECKPOINT_HUGGING_FACE_H_

@@ -1,0 +1,54 @@
+// Read-only tensors of a checkpoint.
+#ifndef MEMGATE_ENGINE_CHECKPOINT_TENSOR_H_
+#define MEMGATE_ENGINE_CHECKPOINT_TENSOR_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+
+namespace memgate {
+
+enum class DType { kF32, kF16, kBF16 };
+
+size_t DTypeBytes(DType dtype);
+std::string_view DTypeName(DType dtype);  // as safetensors spells it: "F32", "F16", "BF16"
+
+// A row-major, contiguous, little-endian tensor inside a mapped file. Borrows; lives as long as its source.
+// `data` need not be aligned to the element size.
+struct TensorView {
+  std::string name;
+  DType dtype = DType::kF32;
+  std::vector<int64_t> shape;
+  const std::byte* data = nullptr;
+  size_t bytes = 0;
+
+  int64_t elements() const;
+};
+
+// Converts `view` to f32. REQUIRES: out.size() == view.elements().
+void ToFloat(const TensorView& view, absl::Span<float> out);
+
+// Named tensors. Thread-safe after construction.
+class TensorSource {
+ public:
+  virtual ~TensorSource() = default;
+  // NOT_FOUND (naming the tensor and the file or folder) if there is none.
+  virtual absl::StatusOr<TensorView> Find(std::string_view name) const = 0;
+  virtual bool Has(std::string_view name) const = 0;
+  // In ascending byte order.
+  virtual std::vector<std::string> Names() const = 0;
+};
+
+// Finds `name` and checks its shape; INVALID_ARGUMENT names tensor, expected and found shape.
+absl::StatusOr<TensorView> FindShaped(const TensorSource& source, std::string_view name,
+                                      absl::Span<const int64_t> shape);
+
+}  // namespace memgate
+
+#endif  // MEMGATE_ENGINE_CHECKPOINT_TENSOR_H_

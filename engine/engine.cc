@@ -1,0 +1,487 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "engine/base/strings.h"
+#include "engine/checkpoint/hugging_face.h"
+#include "engine/kind_registry.h"
+#include "engine/model/transformer.h"
+#include "engine/scheduling/scheduler.h"
+#include "engine/scheduling/session.h"
+#include "engine/scheduling/status_reason.h"
+#include "engine/session/snapshot.h"
+
+namespace memgate {
+namespace {
+
+// An ephemeral request may not push the reserved bytes over this share of the budget for an exact context
+// that the gated path could serve with fewer.
+constexpr double kPressureShare = 0.9;
+
+int64_t FullKvBytesPerToken(const ModelConfig& config) {
+  return int64_t{2} * config.num_layers * config.num_kv_heads * config.head_dim * int64_t{sizeof(float)};
+}
+
+absl::StatusOr<Reservation> ReserveBytes(ByteAccountant& accountant, int64_t bytes, std::string_view what) {
+  auto reservation = accountant.Reserve(bytes, what);
+  if (!reservation.ok()) return WithReason(reservation.status(), "MEMORY_BUDGET");
+  return reservation;
+}
+
+// Everything that is constant once the engine runs.
+struct LoadedModel {
+  EngineOptions options;
+  std::unique_ptr<TensorSource> tensors;
+  std::unique_ptr<Tokenizer> tokenizer;
+  absl::StatusOr<std::unique_ptr<ChatTemplate>> chat_template = absl::NotFoundError("no template");
+  std::unique_ptr<Transformer> transformer;
+  std::unique_ptr<KindRegistry> kinds;
+  std::vector<int32_t> eos_ids;
+  ModelInfo info;
+  std::unique_ptr<ByteAccountant> accountant;
+  Reservation weight_bytes;
+  Reservation work_bytes;
+};
+
+class EngineImpl : public Engine {
+ public:
+  explicit EngineImpl(LoadedModel model)
+      : model_(std::move(model)),
+        scheduler_(*model_.transformer,
+                   {model_.tokenizer.get(), model_.info.config.vocab_size, model_.eos_ids},
+                   {.max_batch_tokens = model_.options.max_batch_tokens,
+                    .max_active_turns = model_.options.max_active_turns,
+                    .max_queued_turns = model_.options.max_queued_turns,
+                    .threads = model_.options.threads,
+                    .clock = model_.options.clock},
+                   [this](const TurnRequest& request) { return Admit(request); }) {}
+
+  const ModelInfo& model() const override { return model_.info; }
+  const Tokenizer& tokenizer() const override { return *model_.tokenizer; }
+  absl::StatusOr<std::string> RenderChat(const std::vector<ChatTurn>& messages,
+                                         bool first_turn) const override;
+
+  absl::StatusOr<std::shared_ptr<Session>> CreateSession(const SessionOptions& options) override;
+  absl::StatusOr<SessionInfo> PlanSession(const SessionOptions& options) const override;
+  SessionInfo Describe(const Session& session) const override;
+
+  absl::StatusOr<std::shared_ptr<SessionLease>> Acquire(const std::shared_ptr<Session>& session) override {
+    return SessionLease::Acquire(session);
+  }
+  absl::StatusOr<std::shared_ptr<Session>> Fork(const SessionLease& lease) override;
+  void Reset(SessionLease& lease) override;
+  absl::StatusOr<std::string> Export(const SessionLease& lease) const override;
+  absl::StatusOr<std::shared_ptr<Session>> Import(std::string_view snapshot) override;
+
+  absl::StatusOr<std::shared_ptr<Turn>> Submit(TurnRequest request,
+                                               std::shared_ptr<TurnObserver> observer) override;
+  void Cancel(const std::shared_ptr<Turn>& turn) override { scheduler_.Cancel(turn); }
+  void Drain(absl::Time deadline) override { scheduler_.Drain(deadline); }
+  EngineStats Stats() const override;
+
+ private:
+  SessionContext Context(const KindEntry& entry) const {
+    return {&model_.info.config, entry.kind.get(), &model_.transformer->rope()};
+  }
+  absl::StatusOr<SessionShape> ResolveShape(const KindEntry& entry, const SessionOptions& options) const;
+  absl::StatusOr<std::shared_ptr<Session>> MakeSession(KindEntry& entry, const SessionShape& shape);
+  KindEntry& EntryOf(const Session& session) const { return **model_.kinds->Find(session.kind().name()); }
+  absl::StatusOr<Admission> Admit(const TurnRequest& request);
+  absl::StatusOr<std::shared_ptr<SessionLease>> EphemeralLease(Path path, int64_t total_tokens);
+  RouteInput DescribeRoute(const TurnRequest& request) const;
+  int64_t ExactShapeBytes(int64_t tokens) const;
+
+  const LoadedModel model_;
+  Scheduler scheduler_;
+};
+
+// The shape of an ephemeral exact request: `tokens` tokens and never a fold.
+SessionShape ExactShape(int64_t tokens) {
+  return {.sinks = 0, .window = static_cast<int32_t>(tokens), .segment = 1, .salient = 0};
+}
+
+absl::StatusOr<std::string> EngineImpl::RenderChat(const std::vector<ChatTurn>& messages,
+                                                   bool first_turn) const {
+  if (!model_.chat_template.ok()) {
+    return WithReason(absl::FailedPreconditionError(Concat("this model cannot take chat messages: ",
+                                                           model_.chat_template.status().message())),
+                      "NO_CHAT_TEMPLATE");
+  }
+  const Tokenizer& tokenizer = *model_.tokenizer;
+  ChatRenderOptions options;
+  options.now_unix_seconds = absl::ToUnixSeconds(model_.options.clock());
+  if (first_turn && tokenizer.bos_id()) options.bos_token = tokenizer.Piece(*tokenizer.bos_id());
+  if (tokenizer.eos_id()) options.eos_token = tokenizer.Piece(*tokenizer.eos_id());
+  return (*model_.chat_template)->Render(messages, options);
+}
+
+absl::StatusOr<SessionShape> EngineImpl::ResolveShape(const KindEntry& entry,
+                                                      const SessionOptions& options) const {
+  SessionShape shape = entry.default_shape;
+  shape.sinks = options.sinks.value_or(shape.sinks);
+  shape.window = options.window.value_or(shape.window);
+  shape.segment = options.segment.value_or(shape.segment);
+  shape.salient = options.salient.value_or(shape.salient);
+  if (auto s = shape.Validate(); !s.ok()) return s;
+  if (shape.salient > 0 && !entry.kind->HasRetention()) {
+    return absl::InvalidArgumentError(
+        Concat("salient_tokens: kind '", entry.kind->name(), "' has no retention score; must be 0"));
+  }
+  if (options.max_bytes > 0) {
+    const SessionContext context = Context(entry);
+    shape.window = 1;
+    const int64_t smallest = SessionState::Bytes(context, shape).total();
+    shape.window = 2;
+    const int64_t per_token = SessionState::Bytes(context, shape).total() - smallest;
+    // Padding makes the cost of a token uneven by a few bytes; the loops settle it.
+    int64_t window = std::clamp<int64_t>(1 + (options.max_bytes - smallest) / per_token, 1, 1 << 20);
+    const auto bytes_at = [&](int64_t w) {
+      shape.window = static_cast<int32_t>(w);
+      return SessionState::Bytes(context, shape).total();
+    };
+    while (window > 1 && bytes_at(window) > options.max_bytes) --window;
+    while (window < (1 << 20) && bytes_at(window + 1) <= options.max_bytes) ++window;
+    if (bytes_at(window) > options.max_bytes) {
+      return absl::InvalidArgumentError(
+          Concat("max_session_bytes: ", options.max_bytes, " is less than the smallest session, ", smallest));
+    }
+  }
+  const int64_t limit = model_.info.config.sliding_window;
+  if (limit > 0 && shape.exact_capacity() > limit) {
+    return absl::InvalidArgumentError(Concat("window_tokens: sinks + window + segment are ",
+                                             shape.exact_capacity(),
+                                             " tokens; this model's own sliding window ends at ", limit));
+  }
+  return shape;
+}
+
+absl::StatusOr<std::shared_ptr<Session>> EngineImpl::MakeSession(KindEntry& entry,
+                                                                 const SessionShape& shape) {
+  const SessionContext context = Context(entry);
+  const int64_t bytes = SessionState::Bytes(context, shape).total();
+  auto reservation = ReserveBytes(*model_.accountant, bytes, "the session");
+  if (!reservation.ok()) return reservation.status();
+  entry.sessions += 1;
+  entry.session_bytes += bytes;
+  return std::shared_ptr<Session>(
+      new Session(context, shape, *std::move(reservation), model_.options.session_memory),
+      [&entry, bytes](Session* session) {
+        delete session;
+        entry.sessions -= 1;
+        entry.session_bytes -= bytes;
+      });
+}
+
+absl::StatusOr<std::shared_ptr<Session>> EngineImpl::CreateSession(const SessionOptions& options) {
+  auto entry = model_.kinds->Find(options.memory_kind);
+  if (!entry.ok()) return entry.status();
+  auto shape = ResolveShape(**entry, options);
+  if (!shape.ok()) return shape.status();
+  return MakeSession(**entry, *shape);
+}
+
+absl::StatusOr<SessionInfo> EngineImpl::PlanSession(const SessionOptions& options) const {
+  auto entry = model_.kinds->Find(options.memory_kind);
+  if (!entry.ok()) return entry.status();
+  auto shape = ResolveShape(**entry, options);
+  if (!shape.ok()) return shape.status();
+  SessionInfo info;
+  info.memory_kind = (*entry)->kind->name();
+  info.shape = *shape;
+  info.bytes = SessionState::Bytes(Context(**entry), *shape).total();
+  return info;
+}
+
+SessionInfo EngineImpl::Describe(const Session& session) const {
+  const SessionFill fill = session.fill();
+  SessionInfo info;
+  info.memory_kind = session.kind().name();
+  info.shape = session.shape();
+  info.bytes = session.bytes();
+  info.accounting = fill.accounting;
+  info.full_kv_bytes = fill.accounting.total * model_.info.full_kv_bytes_per_token;
+  info.memory_writes = fill.memory_writes;
+  info.turns = fill.turns;
+  info.busy = session.busy();
+  return info;
+}
+
+absl::StatusOr<std::shared_ptr<Session>> EngineImpl::Fork(const SessionLease& lease) {
+  auto copy = MakeSession(EntryOf(*lease.session()), lease.session()->shape());
+  if (!copy.ok()) return copy.status();
+  auto copy_lease = SessionLease::Acquire(*copy);
+  if (!copy_lease.ok()) return copy_lease.status();
+  (*copy_lease)->state().CopyFrom(lease.state());
+  (*copy_lease)->set_pending_token(lease.pending_token());
+  (*copy_lease)->set_turns(lease.turns());
+  return copy;
+}
+
+void EngineImpl::Reset(SessionLease& lease) {
+  lease.state().Clear();
+  lease.set_pending_token(kNoToken);
+  lease.set_turns(0);
+  lease.Publish();
+}
+
+absl::StatusOr<std::string> EngineImpl::Export(const SessionLease& lease) const {
+  const Session& session = *lease.session();
+  return EncodeSnapshot({.model_fingerprint = model_.info.fingerprint,
+                         .memory_kind = std::string(session.kind().name()),
+                         .memory_fingerprint = EntryOf(session).module_fingerprint,
+                         .shape = session.shape(),
+                         .length = lease.state().length(),
+                         .pending_token = lease.pending_token(),
+                         .turns = lease.turns()},
+                        lease.state());
+}
+
+absl::StatusOr<std::shared_ptr<Session>> EngineImpl::Import(std::string_view snapshot) {
+  auto view = ParseSnapshot(snapshot);
+  if (!view.ok()) return WithReason(view.status(), "SNAPSHOT_INVALID");
+  const SnapshotHeader& header = view->header;
+  const auto mismatch = [](std::string_view what, std::string_view theirs, std::string_view ours) {
+    return WithReason(absl::FailedPreconditionError(Concat("the snapshot's ", what, " is '", theirs,
+                                                           "', this server's is '", ours, "'")),
+                      "SNAPSHOT_MISMATCH");
+  };
+  if (header.model_fingerprint != model_.info.fingerprint) {
+    return mismatch("model fingerprint", header.model_fingerprint, model_.info.fingerprint);
+  }
+  auto entry = model_.kinds->Find(header.memory_kind);
+  if (!entry.ok() || header.memory_kind.empty()) {
+    return mismatch("memory kind", header.memory_kind, model_.kinds->default_kind().kind->name());
+  }
+  if (header.memory_fingerprint != (*entry)->module_fingerprint) {
+    return mismatch("memory module", header.memory_fingerprint, (*entry)->module_fingerprint);
+  }
+  const SessionShape& shape = header.shape;
+  if (header.pending_token >= model_.info.config.vocab_size ||
+      (shape.salient > 0 && !(*entry)->kind->HasRetention()) ||
+      SessionState::LiveBytes(Context(**entry), shape, header.length) !=
+          static_cast<int64_t>(view->live.size())) {
+    return WithReason(absl::InvalidArgumentError("session snapshot contradicts itself or this model"),
+                      "SNAPSHOT_INVALID");
+  }
+  auto session = MakeSession(**entry, shape);
+  if (!session.ok()) return session.status();
+  auto lease = SessionLease::Acquire(*session);
+  if (!lease.ok()) return lease.status();
+  if (auto s = (*lease)->state().RestoreLive(header.length, view->live); !s.ok()) {
+    return WithReason(s, "SNAPSHOT_INVALID");
+  }
+  (*lease)->set_pending_token(header.pending_token);
+  (*lease)->set_turns(header.turns);
+  return session;
+}
+
+absl::StatusOr<std::shared_ptr<Turn>> EngineImpl::Submit(TurnRequest request,
+                                                         std::shared_ptr<TurnObserver> observer) {
+  const int vocab_size = model_.info.config.vocab_size;
+  for (size_t i = 0; i < request.tokens.size(); ++i) {
+    if (request.tokens[i] < 0 || request.tokens[i] >= vocab_size) {
+      return absl::InvalidArgumentError(Concat("tokens: id ", request.tokens[i], " at place ", i,
+                                               " is outside the vocabulary [0, ", vocab_size, ")"));
+    }
+  }
+  if (request.tokens.empty() && (request.lease == nullptr || request.lease->pending_token() == kNoToken)) {
+    return absl::InvalidArgumentError("prompt: empty, and the session holds no token to continue from");
+  }
+  if (request.mode == TurnMode::kIngest) {
+    if (request.lease == nullptr) return absl::InvalidArgumentError("session: ingesting needs a session");
+    request.max_new_tokens = 0;
+  } else {
+    if (request.max_new_tokens < 1) return absl::InvalidArgumentError("max_tokens: must be at least 1");
+    if (auto s = ValidateSamplingParams(request.sampling, vocab_size); !s.ok()) return s;
+  }
+  return scheduler_.Submit(std::move(request), std::move(observer));
+}
+
+int64_t EngineImpl::ExactShapeBytes(int64_t tokens) const {
+  return SessionState::Bytes(Context(**model_.kinds->Find("window")), ExactShape(tokens)).total();
+}
+
+RouteInput EngineImpl::DescribeRoute(const TurnRequest& request) const {
+  RouteInput input;
+  input.prompt_tokens = static_cast<int64_t>(request.tokens.size());
+  input.max_new_tokens = request.max_new_tokens;
+  input.preference = request.preference;
+  if (request.lease != nullptr) {
+    input.session_tokens = request.lease->total_tokens();
+    input.session_folded = request.lease->state().folded() > 0;
+    input.exact_limit_tokens = request.lease->state().shape().exact_capacity();
+    return input;
+  }
+  input.storage = Storage::kOnDemand;
+  input.exact_limit_tokens = model_.options.exact_limit_tokens;
+  const int64_t total = input.prompt_tokens + input.max_new_tokens;
+  if (total <= input.exact_limit_tokens) {
+    const double after = static_cast<double>(model_.accountant->reserved_bytes() + ExactShapeBytes(total));
+    if (after > kPressureShare * static_cast<double>(model_.accountant->budget_bytes())) {
+      input.pressure = MemoryPressure::kHigh;
+    }
+  }
+  return input;
+}
+
+absl::StatusOr<std::shared_ptr<SessionLease>> EngineImpl::EphemeralLease(Path path, int64_t total_tokens) {
+  KindEntry& entry = path == Path::kExact ? **model_.kinds->Find("window") : model_.kinds->default_kind();
+  auto session = MakeSession(entry, path == Path::kExact ? ExactShape(total_tokens) : entry.default_shape);
+  if (!session.ok()) return session.status();
+  return SessionLease::Acquire(*std::move(session));
+}
+
+absl::StatusOr<Admission> EngineImpl::Admit(const TurnRequest& request) {
+  const RouteInput input = DescribeRoute(request);
+  const RouteDecision route = Route(input);
+  const int64_t total = input.session_tokens + input.prompt_tokens + input.max_new_tokens;
+  if (!route.possible) {
+    return WithReason(absl::FailedPreconditionError(
+                          Concat("the exact path is impossible (", RouteReasonName(route.reason),
+                                 "): ", total, " tokens, exact limit ", input.exact_limit_tokens)),
+                      "EXACT_IMPOSSIBLE");
+  }
+  Admission admission;
+  admission.lease = request.lease;
+  if (admission.lease == nullptr) {
+    auto lease = EphemeralLease(route.path, total);
+    if (!lease.ok()) return lease.status();
+    admission.lease = *std::move(lease);
+  }
+  const Session& session = *admission.lease->session();
+  TurnStart& start = admission.start;
+  start.route = route;
+  start.prompt_tokens = input.prompt_tokens;
+  start.exact_limit_tokens = input.exact_limit_tokens;
+  start.memory_kind = session.kind().name();
+  start.accounting =
+      AccountTokens(session.kind(), session.shape(), input.session_tokens + input.prompt_tokens);
+  start.session_bytes = session.bytes();
+  start.full_kv_bytes = start.accounting.total * model_.info.full_kv_bytes_per_token;
+  return admission;
+}
+
+EngineStats EngineImpl::Stats() const {
+  const SchedulerStats scheduler = scheduler_.Stats();
+  EngineStats stats;
+  stats.budget_bytes = model_.accountant->budget_bytes();
+  stats.reserved_bytes = model_.accountant->reserved_bytes();
+  stats.weight_bytes = model_.weight_bytes.bytes();
+  stats.work_bytes = model_.work_bytes.bytes();
+  stats.active_turns = scheduler.active_turns;
+  stats.queued_turns = scheduler.queued_turns;
+  stats.steps = scheduler.steps;
+  stats.step_tokens = scheduler.step_tokens;
+  stats.memory_writes = scheduler.memory_writes;
+  stats.folded_tokens = scheduler.folded_tokens;
+  for (const auto& entry : model_.kinds->entries()) {
+    stats.sessions_by_kind.push_back(
+        {std::string(entry->kind->name()), entry->sessions.load(), entry->session_bytes.load()});
+  }
+  return stats;
+}
+
+absl::Status CheckOptions(const EngineOptions& options) {
+  if (options.model_folder.empty()) return absl::InvalidArgumentError("model folder: must be set");
+  if (options.max_batch_tokens < 1) return absl::InvalidArgumentError("max batch tokens: must be at least 1");
+  if (options.max_active_turns < 1 || options.max_active_turns > options.max_batch_tokens) {
+    return absl::InvalidArgumentError(
+        Concat("max active turns: must be in [1, max batch tokens = ", options.max_batch_tokens, "]"));
+  }
+  if (options.max_queued_turns < 1) return absl::InvalidArgumentError("max queued turns: must be at least 1");
+  if (options.exact_limit_tokens < 1 || options.exact_limit_tokens > (1 << 20)) {
+    return absl::InvalidArgumentError("exact limit: must be in [1, 1048576] tokens");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status LoadText(LoadedModel& model) {
+  auto tokenizer = Tokenizer::FromFolder(model.options.model_folder);
+  if (!tokenizer.ok()) return tokenizer.status();
+  model.tokenizer = *std::move(tokenizer);
+  if (model.tokenizer->vocab_size() > model.info.config.vocab_size) {
+    return absl::InvalidArgumentError(
+        Concat(model.options.model_folder, "/tokenizer.json: ", model.tokenizer->vocab_size(),
+               " tokens, but the model has only ", model.info.config.vocab_size));
+  }
+  if (!model.tokenizer->chat_template().empty()) {
+    model.chat_template = ChatTemplate::Compile(model.tokenizer->chat_template());
+  }
+  model.info.has_chat_template = model.chat_template.ok();
+  model.eos_ids = model.info.generation.eos_token_ids;
+  if (model.eos_ids.empty() && model.tokenizer->eos_id()) model.eos_ids = {*model.tokenizer->eos_id()};
+  return absl::OkStatus();
+}
+
+// Reserves before it packs.
+absl::Status LoadTransformer(LoadedModel& model) {
+  const ModelConfig& config = model.info.config;
+  const int64_t weight_bytes = PackedWeightBytes(config, model.options.weights);
+  auto weights_reserved = ReserveBytes(*model.accountant, weight_bytes, "the model's weights");
+  if (!weights_reserved.ok()) return weights_reserved.status();
+  model.weight_bytes = *std::move(weights_reserved);
+  auto scratch = ReserveBytes(*model.accountant, LoadScratchBytes(config), "packing the model's weights");
+  if (!scratch.ok()) return scratch.status();
+  auto weights = LoadWeights(config, *model.tensors, model.options.weights, model.options.load_progress);
+  if (!weights.ok()) return weights.status();
+  scratch->Release();
+  const int64_t work_bytes =
+      Workspace::Bytes(config, model.options.max_batch_tokens, model.options.max_active_turns);
+  auto work_reserved = ReserveBytes(*model.accountant, work_bytes, "the work buffers");
+  if (!work_reserved.ok()) return work_reserved.status();
+  model.work_bytes = *std::move(work_reserved);
+  model.info.parameters = weights->parameters;
+  model.info.weight_bytes = weights->packed_bytes;
+  model.transformer = std::make_unique<Transformer>(config, *std::move(weights));
+  return absl::OkStatus();
+}
+
+void DescribeKinds(LoadedModel& model) {
+  model.info.default_memory_kind = model.kinds->default_kind().kind->name();
+  for (const auto& entry : model.kinds->entries()) {
+    const SessionContext context{&model.info.config, entry->kind.get(), &model.transformer->rope()};
+    model.info.memory_kinds.push_back({std::string(entry->kind->name()), entry->kind->trained(),
+                                       entry->default_shape,
+                                       SessionState::Bytes(context, entry->default_shape).total()});
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Load(EngineOptions options) {
+  if (auto s = CheckOptions(options); !s.ok()) return s;
+  auto checkpoint = OpenHuggingFaceFolder(options.model_folder);
+  if (!checkpoint.ok()) return checkpoint.status();
+  LoadedModel model;
+  model.options = std::move(options);
+  model.tensors = std::move(checkpoint->tensors);
+  model.accountant = std::make_unique<ByteAccountant>(model.options.memory_budget_bytes);
+  ModelInfo& info = model.info;
+  info.config = checkpoint->config;
+  info.generation = std::move(checkpoint->generation);
+  info.weights = model.options.weights;
+  info.full_kv_bytes_per_token = FullKvBytesPerToken(info.config);
+  const std::filesystem::path folder = std::filesystem::path(model.options.model_folder).lexically_normal();
+  info.name = folder.has_filename() ? folder.filename().string() : folder.parent_path().filename().string();
+  if (info.config.sliding_window > 0) {
+    model.options.exact_limit_tokens =
+        std::min<int64_t>(model.options.exact_limit_tokens, info.config.sliding_window);
+  }
+
+  if (auto s = LoadText(model); !s.ok()) return s;
+  if (auto s = LoadTransformer(model); !s.ok()) return s;
+  auto fingerprint = Fingerprint(*model.tensors);
+  if (!fingerprint.ok()) return fingerprint.status();
+  info.fingerprint = *std::move(fingerprint);
+  const bool required = !model.options.memory_folder.empty();
+  auto kinds = KindRegistry::Load(required ? model.options.memory_folder : model.options.model_folder,
+                                  required, info.config, info.fingerprint);
+  if (!kinds.ok()) return kinds.status();
+  model.kinds = std::make_unique<KindRegistry>(*std::move(kinds));
+  DescribeKinds(model);
+  return std::make_unique<EngineImpl>(std::move(model));
+}
+
+}  // namespace memgate

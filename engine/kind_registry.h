@@ -1,0 +1,48 @@
+// The memory kinds that sessions of one engine can have. Internal to engine.cc.
+#ifndef MEMGATE_ENGINE_KIND_REGISTRY_H_
+#define MEMGATE_ENGINE_KIND_REGISTRY_H_
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/checkpoint/model_config.h"
+#include "engine/memory/memory_kind.h"
+#include "engine/memory/module.h"
+#include "engine/session/shape.h"
+
+namespace memgate {
+
+struct KindEntry {
+  std::unique_ptr<MemoryKind> kind;
+  SessionShape default_shape;
+  std::string module_fingerprint;  // of the trained weights; empty if there are none
+  std::atomic<int64_t> sessions{0};
+  std::atomic<int64_t> session_bytes{0};
+};
+
+// Constant after construction, except for the counters: thread-safe.
+class KindRegistry {
+ public:
+  // Loads `folder`/memory.json if there is one; without it the default is `window`. If `required`, its
+  // absence is an error. Errors as LoadMemoryModule.
+  static absl::StatusOr<KindRegistry> Load(const std::string& folder, bool required,
+                                           const ModelConfig& config, std::string_view fingerprint);
+
+  // Empty name = the default kind. INVALID_ARGUMENT lists the kinds there are.
+  absl::StatusOr<KindEntry*> Find(std::string_view name) const;
+  KindEntry& default_kind() const { return *entries_.front(); }
+  const std::vector<std::unique_ptr<KindEntry>>& entries() const { return entries_; }
+
+ private:
+  void Add(std::unique_ptr<MemoryKind> kind, const SessionShape& shape, std::string module_fingerprint);
+
+  std::vector<std::unique_ptr<KindEntry>> entries_;  // the default first
+};
+
+}  // namespace memgate
+
+#endif  // MEMGATE_ENGINE_KIND_REGISTRY_H_

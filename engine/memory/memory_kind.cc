@@ -1,0 +1,15 @@
+#include "engine/memory/memory_kind.h"
+
+namespace memgate {
+namespace {
+
+class WindowKind : public MemoryKind {
+ public:
+  std::string_view name() const override { return "window"; }
+};
+
+}  // namespace
+
+std::unique_ptr<MemoryKind> MakeWindowKind() { return std::make_unique<WindowKind>(); }
+
+}  // namespace memgate

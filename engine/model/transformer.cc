@@ -1,0 +1,172 @@
+#include "engine/model/transformer.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/attention/attention.h"
+#include "engine/kernels/elementwise.h"
+#include "engine/kernels/parallel.h"
+#include "engine/model/rope_frequencies.h"
+
+namespace memgate {
+namespace {
+
+int QkvWidth(const ModelConfig& config) {
+  return (config.num_heads + 2 * config.num_kv_heads) * config.head_dim;
+}
+
+void NormRows(const float* x, const std::vector<float>& weight, float eps, int rows, float* out) {
+  const int width = static_cast<int>(weight.size());
+  ParallelFor(rows, [&](int64_t begin, int64_t end, int) {
+    for (int64_t r = begin; r < end; ++r) {
+      RmsNorm(x + r * width, weight.data(), eps, width, out + r * width);
+    }
+  });
+}
+
+// RMSNorm over D of each query and key head (Qwen3), in place.
+void NormHeads(const ModelConfig& config, const LayerWeights& layer, int tokens, float* qkv) {
+  const int d = config.head_dim;
+  for (int t = 0; t < tokens; ++t) {
+    float* row = qkv + int64_t{t} * QkvWidth(config);
+    for (int h = 0; h < config.num_heads + config.num_kv_heads; ++h) {
+      const auto& weight = h < config.num_heads ? layer.query_norm : layer.key_norm;
+      RmsNorm(row + h * d, weight.data(), config.rms_norm_eps, d, row + h * d);
+    }
+  }
+}
+
+// silu(gate) * up for rows of [gate | up]. out: [tokens, F].
+void Activate(const float* gate_up, int tokens, int f, float* out) {
+  ParallelFor(tokens, [&](int64_t begin, int64_t end, int) {
+    for (int64_t t = begin; t < end; ++t) {
+      SiluMultiply(gate_up + t * 2 * f, gate_up + t * 2 * f + f, f, out + t * f);
+    }
+  });
+}
+
+}  // namespace
+
+Workspace::Workspace(const ModelConfig& config, int max_tokens, int max_logit_rows)
+    : max_tokens_(max_tokens), max_logit_rows_(max_logit_rows) {
+  const size_t t = max_tokens;
+  hidden_.resize(t * config.hidden_size);
+  normalised_.resize(t * config.hidden_size);
+  projected_.resize(t * config.hidden_size);
+  qkv_.resize(t * QkvWidth(config));
+  attended_.resize(t * config.num_heads * config.head_dim);
+  gate_up_.resize(t * 2 * config.intermediate_size);
+  activated_.resize(t * config.intermediate_size);
+  angles_.resize(t * config.head_dim);
+  far_angles_.resize(t * config.head_dim);
+  logit_input_.resize(size_t(max_logit_rows) * config.hidden_size);
+  logits_.resize(size_t(max_logit_rows) * config.vocab_size);
+}
+
+int64_t Workspace::Bytes(const ModelConfig& config, int max_tokens, int max_logit_rows) {
+  const int64_t per_token = 3 * int64_t{config.hidden_size} + QkvWidth(config) +
+                            config.num_heads * config.head_dim + 3 * int64_t{config.intermediate_size} +
+                            2 * config.head_dim;
+  const int64_t per_logit_row = int64_t{config.hidden_size} + config.vocab_size;
+  return (max_tokens * per_token + max_logit_rows * per_logit_row) * int64_t{sizeof(float)};
+}
+
+Transformer::Transformer(const ModelConfig& config, ModelWeights weights)
+    : config_(config), weights_(std::move(weights)), rope_(RopeFrequencies(config.rope, config.head_dim)) {}
+
+absl::StatusOr<absl::Span<const float>> Transformer::Forward(absl::Span<const SequenceChunk> batch,
+                                                             Workspace& work) const {
+  for (const SequenceChunk& chunk : batch) chunk.session->Prepare(static_cast<int64_t>(chunk.tokens.size()));
+  const int tokens = Embed(batch, work);
+  for (int l = 0; l < config_.num_layers; ++l) {
+    if (auto s = Layer(l, batch, tokens, work); !s.ok()) return s;
+  }
+  for (const SequenceChunk& chunk : batch) chunk.session->Commit(static_cast<int64_t>(chunk.tokens.size()));
+  return Logits(batch, work);
+}
+
+// Token embeddings and the RoPE angles of every token; returns T.
+int Transformer::Embed(absl::Span<const SequenceChunk> batch, Workspace& work) const {
+  const int c = config_.hidden_size;
+  const int d = config_.head_dim;
+  const size_t row_bytes = c * DTypeBytes(weights_.embedding.dtype);
+  int t = 0;
+  for (size_t i = 0; i < batch.size(); ++i) {
+    const SequenceChunk& chunk = batch[i];
+    rope_.Angles(chunk.session->shape().far_distance(), &work.far_angles_[i * d]);
+    for (size_t j = 0; j < chunk.tokens.size(); ++j, ++t) {
+      TensorView row = weights_.embedding;
+      row.shape = {c};
+      row.data += chunk.tokens[j] * row_bytes;
+      row.bytes = row_bytes;
+      ToFloat(row, absl::MakeSpan(work.hidden_).subspan(int64_t{t} * c, c));
+      rope_.Angles(chunk.session->length() + static_cast<int64_t>(j), &work.angles_[int64_t{t} * d]);
+    }
+  }
+  return t;
+}
+
+// x += Wo attention(norm(x)); x += Wdown (silu(Wgate norm(x)) * Wup norm(x)).
+absl::Status Transformer::Layer(int index, absl::Span<const SequenceChunk> batch, int tokens,
+                                Workspace& work) const {
+  const LayerWeights& layer = weights_.layers[index];
+  const int c = config_.hidden_size;
+  const int d = config_.head_dim;
+  const int64_t width = QkvWidth(config_);
+  float* x = work.hidden_.data();
+
+  NormRows(x, layer.attention_norm, config_.rms_norm_eps, tokens, work.normalised_.data());
+  if (auto s = layer.qkv.Apply(work.normalised_.data(), tokens, work.qkv_.data()); !s.ok()) return s;
+  if (config_.qk_norm) NormHeads(config_, layer, tokens, work.qkv_.data());
+  int64_t t = 0;
+  for (size_t i = 0; i < batch.size(); ++i) {
+    const float* queries = &work.qkv_[t * width];
+    const float* keys = queries + config_.num_heads * d;
+    AttendChunk({.session = batch[i].session,
+                 .layer = index,
+                 .tokens = static_cast<int>(batch[i].tokens.size()),
+                 .queries = queries,
+                 .keys = keys,
+                 .values = keys + config_.num_kv_heads * d,
+                 .row_stride = width,
+                 .layer_input = &work.normalised_[t * c],
+                 .angles = &work.angles_[t * d],
+                 .far_angles = &work.far_angles_[i * d]},
+                &work.attended_[t * config_.num_heads * d]);
+    t += static_cast<int64_t>(batch[i].tokens.size());
+  }
+  if (auto s = layer.attention_out.Apply(work.attended_.data(), tokens, work.projected_.data()); !s.ok()) {
+    return s;
+  }
+  AddInPlace(work.projected_.data(), int64_t{tokens} * c, x);
+
+  NormRows(x, layer.mlp_norm, config_.rms_norm_eps, tokens, work.normalised_.data());
+  if (auto s = layer.gate_up.Apply(work.normalised_.data(), tokens, work.gate_up_.data()); !s.ok()) return s;
+  Activate(work.gate_up_.data(), tokens, config_.intermediate_size, work.activated_.data());
+  if (auto s = layer.down.Apply(work.activated_.data(), tokens, work.projected_.data()); !s.ok()) return s;
+  AddInPlace(work.projected_.data(), int64_t{tokens} * c, x);
+  return absl::OkStatus();
+}
+
+// Final norm and head, for the rows that were asked for only.
+absl::StatusOr<absl::Span<const float>> Transformer::Logits(absl::Span<const SequenceChunk> batch,
+                                                            Workspace& work) const {
+  const int c = config_.hidden_size;
+  int rows = 0;
+  int64_t t = 0;
+  for (const SequenceChunk& chunk : batch) {
+    const int64_t end = t + static_cast<int64_t>(chunk.tokens.size());
+    if (chunk.logits == LogitRows::kLast) t = end - 1;
+    if (chunk.logits == LogitRows::kNone) t = end;
+    for (; t < end; ++t, ++rows) {
+      RmsNorm(&work.hidden_[t * c], weights_.final_norm.data(), config_.rms_norm_eps, c,
+              &work.logit_input_[int64_t{rows} * c]);
+    }
+  }
+  if (rows > 0) {
+    if (auto s = weights_.head.Apply(work.logit_input_.data(), rows, work.logits_.data()); !s.ok()) return s;
+  }
+  return absl::MakeConstSpan(work.logits_.data(), int64_t{rows} * config_.vocab_size);
+}
+
+}  // namespace memgate

@@ -1,0 +1,81 @@
+// A decoder-only transformer over a flat batch of tokens that belong to several sessions.
+#ifndef MEMGATE_ENGINE_MODEL_TRANSFORMER_H_
+#define MEMGATE_ENGINE_MODEL_TRANSFORMER_H_
+
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "engine/checkpoint/model_config.h"
+#include "engine/kernels/rope.h"
+#include "engine/model/weights.h"
+#include "engine/session/session_state.h"
+
+namespace memgate {
+
+// Which tokens of a chunk want logits.
+enum class LogitRows { kNone, kLast, kAll };
+
+// Consecutive tokens of one session. A session appears at most once in a batch.
+struct SequenceChunk {
+  SessionState* session = nullptr;
+  absl::Span<const int32_t> tokens;  // 1 .. TokensUntilFold(length) ids in [0, V)
+  LogitRows logits = LogitRows::kLast;
+};
+
+// Work buffers of one step, sized once. Unit of all: floats.
+class Workspace {
+ public:
+  Workspace(const ModelConfig& config, int max_tokens, int max_logit_rows);
+  static int64_t Bytes(const ModelConfig& config, int max_tokens, int max_logit_rows);
+
+  int max_tokens() const { return max_tokens_; }
+  int max_logit_rows() const { return max_logit_rows_; }
+
+ private:
+  friend class Transformer;
+  const int max_tokens_;  // T
+  const int max_logit_rows_;
+  std::vector<float> hidden_;       // [T, C]
+  std::vector<float> normalised_;   // [T, C]
+  std::vector<float> projected_;    // [T, C]: what a block adds to the residual stream
+  std::vector<float> qkv_;          // [T, (H + 2G) D]
+  std::vector<float> attended_;     // [T, H D]
+  std::vector<float> gate_up_;      // [T, 2F]
+  std::vector<float> activated_;    // [T, F]
+  std::vector<float> angles_;       // [T, D]
+  std::vector<float> far_angles_;   // [T, D], one row per chunk
+  std::vector<float> logit_input_;  // [logit rows, C]
+  std::vector<float> logits_;       // [logit rows, V]
+};
+
+// Constant after loading, but Forward is called by one thread at a time (kernels/linear.h).
+class Transformer {
+ public:
+  Transformer(const ModelConfig& config, ModelWeights weights);
+
+  // Takes the batch's tokens into their sessions. Returns the logits asked for, [rows, V], in batch order;
+  // they live in `work` until its next use. REQUIRES: at most work.max_tokens() tokens and max_logit_rows()
+  // rows.
+  absl::StatusOr<absl::Span<const float>> Forward(absl::Span<const SequenceChunk> batch,
+                                                  Workspace& work) const;
+
+  const ModelConfig& config() const { return config_; }
+  const Rope& rope() const { return rope_; }
+  const ModelWeights& weights() const { return weights_; }
+
+ private:
+  int Embed(absl::Span<const SequenceChunk> batch, Workspace& work) const;
+  absl::Status Layer(int index, absl::Span<const SequenceChunk> batch, int tokens, Workspace& work) const;
+  absl::StatusOr<absl::Span<const float>> Logits(absl::Span<const SequenceChunk> batch,
+                                                 Workspace& work) const;
+
+  const ModelConfig config_;
+  const ModelWeights weights_;
+  const Rope rope_;
+};
+
+}  // namespace memgate
+
+#endif  // MEMGATE_ENGINE_MODEL_TRANSFORMER_H_

@@ -1,0 +1,49 @@
+// The weights of a decoder-only transformer, packed for the kernels.
+#ifndef MEMGATE_ENGINE_MODEL_WEIGHTS_H_
+#define MEMGATE_ENGINE_MODEL_WEIGHTS_H_
+
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/statusor.h"
+#include "engine/checkpoint/model_config.h"
+#include "engine/checkpoint/tensor.h"
+#include "engine/kernels/linear.h"
+
+namespace memgate {
+
+struct LayerWeights {
+  std::vector<float> attention_norm;  // [C]
+  Linear qkv;                         // [(H + 2G) D, C]: queries, keys, values
+  std::vector<float> query_norm;      // [D], Qwen3 only
+  std::vector<float> key_norm;        // [D], Qwen3 only
+  Linear attention_out;               // [C, H D]
+  std::vector<float> mlp_norm;        // [C]
+  Linear gate_up;                     // [2 F, C]: gate, up
+  Linear down;                        // [C, F]
+};
+
+struct ModelWeights {
+  TensorView embedding;  // [V, C], in its file, of any dtype
+  std::vector<LayerWeights> layers;
+  std::vector<float> final_norm;  // [C]
+  Linear head;                    // [V, C]
+  int64_t parameters = 0;
+  int64_t packed_bytes = 0;
+};
+
+// Bytes that LoadWeights will allocate, from the config alone: known before anything is.
+int64_t PackedWeightBytes(const ModelConfig& config, WeightFormat format);
+
+// Bytes that LoadWeights holds while it packs, beside the packed weights: the widest layer in f32.
+int64_t LoadScratchBytes(const ModelConfig& config);
+
+// Reads and packs the tensors of `source`, which must outlive the weights (the embedding stays in its file).
+// progress(done, total) is called after each layer. INVALID_ARGUMENT or NOT_FOUND names the tensor.
+absl::StatusOr<ModelWeights> LoadWeights(const ModelConfig& config, const TensorSource& source,
+                                         WeightFormat format,
+                                         absl::FunctionRef<void(int done, int total)> progress);
+
+}  // namespace memgate
+
+#endif  // MEMGATE_ENGINE_MODEL_WEIGHTS_H_

@@ -1,0 +1,217 @@
+#include "engine/scheduling/scheduler.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/base/strings.h"
+#include "engine/kernels/parallel.h"
+#include "engine/scheduling/status_reason.h"
+
+namespace memgate {
+
+Scheduler::Scheduler(const Transformer& transformer, Turn::Vocabulary vocabulary, SchedulerOptions options,
+                     Admit admit)
+    : transformer_(transformer),
+      vocabulary_(vocabulary),
+      options_(std::move(options)),
+      admit_(std::move(admit)),
+      workspace_(transformer.config(), options_.max_batch_tokens, options_.max_active_turns),
+      thread_([this] { Run(); }) {}
+
+Scheduler::~Scheduler() {
+  {
+    absl::MutexLock lock(&mutex_);
+    draining_ = stopping_ = true;
+  }
+  thread_.join();
+}
+
+absl::StatusOr<std::shared_ptr<Turn>> Scheduler::Submit(TurnRequest request,
+                                                        std::shared_ptr<TurnObserver> observer) {
+  auto turn = std::make_shared<Turn>(std::move(request), std::move(observer), options_.clock());
+  absl::MutexLock lock(&mutex_);
+  if (draining_) return WithReason(absl::UnavailableError("the server is shutting down"), "DRAINING");
+  if (static_cast<int>(queued_.size()) >= options_.max_queued_turns) {
+    return WithReason(
+        absl::ResourceExhaustedError(Concat("the queue is full (", queued_.size(), " requests wait)")),
+        "QUEUE_FULL");
+  }
+  queued_.push_back(turn);
+  stats_.queued_turns = static_cast<int>(queued_.size());
+  return turn;
+}
+
+void Scheduler::Cancel(const std::shared_ptr<Turn>& turn) {
+  turn->Cancel();
+  absl::MutexLock lock(&mutex_);
+  wake_ = true;
+}
+
+void Scheduler::Drain(absl::Time deadline) {
+  absl::MutexLock lock(&mutex_);
+  draining_ = true;
+  cut_at_ = std::min(cut_at_, deadline);
+  wake_ = true;
+  const auto idle = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+    return queued_.empty() && stats_.active_turns == 0;
+  };
+  mutex_.Await(absl::Condition(&idle));
+}
+
+SchedulerStats Scheduler::Stats() const {
+  absl::MutexLock lock(&mutex_);
+  return stats_;
+}
+
+void Scheduler::Run() {
+  SetComputeThreads(options_.threads);
+  while (WaitForWork()) {
+    EndCancelledAndExpired();
+    AdmitQueued();
+    RunStep(PlanStep());
+  }
+  for (const auto& turn : TakeQueuedIf([](const Turn&) { return true; })) active_.push_back(turn);
+  for (const auto& turn : active_) {
+    turn->End(absl::CancelledError("the server is shutting down"), FinishReason::kCut, options_.clock());
+  }
+}
+
+// Blocks while there is nothing to do; false when the scheduler stops.
+bool Scheduler::WaitForWork() {
+  absl::MutexLock lock(&mutex_);
+  stats_.active_turns = static_cast<int>(active_.size());
+  const auto ready = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+    return stopping_ || wake_ || !queued_.empty() || !active_.empty();
+  };
+  mutex_.Await(absl::Condition(&ready));
+  wake_ = false;
+  return !stopping_;
+}
+
+// Removes and returns the queued turns that satisfy `condition`. They count as active until they have ended,
+// so that Drain waits for them.
+std::vector<std::shared_ptr<Turn>> Scheduler::TakeQueuedIf(
+    const std::function<bool(const Turn&)>& condition) {
+  std::vector<std::shared_ptr<Turn>> taken;
+  absl::MutexLock lock(&mutex_);
+  const auto keep_end = std::stable_partition(queued_.begin(), queued_.end(),
+                                              [&](const auto& turn) { return !condition(*turn); });
+  taken.assign(keep_end, queued_.end());
+  queued_.erase(keep_end, queued_.end());
+  stats_.queued_turns = static_cast<int>(queued_.size());
+  stats_.active_turns += static_cast<int>(taken.size());
+  return taken;
+}
+
+void Scheduler::EndCancelledAndExpired() {
+  const absl::Time now = options_.clock();
+  absl::Time cut_at;
+  {
+    absl::MutexLock lock(&mutex_);
+    cut_at = cut_at_;
+  }
+  const auto over = [&](const Turn& turn) {
+    return turn.cancelled() || now >= turn.request().deadline || now >= cut_at;
+  };
+  const auto end = [&](Turn& turn) {
+    if (turn.cancelled()) {
+      turn.End(absl::CancelledError("the request was cancelled"), FinishReason::kCut, now);
+    } else if (now >= turn.request().deadline) {
+      turn.End(absl::DeadlineExceededError("the request's deadline has passed"), FinishReason::kCut, now);
+    } else if (turn.decoding()) {
+      turn.End(absl::OkStatus(), FinishReason::kCut, now);
+    } else {
+      turn.End(WithReason(absl::UnavailableError("the server is shutting down"), "DRAINING"),
+               FinishReason::kCut, now);
+    }
+  };
+  for (const auto& turn : TakeQueuedIf(over)) end(*turn);
+  for (auto it = active_.begin(); it != active_.end();) {
+    if (over(**it)) {
+      end(**it);
+      it = active_.erase(it);
+    } else {
+      ++it;
+    }
+  }
+}
+
+void Scheduler::AdmitQueued() {
+  while (static_cast<int>(active_.size()) < options_.max_active_turns) {
+    bool first = true;
+    const auto taken = TakeQueuedIf([&first](const Turn&) { return std::exchange(first, false); });
+    if (taken.empty()) return;
+    const std::shared_ptr<Turn>& turn = taken.front();
+    absl::StatusOr<Admission> admission = admit_(turn->request());
+    if (!admission.ok()) {
+      turn->End(admission.status(), FinishReason::kStop, options_.clock());
+      continue;
+    }
+    if (turn->Begin(std::move(admission->lease), vocabulary_, admission->start, options_.clock())) continue;
+    active_.push_back(turn);
+  }
+}
+
+// Decoding turns first, one token each; what is left of the token budget goes to prefill. Turns that got a
+// part move to the back, so that all advance at the same pace when the budget is short.
+std::vector<Scheduler::Part> Scheduler::PlanStep() {
+  std::vector<Part> parts;
+  int64_t budget = options_.max_batch_tokens;
+  for (const bool decoding : {true, false}) {
+    for (const auto& turn : active_) {
+      if (budget == 0) break;
+      if (turn->decoding() != decoding) continue;
+      const SequenceChunk chunk = turn->NextChunk(budget);
+      budget -= static_cast<int64_t>(chunk.tokens.size());
+      parts.push_back({turn, chunk});
+    }
+  }
+  for (const Part& part : parts) {
+    active_.remove(part.turn);
+    active_.push_back(part.turn);
+  }
+  return parts;
+}
+
+void Scheduler::RunStep(std::vector<Part> parts) {
+  if (parts.empty()) return;
+  std::vector<SequenceChunk> batch;
+  int64_t folded = 0;
+  int64_t writes = 0;
+  for (const Part& part : parts) {
+    batch.push_back(part.chunk);
+    folded -= part.chunk.session->folded();
+    writes -= part.chunk.session->memory_writes();
+  }
+  const absl::StatusOr<absl::Span<const float>> logits = transformer_.Forward(batch, workspace_);
+  for (const Part& part : parts) {
+    folded += part.chunk.session->folded();
+    writes += part.chunk.session->memory_writes();
+  }
+  CountStep(parts, writes, folded);
+
+  const absl::Time now = options_.clock();
+  const int vocab_size = transformer_.config().vocab_size;
+  int64_t row = 0;
+  for (const Part& part : parts) {
+    bool ended = true;
+    if (!logits.ok()) {
+      part.turn->End(logits.status(), FinishReason::kStop, now);
+    } else {
+      absl::Span<const float> own;
+      if (part.chunk.logits == LogitRows::kLast) own = logits->subspan(row++ * vocab_size, vocab_size);
+      ended = part.turn->Advance(part.chunk, own, vocabulary_, now);
+    }
+    if (ended) active_.remove(part.turn);
+  }
+}
+
+void Scheduler::CountStep(const std::vector<Part>& parts, int64_t writes, int64_t folded) {
+  absl::MutexLock lock(&mutex_);
+  ++stats_.steps;
+  for (const Part& part : parts) stats_.step_tokens += static_cast<int64_t>(part.chunk.tokens.size());
+  stats_.memory_writes += writes;
+  stats_.folded_tokens += folded;
+}
+
+}  // namespace memgate

@@ -1,0 +1,85 @@
+// One turn of a conversation: what is asked, what happens, how it ends.
+#ifndef MEMGATE_ENGINE_SCHEDULING_TURN_H_
+#define MEMGATE_ENGINE_SCHEDULING_TURN_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "engine/routing/router.h"
+#include "engine/sampling/sampler.h"
+#include "engine/session/shape.h"
+#include "engine/text/tokenizer.h"
+
+namespace memgate {
+
+class Session;       // state of one conversation; engine/scheduling/session.h
+class SessionLease;  // the right to run turns on a session; engine/scheduling/session.h
+class Turn;          // one running request; engine/scheduling/scheduler.h
+
+enum class TurnMode { kGenerate, kIngest };
+enum class FinishReason { kStop, kLength, kCut };
+
+struct TurnRequest {
+  // The lease of a named session, or null for an ephemeral turn (kGenerate only).
+  std::shared_ptr<SessionLease> lease;
+  TurnMode mode = TurnMode::kGenerate;
+  std::vector<TokenId> tokens;  // input; may be empty only if the session holds tokens
+  int64_t max_new_tokens = 256;
+  SamplingParams sampling;
+  std::vector<std::string> stop;
+  bool ignore_eos = false;
+  PathPreference preference = PathPreference::kAuto;
+  absl::Time deadline = absl::InfiniteFuture();
+};
+
+struct TurnStart {
+  RouteDecision route;
+  int64_t prompt_tokens = 0;
+  int64_t exact_limit_tokens = 0;
+  std::string memory_kind;
+  TokenAccounting accounting;  // once the prompt is in
+  int64_t session_bytes = 0;
+  int64_t full_kv_bytes = 0;
+};
+
+struct TurnDelta {
+  std::string text;  // whole UTF-8 characters
+  std::vector<SampledToken> tokens;
+};
+
+struct TurnProgress {
+  int64_t processed_tokens = 0;  // of this turn's input
+  TokenAccounting accounting;
+};
+
+struct TurnEnd {
+  // OK, CANCELLED, DEADLINE_EXCEEDED, or what went wrong.
+  absl::Status status;
+  FinishReason reason = FinishReason::kStop;
+  std::string matched_stop;
+  int64_t prompt_tokens = 0;
+  int64_t completion_tokens = 0;
+  int64_t folded_tokens = 0;
+  TokenAccounting accounting;
+  absl::Duration queue_time, prefill_time, decode_time, time_to_first_token;
+  std::vector<absl::Duration> inter_token;  // one per generated token after the first
+};
+
+// Receives the events of one turn, in order, on the engine's thread: must return quickly and never block.
+// OnStart comes once unless the turn is refused; OnEnd always comes exactly once and is the last call.
+class TurnObserver {
+ public:
+  virtual ~TurnObserver() = default;
+  virtual void OnStart(const TurnStart& start) = 0;
+  virtual void OnProgress(const TurnProgress& progress) = 0;  // after each prefill part
+  virtual void OnDelta(const TurnDelta& delta) = 0;
+  virtual void OnEnd(const TurnEnd& end) = 0;
+};
+
+}  // namespace memgate
+
+#endif  // MEMGATE_ENGINE_SCHEDULING_TURN_H_

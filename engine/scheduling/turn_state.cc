@@ -1,0 +1,138 @@
+#include "engine/scheduling/turn_state.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/algorithm/container.h"
+
+namespace memgate {
+
+bool Turn::Begin(std::shared_ptr<SessionLease> lease, const Vocabulary& vocabulary, const TurnStart& start,
+                 absl::Time now) {
+  lease_ = std::move(lease);
+  begin_ = now;
+  folded_before_ = lease_->state().folded();
+  if (lease_->pending_token() != kNoToken) input_.push_back(lease_->pending_token());
+  input_.insert(input_.end(), request_.tokens.begin(), request_.tokens.end());
+  if (request_.mode == TurnMode::kIngest) {
+    held_back_ = input_.back();
+    input_.pop_back();
+  } else {
+    sampler_.emplace(request_.sampling, vocabulary.size);
+    sampler_->ObservePrompt(request_.tokens);
+    detokenizer_.emplace(*vocabulary.tokenizer, TextPosition::kContinuation);
+    stop_.emplace(request_.stop);
+  }
+  observer_->OnStart(start);
+  if (!waiting().empty()) return false;
+  End(absl::OkStatus(), FinishReason::kStop, now);
+  return true;
+}
+
+SequenceChunk Turn::NextChunk(int64_t budget) const {
+  const absl::Span<const int32_t> rest = waiting();
+  const int64_t until_fold = lease_->state().shape().TokensUntilFold(lease_->state().length());
+  const int64_t count = std::min({budget, until_fold, static_cast<int64_t>(rest.size())});
+  const bool last = count == static_cast<int64_t>(rest.size());
+  return {.session = &lease_->state(),
+          .tokens = rest.first(count),
+          .logits = last && request_.mode == TurnMode::kGenerate ? LogitRows::kLast : LogitRows::kNone};
+}
+
+bool Turn::Advance(const SequenceChunk& chunk, absl::Span<const float> logits, const Vocabulary& vocabulary,
+                   absl::Time now) {
+  next_ += chunk.tokens.size();
+  lease_->set_pending_token(kNoToken);
+  lease_->Publish();
+  if (!decoding()) {
+    const int64_t done = static_cast<int64_t>(next_) + (waiting().empty() && held_back_ != kNoToken);
+    const int64_t prompt = static_cast<int64_t>(request_.tokens.size());
+    observer_->OnProgress({.processed_tokens = std::min(done, prompt), .accounting = lease_->Accounting()});
+  }
+  if (!waiting().empty()) return false;
+  if (request_.mode == TurnMode::kGenerate) return Sample(logits, vocabulary, now);
+  End(absl::OkStatus(), FinishReason::kStop, now);
+  return true;
+}
+
+bool Turn::Sample(absl::Span<const float> logits, const Vocabulary& vocabulary, absl::Time now) {
+  absl::StatusOr<SampledToken> token = sampler_->Sample(logits);
+  if (!token.ok()) {
+    End(token.status(), FinishReason::kStop, now);
+    return true;
+  }
+  const int32_t id = token->id;
+  input_.assign(1, id);
+  next_ = 0;
+  if (generated_++ == 0) {
+    first_token_ = now;
+  } else {
+    inter_token_.push_back(now - last_token_);
+  }
+  last_token_ = now;
+
+  if (!request_.ignore_eos && absl::c_linear_search(vocabulary.eos_ids, id)) {
+    End(absl::OkStatus(), FinishReason::kStop, now);
+    return true;
+  }
+  Emit(stop_->Push(detokenizer_->Push(id)), *std::move(token));
+  if (!matched_stop_.empty()) {
+    End(absl::OkStatus(), FinishReason::kStop, now);
+    return true;
+  }
+  if (generated_ >= request_.max_new_tokens) {
+    End(absl::OkStatus(), FinishReason::kLength, now);
+    return true;
+  }
+  return false;
+}
+
+void Turn::Emit(StopMatcher::Result result, std::optional<SampledToken> token) {
+  if (result.matched) matched_stop_ = *result.matched;
+  TurnDelta delta{.text = std::move(result.text)};
+  if (token) delta.tokens.push_back(*std::move(token));
+  if (!delta.text.empty() || !delta.tokens.empty()) observer_->OnDelta(delta);
+}
+
+// What the session remembers beyond the tokens taken in.
+void Turn::LeavePendingToken(bool finished) {
+  if (decoding()) {
+    lease_->set_pending_token(waiting().empty() ? kNoToken : waiting().front());
+  } else if (finished) {
+    lease_->set_pending_token(held_back_);
+  }
+  // Otherwise the turn broke off in its input: a token that was pending before is so still, unless it was
+  // taken in (Advance).
+}
+
+void Turn::End(absl::Status status, FinishReason reason, absl::Time now) {
+  TurnEnd end{.status = std::move(status), .reason = reason};
+  end.prompt_tokens = static_cast<int64_t>(request_.tokens.size());
+  end.completion_tokens = generated_;
+  if (lease_ == nullptr) {
+    end.queue_time = now - arrival_;
+  } else {
+    if (stop_ && matched_stop_.empty() && end.status.ok()) {
+      Emit(stop_->Push(detokenizer_->Flush()), std::nullopt);
+      if (matched_stop_.empty()) Emit(stop_->Flush(), std::nullopt);
+    }
+    LeavePendingToken(end.status.ok());
+    lease_->set_turns(lease_->turns() + 1);
+    end.matched_stop = matched_stop_;
+    end.folded_tokens = lease_->state().folded() - folded_before_;
+    end.accounting = lease_->Accounting();
+    end.queue_time = begin_ - arrival_;
+    end.prefill_time = (generated_ > 0 ? first_token_ : now) - begin_;
+    if (generated_ > 0) {
+      end.decode_time = last_token_ - first_token_;
+      end.time_to_first_token = first_token_ - arrival_;
+    }
+    end.inter_token = std::move(inter_token_);
+  }
+  // The session is free before anybody hears that the turn is over.
+  request_.lease.reset();
+  lease_.reset();
+  observer_->OnEnd(end);
+}
+
+}  // namespace memgate

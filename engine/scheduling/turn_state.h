@@ -1,0 +1,86 @@
+// A turn on its way through the scheduler. Internal to engine/scheduling.
+#ifndef MEMGATE_ENGINE_SCHEDULING_TURN_STATE_H_
+#define MEMGATE_ENGINE_SCHEDULING_TURN_STATE_H_
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "engine/model/transformer.h"
+#include "engine/sampling/sampler.h"
+#include "engine/sampling/stop_matcher.h"
+#include "engine/scheduling/session.h"
+#include "engine/scheduling/turn.h"
+#include "engine/text/tokenizer.h"
+
+namespace memgate {
+
+// Queued -> active (prefill, then decode if it generates) -> ended. Only the scheduler's thread touches it,
+// except for the cancel flag.
+class Turn {
+ public:
+  Turn(TurnRequest request, std::shared_ptr<TurnObserver> observer, absl::Time arrival)
+      : request_(std::move(request)), observer_(std::move(observer)), arrival_(arrival) {}
+
+  void Cancel() { cancelled_.store(true, std::memory_order_release); }
+  bool cancelled() const { return cancelled_.load(std::memory_order_acquire); }
+  const TurnRequest& request() const { return request_; }
+
+  // What sampling one token needs to know about the model.
+  struct Vocabulary {
+    const Tokenizer* tokenizer = nullptr;
+    int size = 0;
+    absl::Span<const int32_t> eos_ids;
+  };
+
+  // Queued -> active. `lease` is the request's own or that of an ephemeral session. REQUIRES: the input or
+  // the session's pending token is there to begin with. Returns true if the turn has ended already.
+  bool Begin(std::shared_ptr<SessionLease> lease, const Vocabulary& vocabulary, const TurnStart& start,
+             absl::Time now);
+
+  // Tokens that wait to be taken in: the rest of the input, or the token just sampled.
+  absl::Span<const int32_t> waiting() const { return absl::MakeConstSpan(input_).subspan(next_); }
+  bool decoding() const { return generated_ > 0; }
+  SessionLease& lease() const { return *lease_; }
+
+  // The next part of at most `budget` tokens, up to the next fold; empty if nothing waits.
+  SequenceChunk NextChunk(int64_t budget) const;
+  // The part was taken in. `logits`: [V] if it asked for them. Returns true if the turn has ended.
+  bool Advance(const SequenceChunk& chunk, absl::Span<const float> logits, const Vocabulary& vocabulary,
+               absl::Time now);
+  // Ends the turn; the observer hears of it. Valid in every state but ended.
+  void End(absl::Status status, FinishReason reason, absl::Time now);
+
+ private:
+  bool Sample(absl::Span<const float> logits, const Vocabulary& vocabulary, absl::Time now);
+  void Emit(StopMatcher::Result result, std::optional<SampledToken> token);
+  void LeavePendingToken(bool finished);
+
+  TurnRequest request_;
+  const std::shared_ptr<TurnObserver> observer_;
+  std::atomic<bool> cancelled_{false};
+
+  std::shared_ptr<SessionLease> lease_;
+  std::vector<int32_t> input_;    // pending token and prompt; while decoding the sampled token
+  size_t next_ = 0;               // first of input_ that is not taken in
+  int32_t held_back_ = kNoToken;  // the last token of an ingested text: left pending
+  int64_t folded_before_ = 0;
+  int64_t generated_ = 0;
+  std::optional<Sampler> sampler_;
+  std::optional<Detokenizer> detokenizer_;
+  std::optional<StopMatcher> stop_;
+  std::string matched_stop_;
+
+  const absl::Time arrival_;
+  absl::Time begin_;
+  absl::Time first_token_;
+  absl::Time last_token_;
+  std::vector<absl::Duration> inter_token_;
+};
+
+}  // namespace memgate
+
+#endif  // MEMGATE_ENGINE_SCHEDULING_TURN_STATE_H_

@@ -1,0 +1,44 @@
+#include "engine/session/byte_accountant.h"
+
+#include "engine/base/strings.h"
+
+namespace memgate {
+
+Reservation& Reservation::operator=(Reservation&& other) noexcept {
+  if (this != &other) {
+    Release();
+    accountant_ = std::exchange(other.accountant_, nullptr);
+    bytes_ = std::exchange(other.bytes_, 0);
+  }
+  return *this;
+}
+
+void Reservation::Release() {
+  if (accountant_ != nullptr) accountant_->Return(bytes_);
+  accountant_ = nullptr;
+  bytes_ = 0;
+}
+
+absl::StatusOr<Reservation> ByteAccountant::Reserve(int64_t bytes, std::string_view what) {
+  if (bytes < 0) return absl::InternalError(Concat(what, ": negative number of bytes"));
+  absl::MutexLock lock(&mutex_);
+  const int64_t left = budget_bytes_ - reserved_bytes_;
+  if (bytes > left) {
+    return absl::ResourceExhaustedError(Concat(what, " needs ", bytes, " bytes; ", left,
+                                               " of the memory budget of ", budget_bytes_, " are left"));
+  }
+  reserved_bytes_ += bytes;
+  return Reservation(this, bytes);
+}
+
+int64_t ByteAccountant::reserved_bytes() const {
+  absl::MutexLock lock(&mutex_);
+  return reserved_bytes_;
+}
+
+void ByteAccountant::Return(int64_t bytes) {
+  absl::MutexLock lock(&mutex_);
+  reserved_bytes_ -= bytes;
+}
+
+}  // namespace memgate

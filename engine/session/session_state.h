@@ -1,0 +1,126 @@
+// The state of one conversation: sinks, salient slots, window and compressive memory, of a fixed size.
+#ifndef MEMGATE_ENGINE_SESSION_SESSION_STATE_H_
+#define MEMGATE_ENGINE_SESSION_SESSION_STATE_H_
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory_resource>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "engine/checkpoint/model_config.h"
+#include "engine/kernels/rope.h"
+#include "engine/memory/memory_kind.h"
+#include "engine/session/shape.h"
+
+namespace memgate {
+
+// What every session of a kind shares. Borrowed; must outlive the session.
+struct SessionContext {
+  const ModelConfig* config = nullptr;
+  const MemoryKind* kind = nullptr;
+  const Rope* rope = nullptr;
+};
+
+// One layer of a session. Keys and values: [G, rows, D], rows = [S sinks | E salient slots | W + P window].
+// Window keys are rotated by their absolute position. Sinks are too, until the first fold; sinks and salient
+// keys are un-rotated from then on, and the query is rotated by the far distance for them.
+struct LayerView {
+  float* keys;
+  float* values;
+  float* features;             // [W + P, features per token]
+  float* salient_scores;       // [G, E]
+  int64_t* salient_positions;  // [G, E]
+  absl::Span<float> memory;    // the kind's state
+};
+
+// Bytes of one session, by part. All but `object` lie in one allocation.
+struct SessionBytes {
+  int64_t key_value = 0;
+  int64_t features = 0;
+  int64_t salient = 0;  // scores and positions, and up to 4 bytes of padding per layer
+  int64_t memory = 0;
+  int64_t object = 0;  // the SessionState itself
+  int64_t arena() const { return key_value + features + salient + memory; }
+  int64_t total() const { return arena() + object; }
+};
+
+// Not thread-safe: one turn at a time.
+class SessionState {
+ public:
+  // What a session will cost, before it is created; exact to the byte.
+  static SessionBytes Bytes(const SessionContext& context, const SessionShape& shape);
+
+  // Allocates Bytes().arena() bytes, zeroed, from `resource`. REQUIRES: shape is valid, and has no salient
+  // slots unless the kind has a retention score.
+  SessionState(const SessionContext& context, const SessionShape& shape, std::pmr::memory_resource* resource);
+  ~SessionState();
+  SessionState(const SessionState&) = delete;
+  SessionState& operator=(const SessionState&) = delete;
+
+  const SessionShape& shape() const { return shape_; }
+  const SessionContext& context() const { return context_; }
+  const MemoryKind& kind() const { return *context_.kind; }
+
+  int64_t length() const { return length_; }                          // tokens taken in
+  int64_t folded() const { return folded_; }                          // tokens that left the window
+  int64_t memory_writes() const { return folded_ / shape_.segment; }  // folding events
+  int sink_count() const { return static_cast<int>(std::min<int64_t>(length_, shape_.sinks)); }
+  int salient_count() const { return static_cast<int>(std::min<int64_t>(folded_, shape_.salient)); }
+
+  // Row of `position`, which must be a sink or in the window.
+  int Row(int64_t position) const {
+    return static_cast<int>(position < shape_.sinks ? position : position - folded_ + shape_.salient);
+  }
+  int window_row() const { return shape_.sinks + shape_.salient; }  // first row of the window
+
+  LayerView Layer(int layer);
+
+  // Makes room for `tokens` tokens at length(): folds the oldest segment if it is due. After it, the layers
+  // of those tokens are written at Row(length() + i), then Commit() takes them in. REQUIRES: 1 <= tokens <=
+  // shape().TokensUntilFold(length()).
+  void Prepare(int64_t tokens);
+  void Commit(int64_t tokens) { length_ += tokens; }
+
+  // Forgets everything.
+  void Clear();
+  // Same shape and context: becomes an equal session.
+  void CopyFrom(const SessionState& other);
+
+  // `pending`: 1 if a token was sampled that is not taken in yet, else 0.
+  TokenAccounting Accounting(int pending) const;
+
+  // The live part of the state (docs/formats.md); appends it to `out`.
+  void AppendLive(std::string& out) const;
+  // Bytes that AppendLive writes for a session of this shape and length.
+  static int64_t LiveBytes(const SessionContext& context, const SessionShape& shape, int64_t length);
+  // The inverse, into a cleared session. INVALID_ARGUMENT if `live` has the wrong size or impossible
+  // positions; the session is then cleared.
+  absl::Status RestoreLive(int64_t length, std::string_view live);
+
+ private:
+  struct Layout;
+
+  void FoldLayer(int layer);
+  void KeepSalient(const LayerView& view, int kv_head, float* keys, float* values);
+  template <typename Visitor>
+  static void VisitLive(const SessionState& state, Visitor&& visit);
+
+  const SessionContext context_;
+  const SessionShape shape_;
+  std::pmr::memory_resource* const resource_;
+  const size_t arena_bytes_;
+  std::byte* const arena_;
+  int64_t length_ = 0;
+  int64_t folded_ = 0;
+};
+
+// How a session of `kind` and `shape` holds `total` tokens that were all taken in.
+TokenAccounting AccountTokens(const MemoryKind& kind, const SessionShape& shape, int64_t total);
+
+}  // namespace memgate
+
+#endif  // MEMGATE_ENGINE_SESSION_SESSION_STATE_H_

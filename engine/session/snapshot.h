@@ -1,0 +1,41 @@
+// A session as bytes, to move it or to keep it (docs/formats.md).
+#ifndef MEMGATE_ENGINE_SESSION_SNAPSHOT_H_
+#define MEMGATE_ENGINE_SESSION_SNAPSHOT_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "engine/session/session_state.h"
+#include "engine/session/shape.h"
+
+namespace memgate {
+
+inline constexpr int32_t kNoToken = -1;
+
+// Everything of a snapshot but the live state.
+struct SnapshotHeader {
+  std::string model_fingerprint;
+  std::string memory_kind;
+  std::string memory_fingerprint;  // of the trained module, empty if the kind has none
+  SessionShape shape;
+  int64_t length = 0;  // tokens taken in
+  int32_t pending_token = kNoToken;
+  int64_t turns = 0;
+};
+
+struct SnapshotView {
+  SnapshotHeader header;
+  std::string_view live;  // borrows from the parsed bytes
+};
+
+std::string EncodeSnapshot(const SnapshotHeader& header, const SessionState& state);
+
+// Checks magic, version, checksum and every field's range. Pure: this is what the fuzzer drives.
+// INVALID_ARGUMENT says what is wrong.
+absl::StatusOr<SnapshotView> ParseSnapshot(std::string_view bytes);
+
+}  // namespace memgate
+
+#endif  // MEMGATE_ENGINE_SESSION_SNAPSHOT_H_

@@ -1,0 +1,261 @@
+#include "engine/text/bpe_model.h"
+
+#include <algorithm>
+#include <queue>
+
+#include "absl/strings/str_format.h"
+#include "engine/text/byte_alphabet.h"
+#include "engine/text/strings.h"
+#include "engine/text/unicode.h"
+
+namespace memgate {
+namespace {
+
+constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581
+
+// Up to this many symbols, looking through all pairs for each merge is faster than a heap.
+constexpr size_t kShortWord = 32;
+
+std::string ByteFallbackPiece(int byte) { return absl::StrFormat("<0x%02X>", byte); }
+
+bool HasInnerSpaceMark(std::string_view piece) {
+  size_t at = piece.find(kSpaceMark);
+  while (at != std::string_view::npos) {
+    const bool after_other = at > 0 && !piece.substr(0, at).ends_with(kSpaceMark);
+    if (after_other) return true;
+    at = piece.find(kSpaceMark, at + kSpaceMark.size());
+  }
+  return false;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<BpeModel>> BpeModel::Create(const BpeSpec& spec) {
+  std::unique_ptr<BpeModel> model(new BpeModel());
+  model->alphabet_ = spec.alphabet;
+  model->fuse_unk_ = spec.fuse_unk;
+  model->byte_fallback_ = spec.byte_fallback;
+  model->ignore_merges_ = spec.ignore_merges;
+
+  StringViewMap<TokenId> spelled;
+  spelled.reserve(spec.vocab.size());
+  model->words_.reserve(spec.vocab.size());
+  TokenId largest = -1;
+  for (const auto& [piece, id] : spec.vocab) {
+    if (!spelled.emplace(piece, id).second) {
+      return absl::InvalidArgumentError(Concat("vocabulary piece ", Quoted(piece), " appears twice"));
+    }
+    largest = std::max(largest, id);
+    if (spec.not_text.contains(id)) continue;
+    if (spec.alphabet == BpeAlphabet::kCharacters) {
+      model->words_.push_back(piece);
+    } else if (std::optional<std::string> bytes = BytesOfSpelling(piece)) {
+      model->words_.push_back(*std::move(bytes));
+    } else {
+      continue;  // Outside the alphabet: no text reaches it, only an added token does.
+    }
+    model->by_text_.emplace(model->words_.back(), id);
+  }
+  model->memo_ = std::make_unique<std::atomic<Memo>[]>(largest + 1);
+
+  for (int byte = 0; byte < 256; ++byte) {
+    std::string name;
+    if (spec.alphabet == BpeAlphabet::kBytes) {
+      AppendUtf8(SpellByte(static_cast<unsigned char>(byte)), name);
+    } else {
+      name = ByteFallbackPiece(byte);
+    }
+    const auto found = spelled.find(name);
+    model->byte_ids_[byte] = found == spelled.end() ? -1 : found->second;
+  }
+  if (spec.unk_token.has_value()) {
+    const auto found = spelled.find(*spec.unk_token);
+    if (found == spelled.end()) {
+      return absl::InvalidArgumentError(
+          Concat("unk_token ", Quoted(*spec.unk_token), " is not in the vocabulary"));
+    }
+    model->unk_id_ = found->second;
+  }
+  if (absl::Status status = model->AddMerges(spec, spelled); !status.ok()) return status;
+  return model;
+}
+
+absl::Status BpeModel::AddMerges(const BpeSpec& spec, const StringViewMap<TokenId>& spelled) {
+  merges_.reserve(spec.merges.size());
+  // A word that is a piece need not come from merges when these are ignored, and without a token for the mark
+  // itself unknown characters could be fused across it.
+  words_are_independent_ =
+      spec.alphabet == BpeAlphabet::kCharacters && !spec.ignore_merges && by_text_.contains(kSpaceMark);
+  std::string joined;
+  for (size_t rank = 0; rank < spec.merges.size(); ++rank) {
+    const auto& [left, right] = spec.merges[rank];
+    joined.assign(left).append(right);
+    const auto left_id = spelled.find(left);
+    const auto right_id = spelled.find(right);
+    const auto joined_id = spelled.find(joined);
+    for (const auto& [found, piece] : {std::pair{left_id, &left}, {right_id, &right}, {joined_id, &joined}}) {
+      if (found == spelled.end()) {
+        return absl::InvalidArgumentError(
+            Concat("merge ", rank, " refers to ", Quoted(*piece), ", which is not in the vocabulary"));
+      }
+    }
+    if (spec.not_text.contains(joined_id->second)) continue;
+    const uint64_t key =
+        static_cast<uint64_t>(left_id->second) << 32 | static_cast<uint32_t>(right_id->second);
+    // A pair that is listed twice counts with its last rank, as in the libraries these files come from.
+    merges_.insert_or_assign(key, Merge{static_cast<int32_t>(rank), joined_id->second});
+    if (words_are_independent_ && HasInnerSpaceMark(joined)) words_are_independent_ = false;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BpeModel::Encode(std::string_view word, std::vector<TokenId>& ids) const {
+  if (word.empty()) return absl::OkStatus();
+  const auto found = by_text_.find(word);
+  if (found == by_text_.end()) return Merged(word, ids);
+  const TokenId id = found->second;
+  if (ignore_merges_) {
+    ids.push_back(id);
+    return absl::OkStatus();
+  }
+  // Most words of a text are pieces; whether the merges lead to that piece is worked out once. Two threads
+  // may both do so, with the same result.
+  std::atomic<Memo>& memo = memo_[id];
+  const Memo known = memo.load(std::memory_order_relaxed);
+  if (known == Memo::kSelf) {
+    ids.push_back(id);
+    return absl::OkStatus();
+  }
+  const size_t before = ids.size();
+  if (absl::Status status = Merged(word, ids); !status.ok()) return status;
+  if (known == Memo::kUnknown) {
+    const bool self = ids.size() == before + 1 && ids.back() == id;
+    memo.store(self ? Memo::kSelf : Memo::kOther, std::memory_order_relaxed);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BpeModel::Merged(std::string_view word, std::vector<TokenId>& ids) const {
+  std::vector<TokenId> symbols;
+  if (absl::Status status = FirstSymbols(word, symbols); !status.ok()) return status;
+  if (symbols.size() <= kShortWord) {
+    MergeShort(symbols);
+  } else {
+    MergeLong(symbols);
+  }
+  ids.insert(ids.end(), symbols.begin(), symbols.end());
+  return absl::OkStatus();
+}
+
+absl::Status BpeModel::FirstSymbols(std::string_view word, std::vector<TokenId>& symbols) const {
+  symbols.reserve(word.size());
+  bool last_was_unknown = false;
+  const auto add_unknown = [&](std::string_view what) -> absl::Status {
+    if (!unk_id_.has_value()) {
+      return absl::InvalidArgumentError(Concat("the vocabulary has no token for ", what));
+    }
+    if (!(fuse_unk_ && last_was_unknown)) symbols.push_back(*unk_id_);
+    last_was_unknown = true;
+    return absl::OkStatus();
+  };
+  if (alphabet_ == BpeAlphabet::kBytes) {
+    for (const char c : word) {
+      const unsigned char byte = static_cast<unsigned char>(c);
+      if (byte_ids_[byte] >= 0) {
+        symbols.push_back(byte_ids_[byte]);
+        last_was_unknown = false;
+      } else if (absl::Status status = add_unknown(absl::StrFormat("byte 0x%02X", byte)); !status.ok()) {
+        return status;
+      }
+    }
+    return absl::OkStatus();
+  }
+  while (!word.empty()) {
+    const std::string_view character = word.substr(0, ReadUtf8(word).bytes);
+    word.remove_prefix(character.size());
+    if (const auto found = by_text_.find(character); found != by_text_.end()) {
+      symbols.push_back(found->second);
+      last_was_unknown = false;
+      continue;
+    }
+    const auto byte_id = [&](char c) { return byte_ids_[static_cast<unsigned char>(c)]; };
+    if (byte_fallback_ &&
+        std::all_of(character.begin(), character.end(), [&](char c) { return byte_id(c) >= 0; })) {
+      for (const char c : character) symbols.push_back(byte_id(c));
+      last_was_unknown = false;
+    } else if (absl::Status status = add_unknown(Quoted(character)); !status.ok()) {
+      return status;
+    }
+  }
+  return absl::OkStatus();
+}
+
+const BpeModel::Merge* BpeModel::FindMerge(TokenId left, TokenId right) const {
+  const auto found = merges_.find(static_cast<uint64_t>(left) << 32 | static_cast<uint32_t>(right));
+  return found == merges_.end() ? nullptr : &found->second;
+}
+
+void BpeModel::MergeShort(std::vector<TokenId>& symbols) const {
+  if (symbols.size() < 2) return;
+  std::array<const Merge*, kShortWord> merge{};  // of symbols i and i + 1; null: none
+  size_t size = symbols.size();
+  for (size_t i = 0; i + 1 < size; ++i) merge[i] = FindMerge(symbols[i], symbols[i + 1]);
+  while (size > 1) {
+    size_t best = size;
+    for (size_t i = 0; i + 1 < size; ++i) {
+      if (merge[i] != nullptr && (best == size || merge[i]->rank < merge[best]->rank)) best = i;
+    }
+    if (best == size) break;
+    symbols[best] = merge[best]->id;
+    symbols.erase(symbols.begin() + best + 1);
+    std::copy(merge.begin() + best + 1, merge.begin() + size, merge.begin() + best);
+    --size;
+    if (best > 0) merge[best - 1] = FindMerge(symbols[best - 1], symbols[best]);
+    merge[best] = best + 1 < size ? FindMerge(symbols[best], symbols[best + 1]) : nullptr;
+  }
+}
+
+void BpeModel::MergeLong(std::vector<TokenId>& symbols) const {
+  // A doubly linked list over the symbols and a heap of candidate pairs, lowest rank and then leftmost first.
+  // A candidate is stale if either side has changed since; it is then skipped. O(n log n).
+  struct Candidate {
+    int32_t rank;
+    int32_t left;
+    TokenId left_id, right_id;
+    TokenId merged;
+    bool operator>(const Candidate& other) const {
+      return rank != other.rank ? rank > other.rank : left > other.left;
+    }
+  };
+  const int32_t size = static_cast<int32_t>(symbols.size());
+  std::vector<int32_t> previous(size), next(size);
+  for (int32_t i = 0; i < size; ++i) {
+    previous[i] = i - 1;
+    next[i] = i + 1 < size ? i + 1 : -1;
+  }
+  std::priority_queue<Candidate, std::vector<Candidate>, std::greater<Candidate>> candidates;
+  const auto offer = [&](int32_t left) {
+    if (left < 0 || next[left] < 0) return;
+    const TokenId left_id = symbols[left];
+    const TokenId right_id = symbols[next[left]];
+    const Merge* merge = FindMerge(left_id, right_id);
+    if (merge != nullptr) candidates.push({merge->rank, left, left_id, right_id, merge->id});
+  };
+  for (int32_t i = 0; i + 1 < size; ++i) offer(i);
+  constexpr TokenId kGone = -1;
+  while (!candidates.empty()) {
+    const Candidate best = candidates.top();
+    candidates.pop();
+    const int32_t right = next[best.left];
+    if (symbols[best.left] != best.left_id || right < 0 || symbols[right] != best.right_id) continue;
+    symbols[best.left] = best.merged;
+    symbols[right] = kGone;
+    next[best.left] = next[right];
+    if (next[right] >= 0) previous[next[right]] = best.left;
+    offer(previous[best.left]);
+    offer(best.left);
+  }
+  std::erase(symbols, kGone);
+}
+
+}  // namespace memgate

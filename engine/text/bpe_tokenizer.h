@@ -1,0 +1,80 @@
+// The Tokenizer for byte-pair models; see tokenizer.h for the contract.
+#ifndef MEMGATE_ENGINE_TEXT_BPE_TOKENIZER_H_
+#define MEMGATE_ENGINE_TEXT_BPE_TOKENIZER_H_
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/text/added_tokens.h"
+#include "engine/text/bpe_model.h"
+#include "engine/text/text_splitter.h"
+#include "engine/text/tokenizer.h"
+#include "engine/text/tokenizer_spec.h"
+
+namespace memgate {
+
+class BpeTokenizer : public Tokenizer {
+ public:
+  static absl::StatusOr<std::unique_ptr<BpeTokenizer>> Create(TokenizerSpec spec);
+
+  absl::StatusOr<std::vector<TokenId>> Encode(std::string_view text, TextPosition position,
+                                              SpecialTokens special) const override;
+  std::string_view TokenBytes(TokenId id) const override { return bytes_.At(id); }
+  std::string_view Piece(TokenId id) const override { return pieces_.At(id); }
+  bool StripsLeadingSpace() const override { return spec_.strips_leading_space; }
+  int vocab_size() const override { return vocab_size_; }
+  bool IsSpecial(TokenId id) const override { return spec_.bpe.not_text.contains(id); }
+  std::optional<TokenId> bos_id() const override { return spec_.bos_id; }
+  std::optional<TokenId> eos_id() const override { return spec_.eos_id; }
+  const std::string& chat_template() const override { return spec_.chat_template; }
+
+ private:
+  // Strings by token id, in one allocation.
+  class StringTable {
+   public:
+    explicit StringTable(const std::vector<std::string>& strings);
+    StringTable() = default;
+    std::string_view At(TokenId id) const {
+      if (id < 0 || static_cast<size_t>(id) + 1 >= offsets_.size()) return {};
+      return std::string_view(data_).substr(offsets_[id], offsets_[id + 1] - offsets_[id]);
+    }
+
+   private:
+    std::string data_;
+    std::vector<size_t> offsets_;  // [number of strings + 1]
+  };
+
+  explicit BpeTokenizer(TokenizerSpec spec) : spec_(std::move(spec)) {}
+  absl::Status BuildMatchers();
+  void BuildTables();
+  std::string BytesOf(std::string_view piece) const;
+  // `continues`: the text goes on from earlier tokens, so nothing is put before it.
+  // `starts_text`: it is the start of the text given to Encode.
+  struct Place {
+    bool continues = false;
+    bool starts_text = false;
+  };
+  absl::Status EncodeAsWritten(std::string_view text, Place place, SpecialTokens special,
+                               std::vector<TokenId>& ids) const;
+  absl::Status EncodeNormalized(std::string_view text, Place place, std::vector<TokenId>& ids) const;
+  absl::Status EncodeWords(std::string_view text, std::vector<TokenId>& ids) const;
+
+  TokenizerSpec spec_;  // its vocabulary and merges are dropped once `model_` and the tables hold them
+  std::unique_ptr<BpeModel> model_;
+  std::vector<TextSplitter> splitters_;
+  AddedTokenMatcher as_written_;
+  AddedTokenMatcher in_normalized_;
+  StringTable bytes_;
+  StringTable pieces_;
+  int vocab_size_ = 0;
+};
+
+}  // namespace memgate
+
+#endif  // MEMGATE_ENGINE_TEXT_BPE_TOKENIZER_H_

@@ -1,0 +1,84 @@
+#include "engine/text/json_reading.h"
+
+#include "engine/text/strings.h"
+
+namespace memgate {
+namespace {
+
+constexpr int kMaxDepth = 64;
+
+bool NestsTooDeep(std::string_view text) {
+  int depth = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') {
+        ++i;
+      } else if (c == '"') {
+        in_string = false;
+      }
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '[' || c == '{') {
+      if (++depth > kMaxDepth) return true;
+    } else if (c == ']' || c == '}') {
+      --depth;
+    }
+  }
+  return false;
+}
+
+absl::Status WrongType(const char* key, std::string_view where, std::string_view wanted) {
+  return absl::InvalidArgumentError(Concat(where, ": \"", key, "\" is not ", wanted));
+}
+
+}  // namespace
+
+absl::StatusOr<nlohmann::json> ParseJsonObject(std::string_view text, std::string_view what) {
+  if (NestsTooDeep(text)) {
+    return absl::InvalidArgumentError(Concat(what, ": nested deeper than ", kMaxDepth));
+  }
+  nlohmann::json json;
+  try {
+    json = nlohmann::json::parse(text.begin(), text.end());
+  } catch (const nlohmann::json::parse_error& error) {
+    return absl::InvalidArgumentError(Concat(what, ": not valid JSON at byte ", error.byte));
+  } catch (const nlohmann::json::exception& error) {  // a number out of range
+    return absl::InvalidArgumentError(Concat(what, ": not valid JSON: ", error.what()));
+  }
+  if (!json.is_object()) return absl::InvalidArgumentError(Concat(what, ": not a JSON object"));
+  return json;
+}
+
+const nlohmann::json& JsonMember(const nlohmann::json& object, const char* key) {
+  static const nlohmann::json kNull;
+  if (!object.is_object()) return kNull;
+  const auto found = object.find(key);
+  return found == object.end() ? kNull : *found;
+}
+
+absl::StatusOr<bool> JsonBool(const nlohmann::json& object, const char* key, bool fallback,
+                              std::string_view where) {
+  const nlohmann::json& value = JsonMember(object, key);
+  if (value.is_null()) return fallback;
+  if (!value.is_boolean()) return WrongType(key, where, "true or false");
+  return value.get<bool>();
+}
+
+absl::StatusOr<std::string> JsonString(const nlohmann::json& object, const char* key,
+                                       std::string_view fallback, std::string_view where) {
+  const nlohmann::json& value = JsonMember(object, key);
+  if (value.is_null()) return std::string(fallback);
+  if (!value.is_string()) return WrongType(key, where, "a string");
+  return value.get_ref<const std::string&>();
+}
+
+absl::StatusOr<std::string> JsonType(const nlohmann::json& object, std::string_view where) {
+  if (!object.is_object()) return absl::InvalidArgumentError(Concat(where, ": not an object"));
+  absl::StatusOr<std::string> type = JsonString(object, "type", "", where);
+  if (type.ok() && type->empty()) return absl::InvalidArgumentError(Concat(where, ": no \"type\""));
+  return type;
+}
+
+}  // namespace memgate

@@ -1,0 +1,155 @@
+#include <algorithm>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/text/added_tokens.h"
+#include "engine/text/strings.h"
+#include "engine/text/tokenizer.h"
+#include "engine/text/unicode.h"
+
+namespace memgate {
+namespace {
+
+constexpr size_t kMaxPendingBytes = 64 << 10;
+// Checking a cut encodes up to four windows' worth of text, so that it should not happen for every short
+// line.
+constexpr size_t kMinPendingBytes = 2 << 10;
+// A cut is looked for in runs of white space no longer than this, and judged by this much text on either
+// side: an added token with the white space it may swallow fits into it.
+constexpr size_t kMaxSpaceBytes = 64;
+constexpr size_t kWindowBytes = kMaxAddedTokenBytes + kMaxSpaceBytes;
+constexpr int kMaxCutsTried = 8;
+
+bool IsCharacterStart(std::string_view text, size_t offset) {
+  return offset >= text.size() || (static_cast<unsigned char>(text[offset]) & 0xC0) != 0x80;
+}
+
+size_t AlignDown(std::string_view text, size_t offset) {
+  while (offset > 0 && !IsCharacterStart(text, offset)) --offset;
+  return offset;
+}
+
+}  // namespace
+
+StreamingTokenizer::StreamingTokenizer(const Tokenizer& tokenizer, TextPosition position,
+                                       SpecialTokens special)
+    : tokenizer_(tokenizer), special_(special), position_(position) {}
+
+absl::StatusOr<std::vector<TokenId>> StreamingTokenizer::Push(std::string_view chunk) {
+  std::vector<TokenId> ids;
+  while (status_.ok() && !chunk.empty()) {
+    // Slices keep what is pending bounded, whatever the size of the chunk.
+    const size_t room = kMaxPendingBytes + kWindowBytes - std::min(pending_.size(), kMaxPendingBytes);
+    const std::string_view slice = chunk.substr(0, room);
+    chunk.remove_prefix(slice.size());
+    status_ = Append(slice);
+    if (!status_.ok() || checked_bytes_ < kMinPendingBytes) continue;
+    const absl::StatusOr<size_t> cut = FindCut();
+    status_ = cut.status();
+    if (status_.ok() && *cut > 0) status_ = Encode(*cut, ids);
+  }
+  if (!status_.ok()) return status_;
+  return ids;
+}
+
+absl::StatusOr<std::vector<TokenId>> StreamingTokenizer::Finish() {
+  if (status_.ok() && checked_bytes_ < pending_.size()) {
+    status_ = absl::InvalidArgumentError(
+        Concat("text is not valid UTF-8 at byte ", consumed_bytes_ + checked_bytes_));
+  }
+  if (!status_.ok()) return status_;
+  std::vector<TokenId> ids;
+  status_ = Encode(pending_.size(), ids);
+  if (!status_.ok()) return status_;
+  return ids;
+}
+
+absl::Status StreamingTokenizer::Append(std::string_view slice) {
+  pending_ += slice;
+  const size_t complete = CompleteUtf8Bytes(pending_);
+  if (complete <= checked_bytes_) return absl::OkStatus();
+  const std::string_view fresh = std::string_view(pending_).substr(checked_bytes_, complete - checked_bytes_);
+  if (absl::Status status = CheckUtf8(fresh, consumed_bytes_ + checked_bytes_); !status.ok()) return status;
+  checked_bytes_ = complete;
+  return absl::OkStatus();
+}
+
+absl::Status StreamingTokenizer::Encode(size_t bytes, std::vector<TokenId>& ids) {
+  const absl::StatusOr<std::vector<TokenId>> more =
+      tokenizer_.Encode(std::string_view(pending_).substr(0, bytes), position_, special_);
+  if (!more.ok()) return more.status();
+  ids.insert(ids.end(), more->begin(), more->end());
+  pending_.erase(0, bytes);
+  checked_bytes_ -= bytes;
+  searched_bytes_ -= std::min(searched_bytes_, bytes);
+  consumed_bytes_ += bytes;
+  position_ = TextPosition::kContinuation;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<size_t> StreamingTokenizer::FindCut() {
+  const std::string_view text = std::string_view(pending_).substr(0, checked_bytes_);
+  const size_t limit = text.size() - kWindowBytes;
+  int tried = 0;
+  size_t end = limit;
+  while (tried < kMaxCutsTried) {
+    const size_t line_break = text.substr(0, end).find_last_of("\r\n");
+    if (line_break == std::string_view::npos || line_break < searched_bytes_) break;
+    const absl::StatusOr<size_t> cut = SafeCutInSpaces(line_break);
+    if (!cut.ok() || *cut > 0) return cut;
+    end = line_break;
+    ++tried;
+  }
+  searched_bytes_ = limit;
+  if (text.size() < kMaxPendingBytes) return 0;
+
+  end = limit;
+  for (tried = 0; tried < kMaxCutsTried; ++tried) {
+    const size_t space = text.substr(0, end).rfind(' ');
+    if (space == std::string_view::npos) break;
+    const absl::StatusOr<size_t> cut = SafeCutInSpaces(space);
+    if (!cut.ok() || *cut > 0) return cut;
+    end = space;
+  }
+  return AlignDown(text, limit);
+}
+
+// A cut inside or at either end of the white space around `offset`; 0 if there is none.
+absl::StatusOr<size_t> StreamingTokenizer::SafeCutInSpaces(size_t offset) const {
+  const std::string_view text = std::string_view(pending_).substr(0, checked_bytes_);
+  const size_t begin = offset - TrailingSpaceBytes(text.substr(offset - std::min(offset, kMaxSpaceBytes),
+                                                               std::min(offset, kMaxSpaceBytes)));
+  const size_t end = offset + LeadingSpaceBytes(text.substr(offset, kMaxSpaceBytes));
+  if (end - begin >= kMaxSpaceBytes) return 0;
+  // Which place it is depends on the tokenizer: some join all line breaks of a run, some join the last white
+  // space to the word after it.
+  for (size_t cut = end; cut + 1 > begin && cut > 0; --cut) {
+    if (!IsCharacterStart(text, cut)) continue;
+    const absl::StatusOr<bool> safe = IsSafeCut(cut);
+    if (!safe.ok()) return safe.status();
+    if (*safe) return cut;
+  }
+  return 0;
+}
+
+// Whether the ids of the text around `offset` are those of its two sides.
+absl::StatusOr<bool> StreamingTokenizer::IsSafeCut(size_t offset) const {
+  const std::string_view text = std::string_view(pending_).substr(0, checked_bytes_);
+  const size_t begin = AlignDown(text, offset - std::min(offset, kWindowBytes));
+  const size_t end = AlignDown(text, std::min(offset + kWindowBytes, text.size()));
+  const auto encode = [&](size_t from, size_t to) {
+    return tokenizer_.Encode(text.substr(from, to - from), TextPosition::kContinuation, special_);
+  };
+  const absl::StatusOr<std::vector<TokenId>> whole = encode(begin, end);
+  if (!whole.ok()) return whole.status();
+  const absl::StatusOr<std::vector<TokenId>> left = encode(begin, offset);
+  if (!left.ok()) return left.status();
+  const absl::StatusOr<std::vector<TokenId>> right = encode(offset, end);
+  if (!right.ok()) return right.status();
+  return whole->size() == left->size() + right->size() &&
+         std::equal(left->begin(), left->end(), whole->begin()) &&
+         std::equal(right->begin(), right->end(), whole->begin() + left->size());
+}
+
+}  // namespace memgate

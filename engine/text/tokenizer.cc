@@ -1,0 +1,66 @@
+#include "engine/text/tokenizer.h"
+
+#include <filesystem>
+#include <fstream>
+#include <system_error>
+
+#include "engine/text/bpe_tokenizer.h"
+#include "engine/text/strings.h"
+#include "engine/text/tokenizer_spec.h"
+
+namespace memgate {
+namespace {
+
+constexpr uintmax_t kMaxFileBytes = 256 << 20;
+
+// NOT_FOUND if there is no such file.
+absl::StatusOr<std::string> ReadFile(const std::filesystem::path& path) {
+  std::error_code error;
+  if (!std::filesystem::exists(path, error))
+    return absl::NotFoundError(Concat(path.string(), ": no such file"));
+  const uintmax_t size = std::filesystem::file_size(path, error);
+  if (error) return absl::InvalidArgumentError(Concat(path.string(), ": ", error.message()));
+  if (size > kMaxFileBytes) {
+    return absl::InvalidArgumentError(Concat(path.string(), ": ", size, " bytes, more than ", kMaxFileBytes));
+  }
+  std::string content(size, '\0');
+  std::ifstream file(path, std::ios::binary);
+  if (!file.read(content.data(), static_cast<std::streamsize>(size))) {
+    return absl::InvalidArgumentError(Concat(path.string(), ": cannot be read"));
+  }
+  return content;
+}
+
+absl::StatusOr<std::string> ReadOptionalFile(const std::filesystem::path& path) {
+  absl::StatusOr<std::string> content = ReadFile(path);
+  if (absl::IsNotFound(content.status())) return std::string();
+  return content;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromFolder(const std::string& folder) {
+  const std::filesystem::path path(folder);
+  const absl::StatusOr<std::string> tokenizer_json = ReadFile(path / "tokenizer.json");
+  if (!tokenizer_json.ok()) return tokenizer_json.status();
+  const absl::StatusOr<std::string> config_json = ReadOptionalFile(path / "tokenizer_config.json");
+  if (!config_json.ok()) return config_json.status();
+  absl::StatusOr<std::string> chat_template = ReadOptionalFile(path / "chat_template.jinja");
+  if (!chat_template.ok()) return chat_template.status();
+
+  absl::StatusOr<TokenizerSpec> spec = ParseTokenizerSpec(*tokenizer_json, *config_json);
+  if (!spec.ok()) {
+    return absl::Status(spec.status().code(), Concat(folder, ": ", spec.status().message()));
+  }
+  if (!chat_template->empty()) spec->chat_template = *std::move(chat_template);
+  return BpeTokenizer::Create(*std::move(spec));
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(std::string_view tokenizer_json,
+                                                               std::string_view config_json) {
+  absl::StatusOr<TokenizerSpec> spec = ParseTokenizerSpec(tokenizer_json, config_json);
+  if (!spec.ok()) return spec.status();
+  return BpeTokenizer::Create(*std::move(spec));
+}
+
+}  // namespace memgate

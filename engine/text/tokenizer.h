@@ -1,0 +1,111 @@
+// Text <-> token ids, from a Hugging Face tokenizer.json.
+#ifndef MEMGATE_ENGINE_TEXT_TOKENIZER_H_
+#define MEMGATE_ENGINE_TEXT_TOKENIZER_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace memgate {
+
+using TokenId = int32_t;
+
+// Where a text stands: at the start of a conversation (a tokenizer may add a begin token and, for
+// SentencePiece-style models, a space) or after earlier tokens (nothing is added).
+enum class TextPosition { kStart, kContinuation };
+
+// Whether text such as "<|endoftext|>" becomes the special token or stays plain text.
+enum class SpecialTokens { kParse, kPlainText };
+
+// Thread-safe after construction.
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+
+  // Reads `folder`/tokenizer.json and, if present, tokenizer_config.json. Supports byte-level BPE and
+  // SentencePiece-style BPE with byte fallback; UNIMPLEMENTED names any other model, normaliser or
+  // pre-tokeniser; INVALID_ARGUMENT names what is malformed.
+  static absl::StatusOr<std::unique_ptr<Tokenizer>> FromFolder(const std::string& folder);
+  // The same from file contents; `config_json` may be empty. Pure: this is what the fuzzer drives.
+  static absl::StatusOr<std::unique_ptr<Tokenizer>> FromJson(std::string_view tokenizer_json,
+                                                             std::string_view config_json);
+
+  // INVALID_ARGUMENT if `text` is not valid UTF-8 (with the byte offset).
+  virtual absl::StatusOr<std::vector<TokenId>> Encode(
+      std::string_view text, TextPosition position, SpecialTokens special = SpecialTokens::kParse) const = 0;
+
+  // The bytes that `id` adds to a text when it follows other tokens; empty for special tokens and ids out of
+  // range. The concatenation may be invalid UTF-8 in between: stream it through a Detokenizer.
+  virtual std::string_view TokenBytes(TokenId id) const = 0;
+  // The piece as the vocabulary spells it, for display ("" if out of range).
+  virtual std::string_view Piece(TokenId id) const = 0;
+  // Whether a decoder drops the first space of a text (SentencePiece's dummy prefix).
+  virtual bool StripsLeadingSpace() const = 0;
+
+  virtual int vocab_size() const = 0;
+  virtual bool IsSpecial(TokenId id) const = 0;
+  virtual std::optional<TokenId> bos_id() const = 0;
+  virtual std::optional<TokenId> eos_id() const = 0;
+  // From tokenizer_config.json ("chat_template") or `folder`/chat_template.jinja; empty if none.
+  virtual const std::string& chat_template() const = 0;
+};
+
+// Whole text of `ids`; invalid UTF-8 becomes U+FFFD.
+std::string Decode(const Tokenizer& tokenizer, const std::vector<TokenId>& ids, TextPosition position);
+
+// Turns a stream of token ids into a stream of whole UTF-8 characters. One per answer; not thread-safe.
+class Detokenizer {
+ public:
+  Detokenizer(const Tokenizer& tokenizer, TextPosition position);
+  // The characters completed by `id`. Bytes that can never become valid turn into U+FFFD.
+  std::string Push(TokenId id);
+  // What is left at the end: an incomplete character becomes U+FFFD.
+  std::string Flush();
+
+ private:
+  const Tokenizer& tokenizer_;
+  bool strip_space_;
+  std::string pending_;  // an incomplete UTF-8 character, at most 3 bytes
+};
+
+// Cuts a stream of text into token ids that equal those of the whole text, however it is chunked. Text is
+// held back until about 2 KiB are there and a line break in them is a place where a cut changes no ids; at
+// most 64 KiB are held. A longer line is cut at a space, and only a stretch of 64 KiB without either (no line
+// break, no space) is cut anywhere, where its ids may differ from those of the whole text. Not thread-safe.
+class StreamingTokenizer {
+ public:
+  // `tokenizer` must outlive this object.
+  StreamingTokenizer(const Tokenizer& tokenizer, TextPosition position,
+                     SpecialTokens special = SpecialTokens::kParse);
+  // `chunk` may end anywhere, even inside a UTF-8 character. INVALID_ARGUMENT on invalid UTF-8 (offset in
+  // the stream); the stream is then unusable and keeps returning that error.
+  absl::StatusOr<std::vector<TokenId>> Push(std::string_view chunk);
+  // The rest. Call it once, last.
+  absl::StatusOr<std::vector<TokenId>> Finish();
+
+ private:
+  absl::Status Append(std::string_view slice);
+  absl::Status Encode(size_t bytes, std::vector<TokenId>& ids);
+  absl::StatusOr<size_t> FindCut();
+  absl::StatusOr<bool> IsSafeCut(size_t offset) const;
+  absl::StatusOr<size_t> SafeCutInSpaces(size_t offset) const;
+
+  const Tokenizer& tokenizer_;
+  const SpecialTokens special_;
+  TextPosition position_;
+  std::string pending_;
+  size_t checked_bytes_ = 0;   // of pending_: known to be whole, valid characters
+  size_t searched_bytes_ = 0;  // of pending_: hold no line break where it could be cut
+  size_t consumed_bytes_ = 0;  // of the stream: before pending_
+  absl::Status status_;
+};
+
+}  // namespace memgate
+
+#endif  // MEMGATE_ENGINE_TEXT_TOKENIZER_H_
