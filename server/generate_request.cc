@@ -1,0 +1,188 @@
+#include "server/generate_request.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "server/error.h"
+
+namespace memgate {
+namespace {
+
+constexpr int64_t kDefaultMaxTokens = 256;
+constexpr int kMaxMessages = 4096;
+constexpr int kMaxStops = 16;
+constexpr size_t kMaxStopBytes = 256;
+constexpr int kMaxLogprobs = 20;
+
+absl::Status CheckChat(const v1::ChatMessages& chat) {
+  if (chat.messages().empty() || chat.messages_size() > kMaxMessages) {
+    return FieldError("chat.messages",
+                      absl::StrCat(chat.messages_size(), " messages; expected 1..", kMaxMessages));
+  }
+  for (int i = 0; i < chat.messages_size(); ++i) {
+    const std::string& role = chat.messages(i).role();
+    if (role != "system" && role != "user" && role != "assistant") {
+      return FieldError(absl::StrCat("chat.messages[", i, "].role"),
+                        "must be \"system\", \"user\" or \"assistant\"");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckInput(const v1::GenerateRequest& request, int vocabulary_size) {
+  switch (request.input_case()) {
+    case v1::GenerateRequest::kChat:
+      return CheckChat(request.chat());
+    case v1::GenerateRequest::kTokens:
+      return CheckTokenIds(request.tokens(), vocabulary_size);
+    case v1::GenerateRequest::kPrompt:
+    case v1::GenerateRequest::INPUT_NOT_SET:
+      return absl::OkStatus();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckStops(const google::protobuf::RepeatedPtrField<std::string>& stops) {
+  if (stops.size() > kMaxStops) {
+    return FieldError("stop", absl::StrCat(stops.size(), " strings; at most ", kMaxStops, " are allowed"));
+  }
+  for (int i = 0; i < stops.size(); ++i) {
+    if (stops[i].empty() || stops[i].size() > kMaxStopBytes) {
+      return FieldError(absl::StrCat("stop[", i, "]"),
+                        absl::StrCat(stops[i].size(), " bytes; expected 1..", kMaxStopBytes));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<SamplingParams> ReadSampling(const v1::GenerateRequest& request, const ModelInfo& model,
+                                            uint64_t random_seed) {
+  const v1::SamplingOptions& options = request.sampling();
+  const GenerationDefaults& defaults = model.generation;
+  SamplingParams params;
+  params.temperature = options.has_temperature() ? options.temperature() : defaults.temperature.value_or(0);
+  params.top_k = options.has_top_k() ? options.top_k() : defaults.top_k.value_or(0);
+  params.top_p = options.has_top_p() ? options.top_p() : defaults.top_p.value_or(1);
+  params.min_p = options.min_p();
+  params.seed = options.has_seed() ? options.seed() : random_seed;
+  params.repetition_penalty = options.has_repetition_penalty() ? options.repetition_penalty()
+                                                               : defaults.repetition_penalty.value_or(1);
+  params.frequency_penalty = options.frequency_penalty();
+  params.presence_penalty = options.presence_penalty();
+  params.logit_bias.assign(options.logit_bias().begin(), options.logit_bias().end());
+  std::sort(params.logit_bias.begin(), params.logit_bias.end());  // a protobuf map has no order of its own
+  if (request.has_logprobs()) {
+    if (request.logprobs() < 0 || request.logprobs() > kMaxLogprobs) {
+      return FieldError("logprobs", absl::StrCat(request.logprobs(), " is outside 0..", kMaxLogprobs));
+    }
+    params.logprobs = request.logprobs();
+  }
+  if (auto s = ValidateSamplingParams(params, model.config.vocab_size); !s.ok()) {
+    return WithFieldPrefix(s, "sampling.");
+  }
+  return params;
+}
+
+absl::StatusOr<std::vector<TokenId>> EncodeText(const std::string& text, const Engine& engine,
+                                                ConversationState state, absl::string_view field) {
+  const TextPosition position =
+      state == ConversationState::kEmpty ? TextPosition::kStart : TextPosition::kContinuation;
+  auto tokens = engine.tokenizer().Encode(text, position, SpecialTokens::kParse);
+  if (absl::IsInvalidArgument(tokens.status())) return FieldError(field, tokens.status().message());
+  return tokens;
+}
+
+absl::StatusOr<std::vector<TokenId>> EncodeChat(const v1::ChatMessages& chat, const Engine& engine,
+                                                ConversationState state) {
+  std::vector<ChatTurn> turns;
+  turns.reserve(chat.messages_size());
+  for (const v1::ChatMessage& message : chat.messages()) turns.push_back({message.role(), message.content()});
+  absl::StatusOr<std::string> text = engine.RenderChat(turns, state == ConversationState::kEmpty);
+  if (!text.ok()) {
+    return WithDefaultReason(text.status(), absl::StatusCode::kFailedPrecondition, "NO_CHAT_TEMPLATE");
+  }
+  auto tokens = EncodeText(*text, engine, state, "chat");
+  if (!tokens.ok()) return tokens;
+  // Templates write the begin token themselves; the tokenizer's own one would stand before it a second time.
+  const std::optional<TokenId> bos = engine.tokenizer().bos_id();
+  if (bos && tokens->size() >= 2 && (*tokens)[0] == *bos && (*tokens)[1] == *bos)
+    tokens->erase(tokens->begin());
+  return tokens;
+}
+
+}  // namespace
+
+absl::Status CheckTokenIds(const v1::TokenIds& tokens, int vocabulary_size) {
+  for (int i = 0; i < tokens.ids_size(); ++i) {
+    if (tokens.ids(i) >= 0 && tokens.ids(i) < vocabulary_size) continue;
+    return FieldError(absl::StrCat("tokens.ids[", i, "]"),
+                      absl::StrCat(tokens.ids(i), " is outside the vocabulary 0..", vocabulary_size - 1));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<TurnRequest> ReadGenerateRequest(const v1::GenerateRequest& request, const ModelInfo& model,
+                                                int64_t max_tokens_limit, uint64_t random_seed) {
+  if (auto s = CheckInput(request, model.config.vocab_size); !s.ok()) return s;
+  if (auto s = CheckStops(request.stop()); !s.ok()) return s;
+  TurnRequest turn;
+  turn.mode = TurnMode::kGenerate;
+  turn.max_new_tokens =
+      request.has_max_tokens() ? request.max_tokens() : std::min(kDefaultMaxTokens, max_tokens_limit);
+  if (turn.max_new_tokens < 1 || turn.max_new_tokens > max_tokens_limit) {
+    return FieldError("max_tokens", absl::StrCat(turn.max_new_tokens, " is outside 1..", max_tokens_limit));
+  }
+  absl::StatusOr<SamplingParams> sampling = ReadSampling(request, model, random_seed);
+  if (!sampling.ok()) return sampling.status();
+  turn.sampling = *std::move(sampling);
+  turn.stop.assign(request.stop().begin(), request.stop().end());
+  turn.ignore_eos = request.ignore_eos();
+  switch (request.path_preference()) {
+    case v1::PATH_PREFERENCE_UNSPECIFIED:
+    case v1::PATH_PREFERENCE_AUTO:
+      turn.preference = PathPreference::kAuto;
+      break;
+    case v1::PATH_PREFERENCE_EXACT:
+      turn.preference = PathPreference::kExact;
+      break;
+    case v1::PATH_PREFERENCE_GATED:
+      turn.preference = PathPreference::kGated;
+      break;
+    default:
+      return FieldError("path_preference",
+                        absl::StrCat(request.path_preference(), " is not a known preference"));
+  }
+  return turn;
+}
+
+absl::StatusOr<std::vector<TokenId>> EncodeInput(const v1::GenerateRequest& request, const Engine& engine,
+                                                 ConversationState state) {
+  absl::StatusOr<std::vector<TokenId>> tokens = std::vector<TokenId>{};
+  if (request.has_chat()) {
+    tokens = EncodeChat(request.chat(), engine, state);
+  } else if (request.has_tokens()) {
+    tokens->assign(request.tokens().ids().begin(), request.tokens().ids().end());
+  } else if (!request.prompt().empty()) {
+    tokens = EncodeText(request.prompt(), engine, state, "prompt");
+  }
+  if (tokens.ok() && tokens->empty() && state == ConversationState::kEmpty) {
+    return FieldError("input",
+                      "is required: set prompt, chat or tokens (only a session that holds tokens may be "
+                      "continued without)");
+  }
+  return tokens;
+}
+
+absl::StatusOr<std::vector<TokenId>> EncodeInput(const v1::CountTokensRequest& request,
+                                                 const Engine& engine) {
+  if (request.has_chat()) {
+    if (auto s = CheckChat(request.chat()); !s.ok()) return s;
+    return EncodeChat(request.chat(), engine, ConversationState::kEmpty);
+  }
+  if (request.input_case() == v1::CountTokensRequest::INPUT_NOT_SET) {
+    return FieldError("input", "is required: set prompt or chat");
+  }
+  return EncodeText(request.prompt(), engine, ConversationState::kEmpty, "prompt");
+}
+
+}  // namespace memgate

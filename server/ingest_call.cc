@@ -1,0 +1,254 @@
+#include "server/ingest_call.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/convert.h"
+#include "server/error.h"
+#include "server/generate_request.h"
+#include "server/session_requests.h"
+
+namespace memgate {
+
+IngestCall::IngestCall(const ServiceContext& context, const grpc::CallbackServerContext& rpc)
+    : context_(context), call_(context, "Ingest", rpc) {}
+
+grpc::ServerBidiReactor<v1::IngestRequest, v1::IngestProgress>* IngestCall::Start(
+    const ServiceContext& context, const grpc::CallbackServerContext& rpc) {
+  const std::shared_ptr<IngestCall> call(new IngestCall(context, rpc));
+  call->self_ = call;
+  if (call->call_.permission().ok()) {
+    call->StartRead(&call->request_);
+  } else {
+    call->End(call->call_.permission());
+  }
+  return call.get();
+}
+
+void IngestCall::OnReadDone(bool ok) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (cancelled_) ok = false;
+  }
+  if (ok) {
+    Ingest(TakeMessage());
+    return;
+  }
+  bool cancelled;
+  {
+    absl::MutexLock lock(&mutex_);
+    cancelled = cancelled_;
+  }
+  if (cancelled) return End(absl::CancelledError("the call was cancelled"));
+  input_ended_ = true;
+  if (use_ == nullptr) return End(FieldError("session", "is required in the first message"));
+  Ingest(FlushText());
+}
+
+absl::Status IngestCall::OpenSession() {
+  auto id = ParseSessionName("session", request_.session());
+  if (!id.ok()) return id.status();
+  auto use = context_.sessions.Begin(call_.tenant(), *id);
+  if (!use.ok()) return use.status();
+  use_ = *std::move(use);
+  accounting_ = context_.engine.Describe(*use_->session()).accounting;
+  conversation_started_ = accounting_.total > 0;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<TokenId>> IngestCall::TakeMessage() {
+  if (use_ == nullptr) {
+    if (auto s = OpenSession(); !s.ok()) return s;
+  }
+  if (request_.has_tokens()) {
+    const int vocabulary_size = context_.engine.model().config.vocab_size;
+    if (auto s = CheckTokenIds(request_.tokens(), vocabulary_size); !s.ok()) return s;
+    auto tokens = FlushText();
+    if (!tokens.ok()) return tokens;
+    tokens->insert(tokens->end(), request_.tokens().ids().begin(), request_.tokens().ids().end());
+    conversation_started_ = conversation_started_ || !tokens->empty();
+    return tokens;
+  }
+  if (request_.text().empty()) return std::vector<TokenId>{};
+  if (!tokenizer_) {
+    tokenizer_.emplace(context_.engine.tokenizer(),
+                       conversation_started_ ? TextPosition::kContinuation : TextPosition::kStart);
+    conversation_started_ = true;
+  }
+  received_bytes_ += static_cast<int64_t>(request_.text().size());
+  auto tokens = tokenizer_->Push(request_.text());
+  if (absl::IsInvalidArgument(tokens.status())) return FieldError("text", tokens.status().message());
+  return tokens;
+}
+
+absl::StatusOr<std::vector<TokenId>> IngestCall::FlushText() {
+  if (!tokenizer_) return std::vector<TokenId>{};
+  auto tokens = tokenizer_->Finish();
+  tokenizer_.reset();
+  if (absl::IsInvalidArgument(tokens.status())) return FieldError("text", tokens.status().message());
+  return tokens;
+}
+
+void IngestCall::Ingest(absl::StatusOr<std::vector<TokenId>> tokens) {
+  if (!tokens.ok()) return End(tokens.status());
+  if (tokens->empty()) return GoOn();
+  turn_tokens_ = *std::move(tokens);
+  turn_bytes_counted_ = 0;
+  auto turn = context_.engine.Submit({.lease = use_->lease(),
+                                      .mode = TurnMode::kIngest,
+                                      .tokens = turn_tokens_,
+                                      .deadline = call_.deadline()},
+                                     shared_from_this());
+  if (!turn.ok()) return End(turn.status());
+  use_->Attach(*turn);
+  bool cancel;
+  {
+    absl::MutexLock lock(&mutex_);
+    turn_ = *turn;
+    cancel = cancelled_;
+  }
+  if (cancel) context_.engine.Cancel(*turn);
+  if (submitted_and_ended_.ArriveSecond()) EndTurn();
+}
+
+void IngestCall::OnStart(const TurnStart& start) {
+  if (!route_) context_.metrics.CountRoute(start.route);
+  route_ = start.route;
+}
+
+void IngestCall::OnProgress(const TurnProgress& progress) {
+  CountBytes(progress.processed_tokens);
+  SendProgress(Progress(progress.processed_tokens, progress.accounting));
+}
+
+void IngestCall::CountBytes(int64_t processed_tokens) {
+  const int64_t end = std::min(processed_tokens, static_cast<int64_t>(turn_tokens_.size()));
+  for (; turn_bytes_counted_ < end; ++turn_bytes_counted_) {
+    taken_bytes_ += static_cast<int64_t>(
+        context_.engine.tokenizer().TokenBytes(turn_tokens_[turn_bytes_counted_]).size());
+  }
+}
+
+void IngestCall::OnDelta(const TurnDelta&) {}
+
+void IngestCall::OnEnd(const TurnEnd& end) {
+  turn_status_ = end.status;
+  accounting_ = end.accounting;
+  if (submitted_and_ended_.ArriveSecond()) EndTurn();
+}
+
+void IngestCall::EndTurn() {
+  // Text that went into a session which nobody can reach any more was not taken in.
+  if ((turn_status_.ok() || absl::IsCancelled(turn_status_)) && use_->deleted()) {
+    return End(ErrorWithReason(absl::StatusCode::kAborted, "SESSION_DELETED",
+                               "the session was deleted while text was taken in"));
+  }
+  if (!turn_status_.ok()) return End(turn_status_);
+  const int64_t tokens = static_cast<int64_t>(turn_tokens_.size());
+  context_.metrics.CountIngested(tokens);
+  CountBytes(tokens);
+  taken_tokens_ += tokens;
+  turn_tokens_.clear();
+  GoOn();
+}
+
+void IngestCall::GoOn() {
+  if (input_ended_) return Complete();
+  StartRead(&request_);
+}
+
+void IngestCall::Complete() {
+  v1::IngestProgress last = Progress(0, accounting_);
+  last.set_ingested_bytes(received_bytes_);
+  last.set_done(true);
+  use_.reset();  // whoever sees the last message finds the session free
+  SendProgress(std::move(last));
+  End(absl::OkStatus());
+}
+
+v1::IngestProgress IngestCall::Progress(int64_t turn_tokens, const TokenAccounting& accounting) const {
+  v1::IngestProgress progress;
+  progress.set_ingested_bytes(std::min(taken_bytes_, received_bytes_));
+  progress.set_ingested_tokens(taken_tokens_ + turn_tokens);
+  *progress.mutable_accounting() = ToProto(accounting);
+  const double seconds = absl::ToDoubleSeconds(context_.clock() - call_.arrival());
+  if (seconds > 0) progress.set_tokens_per_s(static_cast<double>(taken_tokens_ + turn_tokens) / seconds);
+  if (route_) {
+    progress.set_path(ToProto(route_->path));
+    progress.set_reason(ToProto(route_->reason));
+  }
+  return progress;
+}
+
+void IngestCall::SendProgress(v1::IngestProgress progress) {
+  {
+    absl::MutexLock lock(&mutex_);
+    waiting_ = std::move(progress);
+  }
+  Pump();
+}
+
+void IngestCall::End(const absl::Status& status) {
+  use_.reset();
+  {
+    absl::MutexLock lock(&mutex_);
+    turn_.reset();
+    end_ = status;
+    if (!status.ok()) waiting_.reset();
+  }
+  Pump();
+}
+
+void IngestCall::Pump() {
+  // Finish may let OnDone run on another thread before it returns.
+  const std::shared_ptr<IngestCall> keep_alive = shared_from_this();
+  std::optional<absl::Status> finish;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (writing_ || finished_) return;
+    if (waiting_ && !unwritable_) {
+      in_flight_ = *std::exchange(waiting_, std::nullopt);
+      writing_ = true;
+    } else if (end_) {
+      finished_ = true;
+      finish = end_;
+    } else {
+      return;
+    }
+  }
+  if (finish) {
+    Finish(call_.Finish(*finish));
+  } else {
+    StartWrite(&in_flight_);
+  }
+}
+
+void IngestCall::OnWriteDone(bool ok) {
+  {
+    absl::MutexLock lock(&mutex_);
+    writing_ = false;
+    unwritable_ = unwritable_ || !ok;
+  }
+  if (!ok) CancelTurn();
+  Pump();
+}
+
+void IngestCall::OnCancel() { CancelTurn(); }
+
+void IngestCall::CancelTurn() {
+  std::shared_ptr<Turn> turn;
+  {
+    absl::MutexLock lock(&mutex_);
+    cancelled_ = true;
+    turn = turn_;
+  }
+  if (turn != nullptr) context_.engine.Cancel(turn);
+}
+
+void IngestCall::OnDone() {
+  // Destroys this object, unless the engine still holds it.
+  const std::shared_ptr<IngestCall> self = std::move(self_);
+}
+
+}  // namespace memgate

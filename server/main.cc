@@ -1,0 +1,142 @@
+// memgate-server: options in, a serving process out.
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "engine/engine.h"
+#include "server/memory_limit.h"
+#include "server/options.h"
+#include "server/probe.h"
+#include "server/server.h"
+#include "server/signals.h"
+#include "server/tls.h"
+
+namespace memgate {
+namespace {
+
+constexpr double kDefaultBudgetShare = 0.75;  // the rest is for gRPC, code, and the rest of the machine
+
+int Fail(const absl::Status& status, int exit_code = 1) {
+  std::cerr << "memgate-server: " << status.message() << "\n";
+  return exit_code;
+}
+
+absl::StatusOr<int64_t> Budget(const Options& options) {
+  if (options.memory_budget_bytes > 0) return options.memory_budget_bytes;
+  const int64_t available = AvailableMemoryBytes();
+  if (available == 0) {
+    return absl::FailedPreconditionError(
+        "cannot tell how much memory there is; set --memory-budget, e.g. 2GiB");
+  }
+  return static_cast<int64_t>(kDefaultBudgetShare * static_cast<double>(available));
+}
+
+absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const Options& options, Log& log) {
+  auto budget = Budget(options);
+  if (!budget.ok()) return budget.status();
+  log.Info("loading", {{"model", options.model}, {"memory_budget", FormatBytes(*budget)}});
+  const absl::Time begin = absl::Now();
+  auto engine = Engine::Load({.model_folder = options.model,
+                              .memory_folder = options.memory,
+                              .weights = options.weights,
+                              .memory_budget_bytes = *budget,
+                              .exact_limit_tokens = options.exact_limit_tokens,
+                              .max_batch_tokens = options.max_batch_tokens,
+                              .max_active_turns = options.max_active_turns,
+                              .max_queued_turns = options.max_queued_turns,
+                              .threads = options.threads});
+  if (!engine.ok()) return engine;
+  const ModelInfo& model = (*engine)->model();
+  log.Info("loaded", {{"model", model.name},
+                      {"architecture", model.config.architecture},
+                      {"parameters", model.parameters},
+                      {"weights", FormatBytes(model.weight_bytes)},
+                      {"memory_kind", model.default_memory_kind},
+                      {"seconds", absl::ToDoubleSeconds(absl::Now() - begin)}});
+  return engine;
+}
+
+absl::Status WritePortFile(const Options& options, const Server& server) {
+  if (options.port_file.empty()) return absl::OkStatus();
+  std::ofstream out(options.port_file);
+  out << server.port() << "\n" << std::flush;
+  if (out) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("--port-file: cannot write ", options.port_file));
+}
+
+// Once the log is open, errors go there: whoever collects JSON lines finds them.
+int FailLogged(Log& log, const absl::Status& status) {
+  log.Error("cannot_start", {{"message", status.message()}});
+  return 1;
+}
+
+int Serve(const Options& options) {
+  Log log(options.log_level, options.log_format);
+  auto engine = LoadEngine(options, log);
+  if (!engine.ok()) return FailLogged(log, engine.status());
+  auto server = Server::Start(options, **engine, log);
+  if (!server.ok()) return FailLogged(log, server.status());
+  SignalWaiter signals;
+  if (auto s = WritePortFile(options, **server); !s.ok()) return FailLogged(log, s);
+  // For scripts that start the server on port 0.
+  std::cout << "listening address=" << (*server)->address() << " metrics_port=" << (*server)->metrics_port()
+            << std::endl;
+  log.Info("listening", {{"address", (*server)->address()}, {"metrics_port", (*server)->metrics_port()}});
+
+  while (signals.Wait() == OperatorSignal::kReload) {
+    const absl::Status status = (*server)->ReloadKeys();
+    if (status.ok()) {
+      log.Info("keys_reloaded", {{"file", options.api_keys}});
+    } else {
+      log.Error("keys_not_reloaded", {{"message", status.message()}});
+    }
+  }
+  log.Info("draining", {{"timeout_s", absl::ToDoubleSeconds(options.drain_timeout)}});
+  (*server)->Drain(options.drain_timeout);
+  log.Info("stopped");
+  return 0;
+}
+
+int CheckConfig(const Options& options) {
+  if (auto s = CheckTlsFiles(options); !s.ok()) return Fail(s);
+  if (!options.api_keys.empty()) {
+    if (auto keys = ApiKeys::Load(options.api_keys); !keys.ok()) return Fail(keys.status());
+  }
+  Log log(options.log_level, options.log_format);
+  if (auto engine = LoadEngine(options, log); !engine.ok()) return Fail(engine.status());
+  std::cout << "the configuration is valid\n";
+  return 0;
+}
+
+int Main(const std::vector<std::string>& arguments) {
+  const auto line = ParseCommandLine(arguments, [](const std::string& name) -> std::optional<std::string> {
+    const char* value = std::getenv(name.c_str());
+    if (value == nullptr) return std::nullopt;
+    return value;
+  });
+  if (!line.ok()) return Fail(line.status(), 2);
+  switch (line->command) {
+    case Command::kHelp:
+      std::cout << HelpText();
+      return 0;
+    case Command::kVersion:
+      std::cout << "memgate-server " << ServerVersion() << "\n";
+      return 0;
+    case Command::kProbe:
+      if (auto s = Probe(line->options, line->probe_address); !s.ok()) return Fail(s);
+      return 0;
+    case Command::kCheckConfig:
+    case Command::kServe:
+      break;
+  }
+  if (auto s = ValidateForServing(line->options); !s.ok()) return Fail(s, 2);
+  return line->command == Command::kCheckConfig ? CheckConfig(line->options) : Serve(line->options);
+}
+
+}  // namespace
+}  // namespace memgate
+
+int main(int argc, char** argv) { return memgate::Main(std::vector<std::string>(argv + 1, argv + argc)); }
