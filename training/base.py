@@ -1,0 +1,222 @@
+"""Trains the base on gateway logs with ordinary causal attention.
+
+    python3 -m training.base --out models/gateway-demo --checkpoint /tmp/train/base.pt
+
+The curriculum lengthens the context when the answers at the present length are right. Loss: cross-entropy, weight 1 on
+the digits of answers and a small weight on everything else.
+"""
+
+import argparse
+import math
+import os
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch.nn import functional
+
+from training.data import ANSWER, KEY, Batches, dense_sequence
+from training.gated import MemoryShape, ParallelGatedAttention
+from training.model import Config, Llama
+from training.tokenizer import END_OF_TEXT, Tokenizer
+
+LENGTHS = (128, 192, 256, 384, 512)
+LONGEST = 640  # only with the clamped distances of the gated path
+CLASS_WEIGHT = torch.tensor([0.05, 0.3, 1.0, 1.0])  # by class of the target, see data.py
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum orthogonalised by Newton-Schulz iterations, for 2-D hidden matrices (Jordan et al., 2024)."""
+
+    def __init__(self, params, pool, lr=0.02, momentum=0.95, weight_decay=0.01):
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.pool = pool
+
+    def step(self):
+        for group in self.param_groups:
+            list(self.pool.map(lambda p: self.update(p, group), group["params"]))
+
+    @torch.no_grad()
+    def update(self, p, group):
+        buffer = self.state[p].setdefault("momentum", torch.zeros_like(p))
+        buffer.lerp_(p.grad, 1 - group["momentum"])
+        update = orthogonalise(p.grad.lerp(buffer, group["momentum"]))
+        p.mul_(1 - group["lr"] * group["weight_decay"])
+        p.add_(update, alpha=-group["lr"] * max(1.0, p.shape[0] / p.shape[1]) ** 0.5)
+
+
+def orthogonalise(g, steps=5):
+    """Nearest semi-orthogonal matrix of g [m, n] by the quintic Newton-Schulz iteration."""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = g.t() if g.shape[0] > g.shape[1] else g
+    x = x / (x.norm() + 1e-7)
+    for _ in range(steps):
+        s = x @ x.t()
+        x = a * x + (b * s + c * s @ s) @ x
+    return x.t() if g.shape[0] > g.shape[1] else x
+
+
+def make_optimizers(model, lr_muon, lr_adam, pool):
+    hidden = [p for n, p in model.named_parameters() if p.dim() == 2 and "embed" not in n]
+    rest = [p for n, p in model.named_parameters() if p.dim() != 2 or "embed" in n]
+    return [Muon(hidden, pool, lr=lr_muon), torch.optim.AdamW(rest, lr=lr_adam, betas=(0.9, 0.98), weight_decay=0.0)]
+
+
+def learning_rate(step, steps, warmup=50):
+    """Factor on the peak rate: linear warm-up, flat, then cosine to 2 % over the second half."""
+    if step < warmup:
+        return (step + 1) / warmup
+    x = max(0.0, (step / steps - 0.5) / 0.5)
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, x)))
+
+
+def loss_and_accuracy(model, ids, classes, attend=None):
+    """Weighted cross-entropy, share of right answer digits, loss on the keys of questions."""
+    logits = model(ids[:, :-1], attend)
+    targets, kinds = ids[:, 1:], classes[:, 1:].long()
+    losses = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
+    weights = CLASS_WEIGHT[kinds]
+    answer = kinds == ANSWER
+    right = (logits.argmax(-1) == targets)[answer].float().mean()
+    return (losses * weights).sum() / weights.sum(), right.item(), losses[kinds == KEY].mean().item()
+
+
+def gradients(model, params, ids, classes, pool, workers, attend=None):
+    """Sets p.grad from a batch split over `workers` Python threads; returns what loss_and_accuracy does, averaged.
+
+    Each worker runs single-threaded kernels: at this model size that is faster than kernels on several threads.
+    """
+    def part(ids, classes):
+        loss, right, key_loss = loss_and_accuracy(model, ids, classes, attend)
+        return torch.autograd.grad(loss, params), (loss.item(), right, key_loss)
+
+    parts = list(pool.map(part, ids.chunk(workers), classes.chunk(workers)))
+    for grads in zip(params, *(grads for grads, _ in parts)):
+        grads[0].grad = sum(grads[1:]) / len(parts)
+    return [sum(values) / len(parts) for values in zip(*(values for _, values in parts))]
+
+
+class KeepAll:
+    """Retention that lets every token stay."""
+
+    def __call__(self, layer, h):
+        return torch.full((h.shape[0], 1, h.shape[1]), 50.0)
+
+
+def draw_attention(rng, config, tokens):
+    """None for ordinary attention; for some long sequences the gated path with all tokens kept, at a random window.
+
+    There, tokens beyond the window sit at one constant distance, so that it also reaches past the trained positions.
+    """
+    if tokens < 384 or (tokens <= config.max_position_embeddings and rng.random() < 0.4):
+        return None
+    shape = MemoryShape(4, rng.randrange(48, 193), rng.choice((16, 32, 64)))
+    return ParallelGatedAttention(config, shape, tokens, KeepAll(), far_distance=MemoryShape().far_distance)
+
+
+class Curriculum:
+    """Moves to the next length once the running accuracy of answer digits passes `target`; mixes lengths at the end."""
+
+    def __init__(self, lengths, target=0.85):
+        self.lengths, self.target, self.stage, self.accuracy = lengths, target, 0, 0.0
+
+    @property
+    def finished(self):
+        return self.stage + 1 == len(self.lengths)
+
+    def draw_length(self, rng):
+        return rng.choice((256, 512, LONGEST)) if self.finished else self.lengths[self.stage]
+
+    def contrast(self):
+        """Share of sequences whose keys differ in one part only."""
+        return 0.7 if self.stage == 0 else 0.25 if self.finished else 0.4
+
+    def update(self, accuracy):
+        self.accuracy += 0.05 * (accuracy - self.accuracy)
+        if self.accuracy > self.target and self.stage + 1 < len(self.lengths):
+            self.stage += 1
+            self.accuracy = 0.3
+            return True
+        return False
+
+
+def train(args):
+    torch.manual_seed(args.seed)
+    rng = random.Random(args.seed)
+    tokenizer = Tokenizer.load(f"{args.out}/tokenizer.json")
+    end_id = tokenizer.special[END_OF_TEXT]
+    config = Config(vocab_size=tokenizer.size)
+    config.save(f"{args.out}/config.json", end_id, [end_id, tokenizer.encode("\n")[0]])
+    model = Llama(config)
+    model.start_local()
+    params, pool = list(model.parameters()), ThreadPoolExecutor(args.threads)
+    optimizers = make_optimizers(model, args.lr_muon, args.lr_adam, pool)
+    curriculum, step = Curriculum(LENGTHS), 0
+    if args.checkpoint and os.path.exists(args.checkpoint):
+        saved = torch.load(args.checkpoint)
+        model.load_state_dict(saved["model"])
+        for optimizer, state in zip(optimizers, saved["optimizers"]):
+            optimizer.load_state_dict(state)
+        step, curriculum.stage, curriculum.accuracy = saved["step"], saved["stage"], saved["accuracy"]
+    batches = Batches(f"{args.out}/tokenizer.json", dense_sequence, f"base-{args.seed}-{step}")
+    peak = [[group["initial_lr" if "initial_lr" in group else "lr"] for group in o.param_groups] for o in optimizers]
+    print(f"parameters {sum(p.numel() for p in model.parameters())} vocabulary {tokenizer.size}", flush=True)
+    began, first = time.time(), step
+    shown = [0.0, 0.0, 0.0, 0]
+    while step < args.steps:
+        tokens = curriculum.draw_length(rng)
+        ids, classes = batches.next(max(1, args.batch_tokens // tokens), tokens, contrast=curriculum.contrast(),
+                                    crowded=curriculum.finished)
+        attend = draw_attention(rng, config, ids.shape[1] - 1) if curriculum.finished else None
+        for optimizer, rates in zip(optimizers, peak):
+            for group, rate in zip(optimizer.param_groups, rates):
+                group["initial_lr"] = rate
+                group["lr"] = rate * learning_rate(step, args.steps)
+        loss, right, key_loss = gradients(
+            model, params, torch.from_numpy(ids), torch.from_numpy(classes), pool, args.threads, attend)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+        step += 1
+        moved = curriculum.update(right)
+        shown = [shown[0] + loss, shown[1] + right, shown[2] + key_loss, shown[3] + 1]
+        if step % args.show == 0 or moved:
+            rate = (time.time() - began) / (step - first)
+            print(f"step {step}/{args.steps} tokens {ids.shape[1] - 1} loss {shown[0] / shown[3]:.3f} "
+                  f"digits right {100 * shown[1] / shown[3]:.1f} % key loss {shown[2] / shown[3]:.3f} "
+                  f"{rate * 1000:.0f} ms/step ETA {(args.steps - step) * rate / 60:.1f} min", flush=True)
+            shown = [0.0, 0.0, 0.0, 0]
+        if step % args.save_every == 0 or step == args.steps:
+            save(args, model, optimizers, curriculum, step)
+    batches.close()
+
+
+def save(args, model, optimizers, curriculum, step):
+    model.save(f"{args.out}/model.safetensors")
+    if args.checkpoint:
+        torch.save({"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers], "step": step,
+                    "stage": curriculum.stage, "accuracy": curriculum.accuracy}, args.checkpoint + ".tmp")
+        os.replace(args.checkpoint + ".tmp", args.checkpoint)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out", required=True, help="folder with tokenizer.json; gets config.json, model.safetensors")
+    parser.add_argument("--checkpoint", help="file to resume from and save to")
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--batch-tokens", type=int, default=2560)
+    parser.add_argument("--lr-muon", type=float, default=0.015)
+    parser.add_argument("--lr-adam", type=float, default=3e-3)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2, help="workers a batch is split over")
+    parser.add_argument("--show", type=int, default=20)
+    parser.add_argument("--save-every", type=int, default=50)
+    args = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    train(args)
+
+
+if __name__ == "__main__":
+    main()
