@@ -1,0 +1,406 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "engine/checkpoint/hugging_face.h"
+
+namespace memgate {
+namespace {
+
+using nlohmann::json;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+json Minimal(const char* architecture) {
+  return {{"architectures", {architecture}}, {"num_hidden_layers", 2},  {"hidden_size", 64},
+          {"num_attention_heads", 4},        {"intermediate_size", 96}, {"vocab_size", 128},
+          {"max_position_embeddings", 2048}};
+}
+
+json With(json config, const json& changes) {
+  config.merge_patch(changes);  // a null removes the key
+  return config;
+}
+
+json Llama(const json& changes = json::object()) { return With(Minimal("LlamaForCausalLM"), changes); }
+
+// Sets `key` also to null, which merge_patch cannot.
+json Llama(const char* key, const json& value) {
+  json config = Minimal("LlamaForCausalLM");
+  config[key] = value;
+  return config;
+}
+
+ModelConfig Parsed(const json& config) {
+  const absl::StatusOr<ModelConfig> parsed = ParseModelConfig(config.dump());
+  EXPECT_TRUE(parsed.ok()) << parsed.status() << " " << config;
+  return parsed.value_or(ModelConfig{});
+}
+
+void ExpectError(const json& config, absl::StatusCode code, const std::string& message) {
+  const absl::Status status = ParseModelConfig(config.dump()).status();
+  EXPECT_EQ(status.code(), code) << config;
+  EXPECT_THAT(std::string(status.message()), HasSubstr(message)) << config;
+}
+
+void ExpectInvalid(const json& config, const std::string& message) {
+  ExpectError(config, absl::StatusCode::kInvalidArgument, message);
+}
+
+void ExpectUnsupported(const json& config, const std::string& message) {
+  ExpectError(config, absl::StatusCode::kUnimplemented, message);
+}
+
+TEST(ModelConfigTest, FillsInDefaults) {
+  const ModelConfig config = Parsed(Llama());
+  EXPECT_EQ(config.architecture, "LlamaForCausalLM");
+  EXPECT_EQ(config.num_layers, 2);
+  EXPECT_EQ(config.hidden_size, 64);
+  EXPECT_EQ(config.num_heads, 4);
+  EXPECT_EQ(config.num_kv_heads, 4);
+  EXPECT_EQ(config.head_dim, 16);
+  EXPECT_EQ(config.intermediate_size, 96);
+  EXPECT_EQ(config.vocab_size, 128);
+  EXPECT_EQ(config.max_position, 2048);
+  EXPECT_EQ(config.sliding_window, 0);
+  EXPECT_EQ(config.rms_norm_eps, 1e-6f);
+  EXPECT_EQ(config.rope.theta, 10000.0);
+  EXPECT_EQ(config.rope.linear_factor, 1.0);
+  EXPECT_FALSE(config.rope.llama3.has_value());
+  EXPECT_FALSE(config.qkv_bias);
+  EXPECT_FALSE(config.qk_norm);
+  EXPECT_FALSE(config.tied_embeddings);
+  EXPECT_EQ(config.group_size(), 1);
+}
+
+TEST(ModelConfigTest, ReadsWhatIsGiven) {
+  const ModelConfig config = Parsed(Llama({{"num_key_value_heads", 2},
+                                           {"head_dim", 32},
+                                           {"rms_norm_eps", 1e-5},
+                                           {"rope_theta", 500000},
+                                           {"hidden_act", "silu"},
+                                           {"attention_bias", false},
+                                           {"mlp_bias", false},
+                                           {"tie_word_embeddings", true}}));
+  EXPECT_EQ(config.num_kv_heads, 2);
+  EXPECT_EQ(config.group_size(), 2);
+  EXPECT_EQ(config.head_dim, 32);
+  EXPECT_EQ(config.rms_norm_eps, 1e-5f);
+  EXPECT_EQ(config.rope.theta, 500000.0);
+  EXPECT_TRUE(config.tied_embeddings);
+}
+
+TEST(ModelConfigTest, NullMeansAbsent) {
+  for (const char* key : {"num_key_value_heads", "head_dim", "rope_scaling", "rope_parameters", "rope_theta",
+                          "sliding_window", "quantization_config", "hidden_act", "tie_word_embeddings"}) {
+    EXPECT_EQ(Parsed(Llama(key, nullptr)).head_dim, 16) << key;
+  }
+}
+
+TEST(ModelConfigTest, FamiliesDifferInBiasAndNorm) {
+  EXPECT_FALSE(Parsed(Minimal("MistralForCausalLM")).qkv_bias);
+  const ModelConfig qwen2 = Parsed(Minimal("Qwen2ForCausalLM"));
+  EXPECT_TRUE(qwen2.qkv_bias);
+  EXPECT_FALSE(qwen2.qk_norm);
+  EXPECT_EQ(qwen2.head_dim, 16);
+  const ModelConfig qwen3 = Parsed(Minimal("Qwen3ForCausalLM"));
+  EXPECT_FALSE(qwen3.qkv_bias);
+  EXPECT_TRUE(qwen3.qk_norm);
+  EXPECT_EQ(qwen3.head_dim, 128);  // that family's default
+  EXPECT_EQ(Parsed(With(Minimal("Qwen3ForCausalLM"), {{"head_dim", 64}})).head_dim, 64);
+}
+
+TEST(ModelConfigTest, Qwen2HasItsBiasesWhateverAttentionBiasSays) {
+  EXPECT_TRUE(Parsed(With(Minimal("Qwen2ForCausalLM"), {{"attention_bias", false}})).qkv_bias);
+}
+
+TEST(ModelConfigTest, NamesAnUnsupportedArchitectureAndThoseThatAre) {
+  ExpectUnsupported(Minimal("GPT2LMHeadModel"), "\"GPT2LMHeadModel\" is not supported");
+  ExpectUnsupported(Minimal("GPT2LMHeadModel"), "LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM");
+  ExpectInvalid(Llama("architectures", nullptr), "architectures: must be a list of one name");
+  ExpectInvalid(Llama("architectures", json::array()), "architectures: must be a list of one name");
+  ExpectInvalid(Llama("architectures", {"LlamaForCausalLM", "x"}),
+                "architectures: must be a list of one name");
+  ExpectInvalid(Llama("architectures", "LlamaForCausalLM"), "architectures: must be a list of one name");
+  ExpectInvalid(Llama("architectures", {3}), "architectures: must be a list of one name");
+}
+
+TEST(ModelConfigTest, RefusesTextThatIsNoObject) {
+  for (const char* text : {"", "[]", "3", "{", "nonsense", "{\"a\":1}x"}) {
+    EXPECT_EQ(ParseModelConfig(text).status().code(), absl::StatusCode::kInvalidArgument) << text;
+  }
+  EXPECT_THAT(std::string(ParseModelConfig("{\"a\":1,\"a\":2}").status().message()),
+              HasSubstr("appears twice"));
+}
+
+TEST(ModelConfigTest, RefusesDeepNesting) {
+  const std::string deep = "{\"x\":" + std::string(1'000'000, '[');
+  EXPECT_THAT(std::string(ParseModelConfig(deep).status().message()), HasSubstr("nested deeper than 16"));
+}
+
+TEST(ModelConfigTest, RequiresEveryDimension) {
+  for (const char* key : {"num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size",
+                          "vocab_size", "max_position_embeddings"}) {
+    json config = Llama();
+    config.erase(key);
+    ExpectInvalid(config, std::string(key) + ": is required");
+  }
+}
+
+TEST(ModelConfigTest, BoundsEveryDimension) {
+  struct Bound {
+    const char* key;
+    int64_t above;  // one past the limit
+  };
+  const Bound bounds[] = {{"num_hidden_layers", 1025},
+                          {"hidden_size", (1 << 17) + 1},
+                          {"num_attention_heads", 1025},
+                          {"num_key_value_heads", 1025},
+                          {"head_dim", 1025},
+                          {"intermediate_size", (1 << 20) + 1},
+                          {"vocab_size", (1 << 22) + 1},
+                          {"max_position_embeddings", (int64_t{1} << 40) + 1}};
+  for (const Bound& bound : bounds) {
+    for (const json& value : {json(0), json(-1), json(bound.above), json(1e300), json(2.0), json("2"),
+                              json(true), json(std::numeric_limits<uint64_t>::max()), json::array({2})}) {
+      ExpectInvalid(Llama(bound.key, value), std::string(bound.key) + ": must be an integer within 1..");
+    }
+  }
+}
+
+TEST(ModelConfigTest, AcceptsTheLargestDimensions) {
+  const ModelConfig config = Parsed(Llama({{"num_hidden_layers", 1024},
+                                           {"hidden_size", 1 << 17},
+                                           {"num_attention_heads", 1024},
+                                           {"head_dim", 1024},
+                                           {"intermediate_size", 1 << 20},
+                                           {"vocab_size", 1 << 22},
+                                           {"max_position_embeddings", int64_t{1} << 40}}));
+  EXPECT_EQ(config.num_heads * config.head_dim, 1 << 20);
+}
+
+TEST(ModelConfigTest, ChecksHowHeadsDivide) {
+  ExpectInvalid(Llama({{"num_key_value_heads", 3}}), "num_key_value_heads: 3 does not divide");
+  ExpectInvalid(Llama({{"num_key_value_heads", 8}}), "num_key_value_heads: 8 does not divide");
+  ExpectInvalid(Llama({{"hidden_size", 66}}), "hidden_size: 66 is no multiple of num_attention_heads");
+  EXPECT_EQ(Parsed(Llama({{"hidden_size", 66}, {"head_dim", 16}})).head_dim, 16);
+  ExpectInvalid(Llama({{"head_dim", 15}}), "head_dim: must be even");
+  ExpectInvalid(Llama({{"hidden_size", 60}}), "head_dim: must be even and within 2..1024, found 15");
+  ExpectInvalid(Llama({{"hidden_size", 8192}}), "head_dim: must be even and within 2..1024, found 2048");
+}
+
+TEST(ModelConfigTest, BoundsNormAndTheta) {
+  for (const json& value : {json(0), json(-1e-6), json(1), json("x"), json(false)}) {
+    ExpectInvalid(Llama({{"rms_norm_eps", value}}), "rms_norm_eps: must be a number within");
+  }
+  for (const json& value : {json(0), json(0.5), json(-1), json(1e16), json("x")}) {
+    ExpectInvalid(Llama({{"rope_theta", value}}), "rope_theta: must be a number within");
+  }
+}
+
+TEST(ModelConfigTest, RefusesWhatTheForwardPassLacks) {
+  ExpectUnsupported(Llama({{"hidden_act", "gelu"}}),
+                    "hidden_act: \"gelu\" is not supported; supported is silu");
+  ExpectInvalid(Llama({{"hidden_act", 3}}), "hidden_act: must be a string");
+  ExpectUnsupported(Llama({{"attention_bias", true}}), "attention_bias: ");
+  ExpectUnsupported(With(Minimal("Qwen3ForCausalLM"), {{"attention_bias", true}}), "attention_bias: ");
+  ExpectUnsupported(Llama({{"mlp_bias", true}}), "mlp_bias: ");
+  ExpectInvalid(Llama({{"mlp_bias", "yes"}}), "mlp_bias: must be true or false, found \"yes\"");
+  ExpectUnsupported(Llama({{"partial_rotary_factor", 0.5}}), "partial_rotary_factor: ");
+  EXPECT_EQ(Parsed(Llama({{"partial_rotary_factor", 1.0}})).head_dim, 16);
+}
+
+TEST(ModelConfigTest, RefusesQuantisedCheckpointsByName) {
+  ExpectUnsupported(
+      Llama({{"quantization_config", {{"quant_method", "gptq"}, {"bits", 4}}}}),
+      "quantization_config: checkpoints that are already quantised (quant_method \"gptq\") are not "
+      "supported; use the F32, F16 or BF16 weights");
+  ExpectUnsupported(Llama({{"quantization_config", json::object()}}), "quantization_config: ");
+}
+
+TEST(RopeConfigTest, ReadsLinearScaling) {
+  for (const char* key : {"type", "rope_type"}) {
+    EXPECT_EQ(Parsed(Llama({{"rope_scaling", {{key, "linear"}, {"factor", 2.5}}}})).rope.linear_factor, 2.5);
+  }
+  EXPECT_EQ(Parsed(Llama({{"rope_scaling", {{"type", "linear"}, {"rope_type", "linear"}, {"factor", 4}}}}))
+                .rope.linear_factor,
+            4.0);
+}
+
+json Llama3Scaling() {
+  return {{"rope_type", "llama3"},
+          {"factor", 32.0},
+          {"low_freq_factor", 1.0},
+          {"high_freq_factor", 4.0},
+          {"original_max_position_embeddings", 8192}};
+}
+
+TEST(RopeConfigTest, ReadsLlama3Scaling) {
+  const RopeConfig rope = Parsed(Llama({{"rope_scaling", Llama3Scaling()}, {"rope_theta", 500000.0}})).rope;
+  ASSERT_TRUE(rope.llama3.has_value());
+  EXPECT_EQ(rope.theta, 500000.0);
+  EXPECT_EQ(rope.linear_factor, 1.0);
+  EXPECT_EQ(rope.llama3->factor, 32.0);
+  EXPECT_EQ(rope.llama3->low_freq_factor, 1.0);
+  EXPECT_EQ(rope.llama3->high_freq_factor, 4.0);
+  EXPECT_EQ(rope.llama3->original_max_position, 8192);
+}
+
+TEST(RopeConfigTest, ReadsRopeParameters) {
+  EXPECT_EQ(Parsed(Llama({{"rope_parameters", {{"rope_theta", 1e6}}}})).rope.theta, 1e6);
+  EXPECT_EQ(Parsed(Llama({{"rope_parameters", {{"rope_theta", 1e6}, {"rope_type", "default"}}}})).rope.theta,
+            1e6);
+  EXPECT_EQ(Parsed(Llama({{"rope_theta", 1e6}, {"rope_parameters", {{"rope_type", "default"}}}})).rope.theta,
+            1e6);
+  EXPECT_TRUE(Parsed(Llama({{"rope_parameters", Llama3Scaling()}})).rope.llama3.has_value());
+  EXPECT_TRUE(Parsed(Llama({{"rope_parameters", Llama3Scaling()}, {"rope_scaling", Llama3Scaling()}}))
+                  .rope.llama3.has_value());
+}
+
+TEST(RopeConfigTest, DefaultTypeChangesNothing) {
+  const RopeConfig rope = Parsed(Llama({{"rope_scaling", {{"type", "default"}}}})).rope;
+  EXPECT_EQ(rope.linear_factor, 1.0);
+  EXPECT_FALSE(rope.llama3.has_value());
+}
+
+TEST(RopeConfigTest, NamesUnsupportedTypes) {
+  for (const char* type : {"yarn", "dynamic", "longrope", ""}) {
+    const json config = Llama({{"rope_scaling", {{"type", type}, {"factor", 2}}}});
+    if (*type == '\0') {
+      ExpectInvalid(config, "rope_scaling.rope_type: is required");
+    } else {
+      ExpectUnsupported(config, "rope_scaling.rope_type: \"" + std::string(type) +
+                                    "\" is not supported; supported are default, linear and llama3");
+    }
+  }
+}
+
+TEST(RopeConfigTest, RefusesContradictionsAndBadValues) {
+  ExpectInvalid(Llama({{"rope_scaling", 3}}), "rope_scaling: must be an object or null, found 3");
+  ExpectInvalid(Llama({{"rope_scaling", {{"factor", 2}}}}), "rope_scaling.rope_type: is required");
+  ExpectInvalid(Llama({{"rope_scaling", {{"type", "linear"}}}}), "rope_scaling.factor: is required");
+  ExpectInvalid(Llama({{"rope_scaling", {{"type", "linear"}, {"factor", 0.5}}}}),
+                "rope_scaling.factor: must be");
+  ExpectInvalid(Llama({{"rope_scaling", {{"type", "linear"}, {"rope_type", "llama3"}, {"factor", 2}}}}),
+                "rope_scaling.type: contradicts rope_type");
+  ExpectInvalid(
+      Llama({{"rope_scaling", {{"type", "linear"}, {"factor", 2}}}, {"rope_parameters", Llama3Scaling()}}),
+      "rope_scaling: contradicts rope_parameters");
+  ExpectInvalid(Llama({{"rope_theta", 1e4}, {"rope_parameters", {{"rope_theta", 1e6}}}}),
+                "rope_parameters.rope_theta: contradicts the top-level rope_theta");
+  ExpectUnsupported(Llama({{"rope_parameters", {{"partial_rotary_factor", 0.25}}}}), "partial_rotary_factor");
+  for (const char* key :
+       {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}) {
+    json scaling = Llama3Scaling();
+    scaling.erase(key);
+    ExpectInvalid(Llama({{"rope_scaling", scaling}}), "rope_scaling." + std::string(key) + ": is required");
+    scaling[key] = 0;
+    ExpectInvalid(Llama({{"rope_scaling", scaling}}), "rope_scaling." + std::string(key) + ": must be");
+  }
+  ExpectInvalid(Llama({{"rope_scaling", With(Llama3Scaling(), {{"high_freq_factor", 1.0}})}}),
+                "rope_scaling.high_freq_factor: must be above low_freq_factor");
+}
+
+TEST(SlidingWindowTest, MistralUsesItUnlessNull) {
+  EXPECT_EQ(Parsed(With(Minimal("MistralForCausalLM"), {{"sliding_window", 4096}})).sliding_window, 4096);
+  EXPECT_EQ(Parsed(Minimal("MistralForCausalLM")).sliding_window, 0);
+  ExpectInvalid(With(Minimal("MistralForCausalLM"), {{"sliding_window", 0}}),
+                "sliding_window: must be an integer");
+  ExpectInvalid(With(Minimal("MistralForCausalLM"), {{"sliding_window", -1}}),
+                "sliding_window: must be an integer");
+}
+
+TEST(SlidingWindowTest, LlamaHasNone) {
+  EXPECT_EQ(Parsed(Llama({{"sliding_window", 4096}})).sliding_window, 0);
+}
+
+TEST(SlidingWindowTest, QwenUsesItOnlyWhenToldTo) {
+  for (const char* architecture : {"Qwen2ForCausalLM", "Qwen3ForCausalLM"}) {
+    const json config = With(Minimal(architecture), {{"sliding_window", 4096}, {"max_window_layers", 1}});
+    EXPECT_EQ(Parsed(config).sliding_window, 0);
+    EXPECT_EQ(Parsed(With(config, {{"use_sliding_window", false}})).sliding_window, 0);
+    EXPECT_EQ(Parsed(With(config, {{"use_sliding_window", true}})).sliding_window, 4096);
+    // max_window_layers counts the first layers that see everything: here all of them.
+    EXPECT_EQ(Parsed(With(config, {{"use_sliding_window", true}, {"max_window_layers", 2}})).sliding_window,
+              0);
+    EXPECT_EQ(Parsed(With(config, {{"use_sliding_window", true}, {"max_window_layers", 0}})).sliding_window,
+              4096);
+  }
+}
+
+GenerationDefaults ParsedGeneration(const json& config) {
+  const absl::StatusOr<GenerationDefaults> parsed = ParseGenerationDefaults(config.dump());
+  EXPECT_TRUE(parsed.ok()) << parsed.status();
+  return parsed.value_or(GenerationDefaults{});
+}
+
+TEST(GenerationDefaultsTest, LeavesAbsentValuesUnset) {
+  const GenerationDefaults defaults = ParsedGeneration(json::object());
+  EXPECT_THAT(defaults.eos_token_ids, IsEmpty());
+  EXPECT_EQ(defaults.temperature, std::nullopt);
+  EXPECT_EQ(defaults.top_k, std::nullopt);
+  EXPECT_EQ(defaults.top_p, std::nullopt);
+  EXPECT_EQ(defaults.repetition_penalty, std::nullopt);
+}
+
+TEST(GenerationDefaultsTest, ReadsWhatIsGivenAndIgnoresTheRest) {
+  const GenerationDefaults defaults = ParsedGeneration({{"eos_token_id", {7, 9}},
+                                                        {"do_sample", true},
+                                                        {"temperature", 0.7},
+                                                        {"top_k", 20},
+                                                        {"top_p", 0.8},
+                                                        {"repetition_penalty", 1.1},
+                                                        {"transformers_version", "4.44.0"}});
+  EXPECT_THAT(defaults.eos_token_ids, ElementsAre(7, 9));
+  EXPECT_EQ(defaults.temperature, 0.7f);
+  EXPECT_EQ(defaults.top_k, 20);
+  EXPECT_EQ(defaults.top_p, 0.8f);
+  EXPECT_EQ(defaults.repetition_penalty, 1.1f);
+  EXPECT_THAT(ParsedGeneration({{"eos_token_id", 2}}).eos_token_ids, ElementsAre(2));
+}
+
+TEST(GenerationDefaultsTest, DoSampleDecidesTheTemperature) {
+  EXPECT_EQ(ParsedGeneration({{"do_sample", false}, {"temperature", 0.7}}).temperature, 0.0f);
+  EXPECT_EQ(ParsedGeneration({{"do_sample", true}}).temperature, 1.0f);
+  EXPECT_EQ(ParsedGeneration({{"temperature", 0.7}}).temperature, 0.7f);
+}
+
+TEST(GenerationDefaultsTest, NamesTheKeyThatIsOutOfRange) {
+  const json cases[] = {
+      {{"temperature", -1}},
+      {{"temperature", 101}},
+      {{"temperature", "hot"}},
+      {{"top_k", -1}},
+      {{"top_k", 1.5}},
+      {{"top_p", 0}},
+      {{"top_p", 1.1}},
+      {{"repetition_penalty", 0}},
+      {{"repetition_penalty", 101}},
+      {{"eos_token_id", -1}},
+      {{"eos_token_id", "</s>"}},
+      {{"eos_token_id", {1, "x"}}},
+      {{"eos_token_id", int64_t{1} << 31}},
+      {{"eos_token_id", {{1, 2}}}},
+      {{"do_sample", 1}},
+      {{"eos_token_id", std::vector<int>(65, 1)}},
+  };
+  for (const json& config : cases) {
+    const absl::Status status = ParseGenerationDefaults(config.dump()).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << config;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(config.begin().key() + ": ")) << config;
+  }
+}
+
+TEST(GenerationDefaultsTest, EosIdsOfConfigJsonAreReadAlone) {
+  EXPECT_THAT(*ParseEosTokenIds(R"({"eos_token_id":[3,4],"temperature":"legacy"})"), ElementsAre(3, 4));
+  EXPECT_THAT(*ParseEosTokenIds(R"({"eos_token_id":null})"), IsEmpty());
+  EXPECT_FALSE(ParseEosTokenIds(R"({"eos_token_id":{}})").ok());
+}
+
+}  // namespace
+}  // namespace memgate

@@ -1,0 +1,135 @@
+#include "engine/checkpoint/tensor.h"
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "tests/support/safetensors_writer.h"
+
+namespace memgate {
+namespace {
+
+// The float that `half` stands for, straight from IEEE 754's definition.
+double HalfByDefinition(uint16_t half) {
+  const double sign = half & 0x8000 ? -1 : 1;
+  const int exponent = (half >> 10) & 31;
+  const int mantissa = half & 1023;
+  if (exponent == 31) return mantissa != 0 ? std::nan("") : sign * INFINITY;
+  if (exponent == 0) return sign * std::ldexp(mantissa, -24);
+  return sign * std::ldexp(1024 + mantissa, exponent - 25);
+}
+
+TensorView ViewOf(DType dtype, std::vector<int64_t> shape, const std::string& data, size_t offset = 0) {
+  return {"t", dtype, std::move(shape), AsBytes(data).data() + offset, data.size() - offset};
+}
+
+TEST(ToFloatTest, ConvertsEveryHalfExactly) {
+  std::string data(65536 * 2, '\0');
+  for (int i = 0; i < 65536; ++i) {
+    const uint16_t half = static_cast<uint16_t>(i);
+    std::memcpy(data.data() + 2 * i, &half, 2);
+  }
+  std::vector<float> out(65536);
+  ToFloat(ViewOf(DType::kF16, {256, 256}, data), absl::MakeSpan(out));
+  for (int i = 0; i < 65536; ++i) {
+    const double expected = HalfByDefinition(static_cast<uint16_t>(i));
+    if (std::isnan(expected)) {
+      ASSERT_TRUE(std::isnan(out[i])) << i;
+    } else {
+      ASSERT_EQ(out[i], expected) << i;
+    }
+    ASSERT_EQ(std::signbit(out[i]), i >= 0x8000) << i;
+  }
+}
+
+TEST(ToFloatTest, BFloat16IsTheUpperHalfOfF32) {
+  std::string data(65536 * 2, '\0');
+  for (int i = 0; i < 65536; ++i) {
+    const uint16_t value = static_cast<uint16_t>(i);
+    std::memcpy(data.data() + 2 * i, &value, 2);
+  }
+  std::vector<float> out(65536);
+  ToFloat(ViewOf(DType::kBF16, {65536}, data), absl::MakeSpan(out));
+  for (uint32_t i = 0; i < 65536; ++i) ASSERT_EQ(std::bit_cast<uint32_t>(out[i]), i << 16);
+  EXPECT_EQ(out[0x3f80], 1.0f);
+  EXPECT_EQ(out[0x0001], 0x1p-133f);  // a subnormal
+}
+
+TEST(ToFloatTest, KeepsTheBitsOfF32) {
+  const std::vector<uint32_t> bits = {0, 0x80000000, 0x3f800000, 1, 0x7f800000, 0x7fc00123, 0xff7fffff};
+  std::string data(bits.size() * 4, '\0');
+  std::memcpy(data.data(), bits.data(), data.size());
+  std::vector<float> out(bits.size());
+  ToFloat(ViewOf(DType::kF32, {7}, data), absl::MakeSpan(out));
+  EXPECT_EQ(std::memcmp(out.data(), bits.data(), data.size()), 0);
+}
+
+TEST(ToFloatTest, ReadsUnalignedData) {
+  std::string f32(1, 'x'), f16(1, 'x'), bf16(1, 'x');
+  f32 += F32Tensor("t", {2}, {1.5f, -2.0f}).data;
+  f16 += std::string("\x00\x3e\x00\xc0", 4);
+  bf16 += BF16Tensor("t", {2}, {1.5f, -2.0f}).data;
+  for (const TensorView& view : {ViewOf(DType::kF32, {2}, f32, 1), ViewOf(DType::kBF16, {2}, bf16, 1),
+                                 ViewOf(DType::kF16, {2}, f16, 1)}) {
+    std::vector<float> out(2);
+    ToFloat(view, absl::MakeSpan(out));
+    EXPECT_EQ(out, (std::vector<float>{1.5f, -2.0f})) << DTypeName(view.dtype);
+  }
+}
+
+TEST(ToFloatTest, AcceptsEmptyTensors) {
+  const TensorView empty{"t", DType::kF32, {0, 7}, nullptr, 0};
+  EXPECT_EQ(empty.elements(), 0);
+  ToFloat(empty, {});
+}
+
+TEST(TensorViewTest, ScalarHasOneElement) {
+  EXPECT_EQ((TensorView{"t", DType::kF32, {}, nullptr, 4}).elements(), 1);
+  EXPECT_EQ((TensorView{"t", DType::kF32, {3, 1, 5}, nullptr, 60}).elements(), 15);
+}
+
+TEST(DTypeTest, NamesAndSizesFollowSafetensors) {
+  EXPECT_EQ(DTypeName(DType::kF32), "F32");
+  EXPECT_EQ(DTypeName(DType::kF16), "F16");
+  EXPECT_EQ(DTypeName(DType::kBF16), "BF16");
+  EXPECT_EQ(DTypeBytes(DType::kF32), 4u);
+  EXPECT_EQ(DTypeBytes(DType::kF16), 2u);
+  EXPECT_EQ(DTypeBytes(DType::kBF16), 2u);
+}
+
+// Holds one tensor "w" of shape [2, 3].
+class OneTensor : public TensorSource {
+ public:
+  absl::StatusOr<TensorView> Find(std::string_view name) const override {
+    if (name != "w") return absl::NotFoundError("no such tensor");
+    return TensorView{"w", DType::kF32, {2, 3}, nullptr, 24};
+  }
+  bool Has(std::string_view name) const override { return name == "w"; }
+  std::vector<std::string> Names() const override { return {"w"}; }
+};
+
+TEST(FindShapedTest, ReturnsATensorOfTheExpectedShape) {
+  const absl::StatusOr<TensorView> view = FindShaped(OneTensor(), "w", {2, 3});
+  ASSERT_TRUE(view.ok()) << view.status();
+  EXPECT_EQ(view->name, "w");
+}
+
+TEST(FindShapedTest, NamesTensorAndBothShapes) {
+  const absl::Status status = FindShaped(OneTensor(), "w", {3, 2}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(status.message(), "tensor \"w\" has shape [2, 3], expected [3, 2]");
+  EXPECT_FALSE(FindShaped(OneTensor(), "w", {6}).ok());
+  EXPECT_FALSE(FindShaped(OneTensor(), "w", {2, 3, 1}).ok());
+}
+
+TEST(FindShapedTest, PassesOnThatATensorIsMissing) {
+  EXPECT_EQ(FindShaped(OneTensor(), "v", {2, 3}).status().code(), absl::StatusCode::kNotFound);
+}
+
+}  // namespace
+}  // namespace memgate

@@ -1,0 +1,131 @@
+#include "client/commands/command.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <set>
+#include <sstream>
+
+#include "tests/client/fake_server.h"
+
+namespace memgate {
+namespace {
+
+using testing::HasSubstr;
+
+struct Outcome {
+  int code;
+  std::string out, err;
+};
+
+Outcome Invoke(const std::vector<std::string>& words) {
+  std::istringstream in;
+  std::ostringstream out, err;
+  const int code = RunCommandLine(words, Terminal{.in = in, .out = out, .err = err});
+  return {code, out.str(), err.str()};
+}
+
+TEST(CommandTest, EveryCommandHasHelpAndUniqueOptions) {
+  for (const Command& command : Commands()) {
+    std::vector<std::string> words = {"help"};
+    std::istringstream name(command.name);
+    for (std::string word; name >> word;) words.push_back(word);
+    const Outcome outcome = Invoke(words);
+    EXPECT_EQ(outcome.code, kExitOk) << command.name;
+    EXPECT_THAT(outcome.out, HasSubstr("Usage: memgate " + command.name));
+    std::set<std::string> seen;
+    for (const OptionSpec& option : command.options) {
+      EXPECT_TRUE(seen.insert(option.name).second) << command.name << " --" << option.name;
+      EXPECT_THAT(outcome.out, HasSubstr("--" + option.name));
+    }
+  }
+}
+
+TEST(CommandTest, WithoutWordsShowsTheOverview) {
+  EXPECT_EQ(Invoke({}).code, kExitOk);
+  EXPECT_THAT(Invoke({}).out, HasSubstr("sessions create"));
+}
+
+TEST(CommandTest, UnknownCommandsSuggestOrListWhatThereIs) {
+  const Outcome slip = Invoke({"generat", "hello"});
+  EXPECT_EQ(slip.code, kExitUsage);
+  EXPECT_THAT(slip.err, HasSubstr("did you mean generate?"));
+  const Outcome group = Invoke({"sessions"});
+  EXPECT_EQ(group.code, kExitUsage);
+  EXPECT_THAT(group.err, HasSubstr("takes one of: create, list, show"));
+  EXPECT_THAT(Invoke({"sessions", "destroy"}).err, HasSubstr("unknown command \"sessions destroy\""));
+}
+
+TEST(CommandTest, WrongUsageExitsWith2AndServerErrorsWith1) {
+  EXPECT_EQ(Invoke({"generate"}).code, kExitUsage);
+  EXPECT_EQ(Invoke({"generate", "a", "b"}).code, kExitUsage);
+  EXPECT_EQ(Invoke({"generate", "a", "--path", "sideways"}).code, kExitUsage);
+  EXPECT_EQ(Invoke({"generate", "a", "--logit-bias", "5"}).code, kExitUsage);
+  EXPECT_EQ(Invoke({"sessions", "create", "extra"}).code, kExitUsage);
+  EXPECT_EQ(Invoke({"sessions", "create", "--label", "x"}).code, kExitUsage);
+  EXPECT_EQ(Invoke({"models", "--address", "127.0.0.1:1"}).code, kExitFailed);
+}
+
+TEST(CommandTest, CommonOptionsMayStandBeforeTheCommand) {
+  FakeServer server;
+  const Outcome outcome = Invoke({"--json", "--address", server.address(), "models"});
+  EXPECT_EQ(outcome.code, kExitOk) << outcome.err << outcome.out;
+  EXPECT_THAT(outcome.out, HasSubstr("\"name\":\"models/fake\""));
+}
+
+TEST(CommandTest, ErrorsAreObjectsWithJson) {
+  const Outcome outcome = Invoke({"generate", "--json"});
+  EXPECT_EQ(outcome.code, kExitUsage);
+  EXPECT_EQ(outcome.err, "");
+  const auto json = nlohmann::json::parse(outcome.out);
+  EXPECT_EQ(json["error"]["code"], "INVALID_ARGUMENT");
+}
+
+TEST(CommandTest, CreateSendsShapeTtlAndLabels) {
+  FakeServer server;
+  const Outcome outcome =
+      Invoke({"sessions", "create", "--address", server.address(), "--json", "--id", "plant", "--kind",
+              "window", "--window", "128", "--ttl", "1500ms", "--label", "site=north=2"});
+  ASSERT_EQ(outcome.code, kExitOk) << outcome.out;
+  const auto json = nlohmann::json::parse(outcome.out);
+  EXPECT_EQ(json["name"], "sessions/plant");
+  EXPECT_EQ(json["memory_kind"], "window");
+  EXPECT_EQ(json["shape"]["window_tokens"], 128);
+  EXPECT_EQ(json["ttl"], 1.5);
+  EXPECT_EQ(json["labels"]["site"], "north=2");
+}
+
+TEST(CommandTest, GeneratePutsTheAnswerOnOutAndTheAccountOnErr) {
+  FakeServer server;
+  v1::GenerateResponse route, delta, done;
+  route.mutable_route()->set_path(v1::PATH_GATED);
+  route.mutable_route()->set_reason(v1::ROUTE_REASON_SESSION_FOLDED);
+  route.mutable_route()->set_session_bytes(1'250'000);
+  delta.mutable_delta()->set_text("4921");
+  done.mutable_done()->mutable_accounting()->set_compressed_tokens(20000);
+  server.generated = {route, delta, done};
+  const Outcome outcome =
+      Invoke({"generate", "hello", "--address", server.address(), "--session", "plant", "--stop", "x",
+              "--stop", "y", "--temperature", "0", "--logit-bias", "5=-1.5"});
+  EXPECT_EQ(outcome.code, kExitOk);
+  EXPECT_EQ(outcome.out, "4921\n");
+  EXPECT_THAT(outcome.err, HasSubstr("path gated (session folded)"));
+  EXPECT_THAT(outcome.err, HasSubstr("20,000 compressed"));
+  EXPECT_THAT(outcome.err, HasSubstr("session 1.25 MB"));
+  EXPECT_EQ(server.generate_request.session(), "sessions/plant");
+  EXPECT_EQ(server.generate_request.stop_size(), 2);
+  EXPECT_TRUE(server.generate_request.sampling().has_temperature());
+  EXPECT_FALSE(server.generate_request.sampling().has_top_p());
+  EXPECT_EQ(server.generate_request.sampling().logit_bias().at(5), -1.5f);
+}
+
+TEST(CommandTest, GenerateSendsChatMessagesOnRequest) {
+  FakeServer server;
+  Invoke({"generate", "hello", "--system", "be brief", "--address", server.address()});
+  ASSERT_EQ(server.generate_request.chat().messages_size(), 2);
+  EXPECT_EQ(server.generate_request.chat().messages(0).role(), "system");
+  EXPECT_EQ(server.generate_request.chat().messages(1).content(), "hello");
+}
+
+}  // namespace
+}  // namespace memgate

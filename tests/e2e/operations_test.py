@@ -1,0 +1,43 @@
+import re
+import subprocess
+import unittest
+
+from client.demo.server_process import SERVER
+from tests.e2e.support import MetricsTestCase, ServedTestCase, environment, gateway_text
+
+def probe(address):
+    return subprocess.run([SERVER, f"--probe={address}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          timeout=60, env=environment())
+
+
+class ProbeTest(ServedTestCase):
+    def test_serving_server_is_healthy(self):
+        done = probe(self.address)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_nothing_there_is_unhealthy(self):
+        done = probe("127.0.0.1:1")
+        self.assertEqual(done.returncode, 1)
+        self.assertTrue(done.stderr)
+
+
+class MetricsTest(MetricsTestCase):
+    def values(self):
+        return {name: float(value) for name, value in re.findall(r"^([a-z][^ ]*) ([^ ]+)$", self.scrape(), re.MULTILINE)}
+
+    def test_work_shows_and_names_do_not(self):
+        before = self.values()
+        self.memgate("sessions", "create", "--id", "very-secret-name")
+        self.memgate("ingest", "very-secret-name", stdin=gateway_text(1000, seed=11))
+        self.memgate("generate", "time", "--session", "very-secret-name", "--max-tokens", "5", "--ignore-eos")
+        text, after = self.scrape(), self.values()
+        self.assertNotIn("very-secret-name", text)
+        self.assertIn('path="gated"', text)
+        grown = {name for name, value in after.items() if value > before.get(name, 0)}
+        for part in ("route", "generated_tokens", "prompt_tokens", "first_token", "session"):
+            self.assertTrue(any(part in name for name in grown), f"nothing with {part} grew: {sorted(grown)}")
+        self.memgate("sessions", "rm", "very-secret-name")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,221 @@
+#include <memory>
+#include <memory_resource>
+#include <string>
+#include <vector>
+
+#include "engine/session/session_state.h"
+#include "gmock/gmock.h"
+#include "tests/engine/engine_fixture.h"
+
+namespace memgate {
+namespace {
+
+using EngineSessionTest = EngineFixture;
+
+TEST_F(EngineSessionTest, MovedFromExactToGatedEqualsGatedFromTheStart) {
+  auto engine = LoadTiny();
+  auto moved = MakeSession(*engine);
+  auto gated = MakeSession(*engine);
+
+  const auto moved_first = Generate(*engine, moved, RandomTokens(10, 1), 5);
+  const auto gated_first = Generate(*engine, gated, RandomTokens(10, 1), 5, PathPreference::kGated);
+  EXPECT_EQ(moved_first->start.route, (RouteDecision{Path::kExact, RouteReason::kFits}));
+  EXPECT_EQ(gated_first->start.route, (RouteDecision{Path::kGated, RouteReason::kClientPreference}));
+  EXPECT_EQ(moved_first->tokens, gated_first->tokens);
+
+  const auto moved_second = Generate(*engine, moved, RandomTokens(60, 2), 20);
+  const auto gated_second = Generate(*engine, gated, RandomTokens(60, 2), 20, PathPreference::kGated);
+  EXPECT_EQ(moved_second->start.route, (RouteDecision{Path::kGated, RouteReason::kExceedsExactLimit}));
+  EXPECT_GT(moved_second->end.folded_tokens, 0);
+  EXPECT_EQ(moved_second->tokens, gated_second->tokens);
+  EXPECT_EQ(Snapshot(*engine, moved), Snapshot(*engine, gated));
+}
+
+TEST_F(EngineSessionTest, ExactPathEqualsAnEngineWithoutMemoryModule) {
+  auto with_module = LoadTiny();
+  auto without = LoadTiny({.eos_token_id = -1});
+  EXPECT_EQ(with_module->model().default_memory_kind, "memgate");
+  EXPECT_EQ(without->model().default_memory_kind, "window");
+  const auto a = Generate(*with_module, MakeSession(*with_module), RandomTokens(12, 3), 14);
+  const auto b = Generate(*without, nullptr, RandomTokens(12, 3), 14);
+  EXPECT_EQ(a->start.route.path, Path::kExact);
+  EXPECT_EQ(b->start.route.path, Path::kExact);
+  EXPECT_EQ(a->tokens, b->tokens);
+}
+
+TEST_F(EngineSessionTest, IngestInPartsEqualsIngestAtOnce) {
+  auto engine = LoadTiny();
+  const std::vector<TokenId> text = RandomTokens(100, 4);
+  auto whole = MakeSession(*engine);
+  ASSERT_TRUE(Ingest(*engine, whole, text)->end.status.ok());
+  auto parts = MakeSession(*engine);
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.size(), begin + 1 + begin % 7);
+    ASSERT_TRUE(Ingest(*engine, parts, {text.begin() + begin, text.begin() + end})->end.status.ok());
+    begin = end;
+  }
+  const auto from_whole = Generate(*engine, whole, {}, 12);
+  const auto from_parts = Generate(*engine, parts, {}, 12);
+  EXPECT_EQ(from_whole->tokens.size(), 12u);
+  EXPECT_EQ(from_whole->tokens, from_parts->tokens);
+}
+
+TEST_F(EngineSessionTest, IngestThenGenerateEqualsOnePrompt) {
+  auto engine = LoadTiny();
+  const std::vector<TokenId> text = RandomTokens(70, 5);
+  auto ingested = MakeSession(*engine);
+  Ingest(*engine, ingested, {text.begin(), text.begin() + 50});
+  const auto split = Generate(*engine, ingested, {text.begin() + 50, text.end()}, 9);
+  const auto at_once = Generate(*engine, MakeSession(*engine), text, 9);
+  EXPECT_EQ(split->tokens, at_once->tokens);
+}
+
+TEST_F(EngineSessionTest, TurnsEqualOneLongConversation) {
+  auto engine = LoadTiny();
+  auto session = MakeSession(*engine);
+  const auto first = Generate(*engine, session, RandomTokens(20, 6), 10);
+  const auto second = Generate(*engine, session, RandomTokens(15, 7), 10);
+
+  std::vector<TokenId> conversation = RandomTokens(20, 6);
+  conversation.insert(conversation.end(), first->tokens.begin(), first->tokens.end());
+  const std::vector<TokenId> prompt = RandomTokens(15, 7);
+  conversation.insert(conversation.end(), prompt.begin(), prompt.end());
+  EXPECT_EQ(Generate(*engine, MakeSession(*engine), conversation, 10)->tokens, second->tokens);
+}
+
+TEST_F(EngineSessionTest, RestoredSnapshotContinuesAsIfNeverInterrupted) {
+  auto engine = LoadTiny();
+  auto session = MakeSession(*engine);
+  Generate(*engine, session, RandomTokens(64, 8), 7);
+  auto restored = engine->Import(Snapshot(*engine, session));
+  ASSERT_TRUE(restored.ok()) << restored.status();
+  EXPECT_EQ(engine->Describe(**restored).accounting.total, 71);
+  EXPECT_EQ(engine->Describe(**restored).turns, 1);
+  const auto original = Generate(*engine, session, RandomTokens(9, 9), 12);
+  const auto copy = Generate(*engine, *restored, RandomTokens(9, 9), 12);
+  EXPECT_EQ(original->tokens, copy->tokens);
+  EXPECT_EQ(Snapshot(*engine, session), Snapshot(*engine, *restored));
+}
+
+TEST_F(EngineSessionTest, ForkIsIndependentAndResetForgets) {
+  auto engine = LoadTiny();
+  auto session = MakeSession(*engine);
+  Ingest(*engine, session, RandomTokens(40, 10));
+  auto fork = engine->Fork(*Lease(*engine, session));
+  ASSERT_TRUE(fork.ok()) << fork.status();
+  EXPECT_EQ(Snapshot(*engine, session), Snapshot(*engine, *fork));
+  Ingest(*engine, *fork, RandomTokens(5, 11));
+  EXPECT_EQ(engine->Describe(*session).accounting.total, 40);
+  EXPECT_EQ(engine->Describe(**fork).accounting.total, 45);
+
+  engine->Reset(*Lease(*engine, session));
+  EXPECT_EQ(engine->Describe(*session).accounting.total, 0);
+  EXPECT_EQ(Snapshot(*engine, session), Snapshot(*engine, MakeSession(*engine)));
+}
+
+TEST_F(EngineSessionTest, ImportRefusesOtherModelsAndDamage) {
+  auto engine = LoadTiny();
+  auto session = MakeSession(*engine);
+  Ingest(*engine, session, RandomTokens(40, 12));
+  std::string snapshot = Snapshot(*engine, session);
+
+  auto other = LoadTiny({.seed = 99, .eos_token_id = -1, .memory = TinyMemory::kMemgate});
+  const auto mismatch = other->Import(snapshot);
+  EXPECT_EQ(mismatch.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(ReasonOf(mismatch.status()), "SNAPSHOT_MISMATCH");
+
+  snapshot[snapshot.size() / 2] ^= 1;
+  const auto damaged = engine->Import(snapshot);
+  EXPECT_EQ(damaged.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(ReasonOf(damaged.status()), "SNAPSHOT_INVALID");
+}
+
+// Counts what is really allocated for sessions.
+class CountingResource : public std::pmr::memory_resource {
+ public:
+  int64_t bytes = 0;
+
+ private:
+  void* do_allocate(size_t size, size_t alignment) override {
+    bytes += static_cast<int64_t>(size);
+    return std::pmr::new_delete_resource()->allocate(size, alignment);
+  }
+  void do_deallocate(void* p, size_t size, size_t alignment) override {
+    bytes -= static_cast<int64_t>(size);
+    std::pmr::new_delete_resource()->deallocate(p, size, alignment);
+  }
+  bool do_is_equal(const memory_resource& other) const noexcept override { return this == &other; }
+};
+
+TEST_F(EngineSessionTest, BytesAreKnownBeforehandTrueToTheByteAndReturned) {
+  CountingResource resource;
+  auto engine = LoadTiny({.eos_token_id = -1, .memory = TinyMemory::kMemgate}, {.session_memory = &resource});
+  const int64_t before = engine->Stats().reserved_bytes;
+  for (const char* kind : {"memgate", "window", "infini", "infini-delta"}) {
+    const int64_t planned = engine->PlanSession({.memory_kind = kind})->bytes;
+    auto session = MakeSession(*engine, {.memory_kind = kind});
+    EXPECT_EQ(engine->Describe(*session).bytes, planned) << kind;
+    EXPECT_EQ(engine->Stats().reserved_bytes - before, planned) << kind;
+    EXPECT_EQ(resource.bytes + static_cast<int64_t>(sizeof(SessionState)), planned) << kind;
+    Ingest(*engine, session, RandomTokens(300, 13));
+    EXPECT_EQ(resource.bytes + static_cast<int64_t>(sizeof(SessionState)), planned) << kind;
+    session.reset();
+    EXPECT_EQ(engine->Stats().reserved_bytes, before) << kind;
+    EXPECT_EQ(resource.bytes, 0) << kind;
+  }
+}
+
+TEST_F(EngineSessionTest, BudgetRefusesTheSessionThatDoesNotFit) {
+  auto probe = LoadTiny();
+  const int64_t base = probe->Stats().reserved_bytes;
+  const int64_t session_bytes = probe->PlanSession({})->bytes;
+  auto engine = LoadTiny({.eos_token_id = -1, .memory = TinyMemory::kMemgate},
+                         {.memory_budget_bytes = base + 2 * session_bytes + session_bytes / 2});
+  auto first = MakeSession(*engine);
+  auto second = MakeSession(*engine);
+  const auto third = engine->CreateSession({});
+  EXPECT_EQ(third.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(ReasonOf(third.status()), "MEMORY_BUDGET");
+  second.reset();
+  EXPECT_TRUE(engine->CreateSession({}).ok());
+}
+
+TEST_F(EngineSessionTest, MaxBytesChoosesTheLargestWindowThatFits) {
+  auto engine = LoadTiny();
+  const int64_t limit = engine->PlanSession({.memory_kind = "memgate"})->bytes;
+  const auto plan = engine->PlanSession({.memory_kind = "window", .max_bytes = limit});
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_LE(plan->bytes, limit);
+  const auto larger = engine->PlanSession({.memory_kind = "window", .window = plan->shape.window + 1});
+  EXPECT_GT(larger->bytes, limit);
+  EXPECT_EQ(engine->PlanSession({.max_bytes = 100}).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(EngineSessionTest, ImpossibleShapesAndKindsAreRefusedWithTheField) {
+  auto engine = LoadTiny();
+  const auto message = [&](const SessionOptions& options) {
+    const auto status = engine->CreateSession(options).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+    return std::string(status.message());
+  };
+  EXPECT_THAT(message({.memory_kind = "elephant"}), testing::HasSubstr("memory_kind"));
+  EXPECT_THAT(message({.sinks = -1}), testing::HasSubstr("sink_tokens"));
+  EXPECT_THAT(message({.window = 0}), testing::HasSubstr("window_tokens"));
+  EXPECT_THAT(message({.segment = 0}), testing::HasSubstr("segment_tokens"));
+  EXPECT_THAT(message({.memory_kind = "window", .salient = 3}), testing::HasSubstr("salient_tokens"));
+}
+
+TEST_F(EngineSessionTest, AccountingAddsUpForEveryKind) {
+  auto engine = LoadTiny();
+  for (const char* kind : {"memgate", "window", "infini", "infini-delta"}) {
+    auto session = MakeSession(*engine, {.memory_kind = kind});
+    Generate(*engine, session, RandomTokens(90, 14), 10);
+    const TokenAccounting held = engine->Describe(*session).accounting;
+    EXPECT_EQ(held.total, 100) << kind;
+    EXPECT_EQ(held.exact + held.salient + held.compressed + held.forgotten, held.total) << kind;
+    EXPECT_EQ(held.compressed > 0, std::string(kind).starts_with("infini")) << kind;
+  }
+}
+
+}  // namespace
+}  // namespace memgate

@@ -1,0 +1,70 @@
+// The embedded demo model and its trained memory module against the trainer's own numbers
+// (models/gateway-demo/golden.json, written by training/golden.py).
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "engine/memory/module.h"
+#include "tests/model/running_model.h"
+
+namespace memgate {
+namespace {
+
+const std::string kDemo = std::string(MEMGATE_SOURCE_DIR) + "/models/gateway-demo";
+
+nlohmann::json ReadGolden() {
+  std::ifstream file(kDemo + "/golden.json");
+  return nlohmann::json::parse(file);
+}
+
+// The largest logits of each of the golden positions: the same tokens in the same order, nearly equal values.
+void ExpectTopLogits(const nlohmann::json& golden, const std::vector<float>& logits, int vocab_size) {
+  const auto positions = golden["positions"].get<std::vector<int64_t>>();
+  const auto top_ids = golden["top_ids"].get<std::vector<std::vector<int32_t>>>();
+  const auto top_logits = golden["top_logits"].get<std::vector<std::vector<double>>>();
+  ASSERT_FALSE(positions.empty());
+  for (size_t i = 0; i < positions.size(); ++i) {
+    const float* row = &logits[positions[i] * vocab_size];
+    std::vector<int32_t> ids(vocab_size);
+    std::iota(ids.begin(), ids.end(), 0);
+    const size_t top = top_ids[i].size();
+    std::partial_sort(ids.begin(), ids.begin() + static_cast<int64_t>(top), ids.end(),
+                      [row](int32_t a, int32_t b) { return row[a] > row[b]; });
+    ids.resize(top);
+    EXPECT_EQ(ids, top_ids[i]) << "position " << positions[i];
+    // The trainer runs in single precision too.
+    for (size_t e = 0; e < top; ++e) {
+      EXPECT_NEAR(row[top_ids[i][e]], top_logits[i][e], 1e-3) << "position " << positions[i];
+    }
+  }
+}
+
+TEST(GatewayDemoTest, ExactLogitsEqualTheTrainers) {
+  RunningModel model(kDemo, 256);
+  const nlohmann::json golden = ReadGolden()["exact"];
+  const auto ids = golden["ids"].get<std::vector<int32_t>>();
+  const auto session = model.NewExactSession(static_cast<int>(ids.size()));
+  ExpectTopLogits(golden, model.Feed(*session, ids, 256), model.config().vocab_size);
+}
+
+TEST(GatewayDemoTest, GatedLogitsWithTheTrainedModuleEqualTheTrainers) {
+  RunningModel model(kDemo, 256);
+  const nlohmann::json golden = ReadGolden()["gated"];
+  const auto ids = golden["ids"].get<std::vector<int32_t>>();
+  const auto module = LoadMemoryModule(kDemo, model.config(), model.fingerprint());
+  ASSERT_TRUE(module.ok()) << module.status();
+  const SessionShape shape{golden["sink_tokens"], golden["window_tokens"], golden["segment_tokens"],
+                           golden["salient_tokens"]};
+  const auto session = model.NewSession(*module->kind, shape);
+  const std::vector<float> logits = model.Feed(*session, ids, 256);
+  EXPECT_GE(session->memory_writes(), 6);
+  ExpectTopLogits(golden, logits, model.config().vocab_size);
+}
+
+}  // namespace
+}  // namespace memgate

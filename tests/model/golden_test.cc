@@ -1,0 +1,108 @@
+// Models and memory modules against PyTorch: tests/golden/make_goldens.py wrote what must come out.
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "engine/checkpoint/safetensors.h"
+#include "engine/memory/module.h"
+#include "tests/model/running_model.h"
+#include "tests/reference/compare.h"
+#include "tests/reference/transformer.h"
+
+namespace memgate {
+namespace {
+
+// Both sides start from the same stored weights; PyTorch computed in double precision.
+constexpr double kTolerance = 1e-5;
+
+std::string GoldenFolder(const std::string& name) {
+  return std::string(MEMGATE_SOURCE_DIR) + "/tests/golden/" + name;
+}
+
+struct Golden {
+  std::vector<int32_t> ids;
+  reference::Vector logits;  // [T, V]
+  std::string base;          // of a memory module
+};
+
+Golden ReadGolden(const std::string& name) {
+  std::ifstream file(GoldenFolder(name) + "/golden.json");
+  const nlohmann::json json = nlohmann::json::parse(file);
+  const auto tensors = OpenSafetensorsFile(GoldenFolder(name) + "/golden.safetensors");
+  EXPECT_TRUE(tensors.ok()) << tensors.status();
+  const auto view = (*tensors)->Find("logits");
+  EXPECT_TRUE(view.ok()) << view.status();
+  std::vector<float> logits(view->elements());
+  ToFloat(*view, absl::MakeSpan(logits));
+  return {json["ids"].get<std::vector<int32_t>>(), reference::ToDouble(logits), json.value("base", "")};
+}
+
+reference::Vector Flat(const reference::Rows& rows) {
+  reference::Vector out;
+  for (const auto& row : rows) out.insert(out.end(), row.begin(), row.end());
+  return out;
+}
+
+class ArchitectureTest : public testing::TestWithParam<const char*> {};
+
+TEST_P(ArchitectureTest, LogitsEqualPyTorch) {
+  const Golden golden = ReadGolden(GetParam());
+  RunningModel model(GoldenFolder(GetParam()));
+  for (const int chunk : {64, 7, 1}) {
+    const auto session = model.NewExactSession(static_cast<int>(golden.ids.size()));
+    const double error = reference::RelativeError(model.Feed(*session, golden.ids, chunk), golden.logits);
+    EXPECT_LT(error, kTolerance) << "in chunks of " << chunk;
+    if (chunk == 64) RecordProperty("relative_error", absl::StrCat(error));
+  }
+}
+
+// The oracle of the other tests is itself checked against PyTorch.
+TEST_P(ArchitectureTest, ReferenceEqualsPyTorch) {
+  const Golden golden = ReadGolden(GetParam());
+  const RunningModel model(GoldenFolder(GetParam()));
+  const reference::Vector logits =
+      Flat(reference::Transformer(model.config(), model.tensors()).Logits(golden.ids));
+  EXPECT_LT(reference::RelativeError(std::vector<float>(logits.begin(), logits.end()), golden.logits), 1e-6);
+}
+
+INSTANTIATE_TEST_SUITE_P(Golden, ArchitectureTest,
+                         testing::Values("llama2", "llama_linear_rope", "llama3", "mistral", "qwen2",
+                                         "qwen3"),
+                         [](const auto& info) { return std::string(info.param); });
+
+class MemoryModuleGoldenTest : public testing::TestWithParam<const char*> {};
+
+TEST_P(MemoryModuleGoldenTest, LogitsOverManyFoldingsEqualPyTorch) {
+  const Golden golden = ReadGolden(GetParam());
+  RunningModel model(GoldenFolder(golden.base));
+  const auto module = LoadMemoryModule(GoldenFolder(GetParam()), model.config(), model.fingerprint());
+  ASSERT_TRUE(module.ok()) << module.status();
+  const SessionShape shape{module->config.sink_tokens, module->config.window_tokens,
+                           module->config.segment_tokens, module->config.salient_tokens};
+  for (const int chunk : {64, 3, 1}) {
+    const auto session = model.NewSession(*module->kind, shape);
+    const double error = reference::RelativeError(model.Feed(*session, golden.ids, chunk), golden.logits);
+    EXPECT_LT(error, kTolerance) << "in chunks of " << chunk;
+    EXPECT_GE(session->memory_writes(), 6);
+    if (chunk == 64) RecordProperty("relative_error", absl::StrCat(error));
+  }
+}
+
+// A wrong memory would have to show: without the module the same model gives other logits.
+TEST_P(MemoryModuleGoldenTest, TheModuleMatters) {
+  const Golden golden = ReadGolden(GetParam());
+  RunningModel model(GoldenFolder(golden.base));
+  const auto window = MakeWindowKind();
+  const auto session = model.NewSession(*window, {.sinks = 2, .window = 10, .segment = 5});
+  EXPECT_GT(reference::RelativeError(model.Feed(*session, golden.ids), golden.logits), 1e-2);
+}
+
+INSTANTIATE_TEST_SUITE_P(Golden, MemoryModuleGoldenTest, testing::Values("memgate", "infini", "infini_delta"),
+                         [](const auto& info) { return std::string(info.param); });
+
+}  // namespace
+}  // namespace memgate

@@ -1,0 +1,266 @@
+// What must stay equal however the same tokens reach the model.
+#include "engine/model/transformer.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <memory>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "engine/kernels/parallel.h"
+#include "engine/memory/infini.h"
+#include "engine/memory/module.h"
+#include "engine/memory/retention.h"
+#include "engine/session/snapshot.h"
+#include "tests/model/running_model.h"
+#include "tests/reference/compare.h"
+#include "tests/reference/transformer.h"
+#include "tests/support/temp_folder.h"
+#include "tests/support/tiny_model.h"
+
+namespace memgate {
+namespace {
+
+// A tiny model, one kind of each rule over it, and the oracle's view of them.
+class TransformerTest : public testing::Test {
+ protected:
+  TransformerTest() : model_(WriteTinyModel(folder_.path())), config_(model_.config()) {
+    for (const float x : reference::RandomFloats(5, config_.num_layers * config_.num_heads))
+      betas_.push_back(2 * x);
+    retention_.weight =
+        reference::RandomFloats(6, config_.num_layers * config_.num_kv_heads * config_.hidden_size);
+    retention_.bias = reference::RandomFloats(7, config_.num_layers * config_.num_kv_heads);
+    window_ = MakeWindowKind();
+    memgate_ = MakeRetentionKind(config_, retention_);
+    infini_ = MakeInfiniKind(config_, InfiniRule::kLinear, betas_);
+    infini_delta_ = MakeInfiniKind(config_, InfiniRule::kDelta, betas_);
+  }
+
+  std::vector<const MemoryKind*> Kinds() const {
+    return {window_.get(), memgate_.get(), infini_.get(), infini_delta_.get()};
+  }
+  // Small enough to fold often; salient slots only where the kind has scores.
+  static SessionShape SmallShape(const MemoryKind& kind) {
+    return {.sinks = 3, .window = 9, .segment = 4, .salient = kind.HasRetention() ? 5 : 0};
+  }
+  std::vector<int32_t> Tokens(uint64_t seed, int count) const {
+    return RandomTokens(seed, count, config_.vocab_size);
+  }
+  reference::GatedRule RuleOf(const MemoryKind& kind, const SessionShape& shape) const {
+    reference::GatedRule rule{.shape = shape,
+                              .retention_weight = reference::ToDouble(retention_.weight),
+                              .retention_bias = reference::ToDouble(retention_.bias),
+                              .beta = reference::ToDouble(betas_)};
+    rule.rule = &kind == memgate_.get()        ? reference::MemoryRule::kSalient
+                : &kind == infini_.get()       ? reference::MemoryRule::kInfini
+                : &kind == infini_delta_.get() ? reference::MemoryRule::kInfiniDelta
+                                               : reference::MemoryRule::kForget;
+    return rule;
+  }
+
+  const TempFolder folder_;
+  RunningModel model_;
+  const ModelConfig& config_;
+  std::vector<float> betas_;
+  RetentionWeights retention_;
+  std::unique_ptr<MemoryKind> window_, memgate_, infini_, infini_delta_;
+};
+
+std::string Live(const SessionState& session) {
+  std::string live;
+  session.AppendLive(live);
+  return live;
+}
+
+TEST_F(TransformerTest, ExactPathEqualsPlainCausalAttention) {
+  const std::vector<int32_t> tokens = Tokens(1, 60);
+  const reference::Rows expected = reference::Transformer(config_, model_.tensors()).Logits(tokens);
+  const std::vector<float> logits = model_.Feed(*model_.NewExactSession(60), tokens);
+  for (size_t t = 0; t < tokens.size(); ++t) {
+    const auto row = absl::MakeConstSpan(logits).subspan(t * config_.vocab_size, config_.vocab_size);
+    EXPECT_LT(reference::RelativeError(row, expected[t]), 1e-5) << t;
+  }
+}
+
+// Every kind, over many geometries and foldings, is what its definition says when each query looks at the
+// whole history (tests/reference/gated_rule.h).
+TEST_F(TransformerTest, FoldedSessionsEqualTheirDefinition) {
+  const std::vector<int32_t> tokens = Tokens(2, 70);
+  const reference::Transformer oracle(config_, model_.tensors());
+  const SessionShape shapes[] = {{3, 9, 4, 5},  {0, 1, 1, 3},  {0, 5, 3, 1},   {1, 1, 7, 2},
+                                 {4, 16, 1, 9}, {2, 6, 8, 64}, {5, 13, 11, 2}, {1, 40, 20, 7}};
+  for (const MemoryKind* kind : Kinds()) {
+    for (SessionShape shape : shapes) {
+      if (!kind->HasRetention()) shape.salient = 0;
+      const auto session = model_.NewSession(*kind, shape);
+      const std::vector<float> logits = model_.Feed(*session, tokens);
+      const reference::Rows expected = oracle.Logits(tokens, RuleOf(*kind, shape));
+      ASSERT_EQ(session->folded(), reference::FoldedTokens(shape, 69));
+      for (size_t t = 0; t < tokens.size(); ++t) {
+        const auto row = absl::MakeConstSpan(logits).subspan(t * config_.vocab_size, config_.vocab_size);
+        ASSERT_LT(reference::RelativeError(row, expected[t]), 2e-5)
+            << kind->name() << " S " << shape.sinks << " W " << shape.window << " P " << shape.segment
+            << " E " << shape.salient << " at " << t;
+      }
+    }
+  }
+}
+
+TEST_F(TransformerTest, GatedPathWithEmptyMemoryIsTheExactPathBitForBit) {
+  const std::vector<int32_t> tokens = Tokens(3, 40);
+  const std::vector<float> exact = model_.Feed(*model_.NewExactSession(40), tokens);
+  for (const MemoryKind* kind : Kinds()) {
+    const int salient = kind->HasRetention() ? 16 : 0;
+    const auto session =
+        model_.NewSession(*kind, {.sinks = 4, .window = 26, .segment = 10, .salient = salient});
+    ASSERT_EQ(session->shape().exact_capacity(), 40);
+    EXPECT_EQ(model_.Feed(*session, tokens), exact) << kind->name();
+    EXPECT_EQ(session->folded(), 0);
+  }
+}
+
+TEST_F(TransformerTest, PrefillInOneChunkIsPrefillInManyBitForBit) {
+  const std::vector<int32_t> tokens = Tokens(4, 75);
+  for (const MemoryKind* kind : Kinds()) {
+    const auto whole = model_.NewSession(*kind, SmallShape(*kind));
+    const std::vector<float> logits = model_.Feed(*whole, tokens);
+    for (const int chunk : {1, 2, 3, 5}) {
+      const auto session = model_.NewSession(*kind, SmallShape(*kind));
+      EXPECT_EQ(model_.Feed(*session, tokens, chunk), logits) << kind->name() << ", chunks of " << chunk;
+      EXPECT_EQ(Live(*session), Live(*whole)) << kind->name() << ", chunks of " << chunk;
+    }
+  }
+}
+
+TEST_F(TransformerTest, NumberOfThreadsChangesNoBit) {
+  const std::vector<int32_t> tokens = Tokens(4, 25);
+  const auto one = model_.NewSession(*memgate_, SmallShape(*memgate_));
+  const std::vector<float> logits = model_.Feed(*one, tokens);
+  SetComputeThreads(3);
+  const auto three = model_.NewSession(*memgate_, SmallShape(*memgate_));
+  EXPECT_EQ(model_.Feed(*three, tokens), logits);
+  EXPECT_EQ(Live(*three), Live(*one));
+  SetComputeThreads(1);
+}
+
+// Sessions of different kinds, shapes, positions and chunk sizes share steps.
+TEST_F(TransformerTest, BatchOfSessionsIsEachAloneBitForBit) {
+  struct Member {
+    std::unique_ptr<SessionState> alone, batched;
+    std::vector<int32_t> tokens;
+    int chunk;
+    size_t fed = 0;
+    std::vector<float> logits;
+  };
+  std::vector<Member> members;
+  for (const MemoryKind* kind : Kinds()) {
+    for (const int chunk : {1, 4, 6}) {
+      SessionShape shape = SmallShape(*kind);
+      shape.window += chunk;
+      members.push_back({model_.NewSession(*kind, shape), model_.NewSession(*kind, shape),
+                         Tokens(members.size(), 17 + 9 * chunk), chunk});
+    }
+  }
+  for (bool busy = true; busy;) {
+    std::vector<SequenceChunk> batch;
+    std::vector<Member*> owners;
+    for (Member& m : members) {
+      const int64_t count = std::min({static_cast<int64_t>(m.tokens.size() - m.fed), int64_t{m.chunk},
+                                      m.batched->shape().TokensUntilFold(m.batched->length())});
+      if (count == 0) continue;
+      batch.push_back(
+          {m.batched.get(), absl::MakeConstSpan(m.tokens).subspan(m.fed, count), LogitRows::kAll});
+      owners.push_back(&m);
+    }
+    busy = !batch.empty();
+    if (!busy) break;
+    const std::vector<float> logits = model_.Step(batch);
+    auto from = logits.begin();
+    for (size_t i = 0; i < batch.size(); ++i) {
+      const auto to = from + static_cast<int64_t>(batch[i].tokens.size()) * config_.vocab_size;
+      owners[i]->logits.insert(owners[i]->logits.end(), from, to);
+      owners[i]->fed += batch[i].tokens.size();
+      from = to;
+    }
+    ASSERT_EQ(from, logits.end());
+  }
+  for (Member& m : members) {
+    EXPECT_EQ(model_.Feed(*m.alone, m.tokens), m.logits)
+        << m.alone->kind().name() << ", chunks of " << m.chunk;
+    EXPECT_EQ(Live(*m.alone), Live(*m.batched));
+  }
+}
+
+TEST_F(TransformerTest, RestoredSessionContinuesAsIfNeverInterrupted) {
+  const std::vector<int32_t> tokens = Tokens(8, 60);
+  for (const MemoryKind* kind : Kinds()) {
+    const SessionShape shape = SmallShape(*kind);
+    for (const size_t cut : {1u, 3u, 12u, 16u, 17u, 20u, 33u, 59u}) {  // before, at and after foldings
+      const auto session = model_.NewSession(*kind, shape);
+      model_.Feed(*session, absl::MakeConstSpan(tokens).subspan(0, cut));
+      const std::string snapshot = EncodeSnapshot({.model_fingerprint = "m",
+                                                   .memory_kind = std::string(kind->name()),
+                                                   .shape = shape,
+                                                   .length = session->length()},
+                                                  *session);
+      const auto parsed = ParseSnapshot(snapshot);
+      ASSERT_TRUE(parsed.ok()) << parsed.status();
+      const auto restored = model_.NewSession(*kind, parsed->header.shape);
+      const absl::Status status = restored->RestoreLive(parsed->header.length, parsed->live);
+      ASSERT_TRUE(status.ok()) << status;
+      const auto rest = absl::MakeConstSpan(tokens).subspan(cut);
+      EXPECT_EQ(model_.Feed(*restored, rest), model_.Feed(*session, rest)) << kind->name() << " " << cut;
+      EXPECT_EQ(Live(*restored), Live(*session)) << kind->name() << " " << cut;
+    }
+  }
+}
+
+TEST_F(TransformerTest, CopiedSessionGoesItsOwnWay) {
+  for (const MemoryKind* kind : Kinds()) {
+    const auto session = model_.NewSession(*kind, SmallShape(*kind));
+    model_.Feed(*session, Tokens(1, 30));
+    const auto copy = model_.NewSession(*kind, SmallShape(*kind));
+    model_.Feed(*copy, Tokens(2, 50));
+    copy->CopyFrom(*session);
+    const std::string before = Live(*session);
+    const std::vector<float> logits = model_.Feed(*copy, Tokens(3, 20));
+    EXPECT_EQ(Live(*session), before);
+    EXPECT_EQ(model_.Feed(*session, Tokens(3, 20)), logits) << kind->name();
+  }
+}
+
+TEST_F(TransformerTest, ClearedSessionIsANewOne) {
+  for (const MemoryKind* kind : Kinds()) {
+    const auto used = model_.NewSession(*kind, SmallShape(*kind));
+    const std::vector<float> first = model_.Feed(*used, Tokens(1, 45));
+    used->Clear();
+    EXPECT_EQ(used->length(), 0);
+    EXPECT_EQ(used->folded(), 0);
+    EXPECT_EQ(model_.Feed(*used, Tokens(1, 45)), first) << kind->name();
+  }
+}
+
+TEST_F(TransformerTest, ReturnsExactlyTheLogitsAskedFor) {
+  const std::vector<int32_t> tokens = Tokens(9, 10);
+  const auto run = [&](LogitRows first, LogitRows second) {
+    const auto a = model_.NewExactSession(20), b = model_.NewExactSession(20);
+    return model_.Step({{a.get(), absl::MakeConstSpan(tokens).subspan(0, 4), first},
+                        {b.get(), absl::MakeConstSpan(tokens).subspan(4, 6), second}});
+  };
+  const size_t v = config_.vocab_size;
+  const std::vector<float> all = run(LogitRows::kAll, LogitRows::kAll);
+  ASSERT_EQ(all.size(), 10 * v);
+  const auto rows = [&](size_t begin, size_t end) {
+    return std::vector<float>(all.begin() + begin * v, all.begin() + end * v);
+  };
+  EXPECT_EQ(run(LogitRows::kNone, LogitRows::kNone), std::vector<float>());
+  EXPECT_EQ(run(LogitRows::kLast, LogitRows::kNone), rows(3, 4));
+  EXPECT_EQ(run(LogitRows::kNone, LogitRows::kLast), rows(9, 10));
+  EXPECT_EQ(run(LogitRows::kAll, LogitRows::kNone), rows(0, 4));
+  EXPECT_EQ(run(LogitRows::kNone, LogitRows::kAll), rows(4, 10));
+}
+
+}  // namespace
+}  // namespace memgate

@@ -1,0 +1,118 @@
+#include "engine/model/weights.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "tests/model/running_model.h"
+#include "tests/support/temp_folder.h"
+#include "tests/support/tiny_model.h"
+
+namespace memgate {
+namespace {
+
+constexpr TinyArchitecture kArchitectures[] = {TinyArchitecture::kLlama, TinyArchitecture::kMistral,
+                                               TinyArchitecture::kQwen2, TinyArchitecture::kQwen3};
+
+// Hides one tensor or shows another in its place.
+class EditedSource : public TensorSource {
+ public:
+  EditedSource(const TensorSource& source, std::string hidden, std::string shown)
+      : source_(source), hidden_(std::move(hidden)), shown_(std::move(shown)) {}
+  absl::StatusOr<TensorView> Find(std::string_view name) const override {
+    if (name != hidden_) return source_.Find(name);
+    if (shown_.empty()) return absl::NotFoundError("no tensor " + hidden_);
+    auto view = source_.Find(shown_);
+    if (view.ok()) view->name = hidden_;
+    return view;
+  }
+  bool Has(std::string_view name) const override { return Find(name).ok(); }
+  std::vector<std::string> Names() const override { return source_.Names(); }
+
+ private:
+  const TensorSource& source_;
+  const std::string hidden_;
+  const std::string shown_;
+};
+
+// Everything the weights hold in memory of their own.
+int64_t HeldBytes(const ModelWeights& weights) {
+  int64_t bytes =
+      weights.head.packed_bytes() + static_cast<int64_t>(weights.final_norm.size() * sizeof(float));
+  for (const LayerWeights& layer : weights.layers) {
+    for (const Linear* linear : {&layer.qkv, &layer.attention_out, &layer.gate_up, &layer.down}) {
+      bytes += linear->packed_bytes();
+    }
+    for (const auto* norm : {&layer.attention_norm, &layer.query_norm, &layer.key_norm, &layer.mlp_norm}) {
+      bytes += static_cast<int64_t>(norm->size() * sizeof(float));
+    }
+  }
+  return bytes;
+}
+
+TEST(WeightsTest, BytesAreKnownBeforeAnythingIsAllocated) {
+  for (const TinyArchitecture architecture : kArchitectures) {
+    for (const bool tied : {false, true}) {
+      const TempFolder folder;
+      const RunningModel model(WriteTinyModel(folder.path(), {.architecture = architecture, .tied = tied}));
+      EXPECT_EQ(PackedWeightBytes(model.config(), WeightFormat::kF32),
+                HeldBytes(model.transformer().weights()))
+          << model.config().architecture;
+    }
+  }
+}
+
+TEST(WeightsTest, CountsEveryStoredParameterOnce) {
+  for (const TinyArchitecture architecture : kArchitectures) {
+    for (const bool tied : {false, true}) {
+      const TempFolder folder;
+      const RunningModel model(WriteTinyModel(folder.path(), {.architecture = architecture, .tied = tied}));
+      int64_t stored = 0;
+      for (const std::string& name : model.tensors().Names())
+        stored += model.tensors().Find(name)->elements();
+      EXPECT_EQ(model.transformer().weights().parameters, stored) << model.config().architecture;
+    }
+  }
+}
+
+TEST(WeightsTest, EveryMissingTensorIsNamed) {
+  for (const TinyArchitecture architecture : kArchitectures) {
+    const TempFolder folder;
+    const RunningModel model(WriteTinyModel(folder.path(), {.architecture = architecture, .layers = 1}));
+    for (const std::string& name : model.tensors().Names()) {
+      const EditedSource source(model.tensors(), name, "");
+      const auto weights = LoadWeights(model.config(), source, WeightFormat::kF32, [](int, int) {});
+      EXPECT_EQ(weights.status().code(), absl::StatusCode::kNotFound) << name;
+      EXPECT_NE(weights.status().message().find(name), std::string::npos) << weights.status();
+    }
+  }
+}
+
+TEST(WeightsTest, EveryTensorOfAnotherShapeIsNamed) {
+  const TempFolder folder;
+  const RunningModel model(
+      WriteTinyModel(folder.path(), {.architecture = TinyArchitecture::kQwen3, .layers = 1, .head_dim = 10}));
+  for (const std::string& name : model.tensors().Names()) {
+    const bool is_down = name == "model.layers.0.mlp.down_proj.weight";
+    const EditedSource source(model.tensors(), name,
+                              is_down ? "model.norm.weight" : "model.layers.0.mlp.down_proj.weight");
+    const auto weights = LoadWeights(model.config(), source, WeightFormat::kF32, [](int, int) {});
+    EXPECT_EQ(weights.status().code(), absl::StatusCode::kInvalidArgument) << name;
+    EXPECT_NE(weights.status().message().find(name), std::string::npos) << weights.status();
+  }
+}
+
+TEST(WeightsTest, ReportsProgressUpToTheEnd) {
+  const TempFolder folder;
+  const RunningModel model(WriteTinyModel(folder.path(), {.layers = 3}));
+  std::vector<std::pair<int, int>> seen;
+  const auto weights = LoadWeights(model.config(), model.tensors(), WeightFormat::kF32,
+                                   [&](int done, int total) { seen.emplace_back(done, total); });
+  ASSERT_TRUE(weights.ok());
+  EXPECT_EQ(seen, (std::vector<std::pair<int, int>>{{1, 4}, {2, 4}, {3, 4}, {4, 4}}));
+}
+
+}  // namespace
+}  // namespace memgate

@@ -1,0 +1,116 @@
+#include "tests/reference/gated_rule.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+namespace memgate::reference {
+namespace {
+
+constexpr double kEpsilon = 1e-6;
+
+// ELU(x) + 1.
+Vector FeatureMap(const Vector& x) {
+  Vector out(x.size());
+  for (size_t i = 0; i < x.size(); ++i) out[i] = x[i] > 0 ? x[i] + 1 : std::exp(x[i]);
+  return out;
+}
+
+struct Memory {
+  Rows matrix;        // [D features, D values]
+  Vector normaliser;  // [D]
+
+  explicit Memory(size_t dim) : matrix(dim, Vector(dim, 0.0)), normaliser(dim, 0.0) {}
+
+  Vector Read(const Vector& phi) const {
+    Vector out(phi.size(), 0.0);
+    for (size_t d = 0; d < phi.size(); ++d) {
+      for (size_t v = 0; v < phi.size(); ++v) out[v] += phi[d] * matrix[d][v];
+    }
+    const double denominator = Dot(phi, normaliser) + kEpsilon;
+    for (double& x : out) x /= denominator;
+    return out;
+  }
+};
+
+// The memory after the folded tokens [begin, begin + folded), segment by segment.
+Memory FoldedMemory(const GatedRule& rule, const HeadHistory& history, int64_t begin, int64_t folded) {
+  Memory memory(history.keys.front().size());
+  for (int64_t segment = begin; segment < begin + folded; segment += rule.shape.segment) {
+    const Memory before = memory;  // the delta rule recalls what was known before the segment
+    for (int64_t t = segment; t < segment + rule.shape.segment; ++t) {
+      const Vector phi = FeatureMap(history.keys[t]);
+      Vector update = history.values[t];
+      if (rule.rule == MemoryRule::kInfiniDelta) {
+        const Vector known = before.Read(phi);
+        for (size_t v = 0; v < update.size(); ++v) update[v] -= known[v];
+      }
+      for (size_t d = 0; d < phi.size(); ++d) {
+        for (size_t v = 0; v < phi.size(); ++v) memory.matrix[d][v] += phi[d] * update[v];
+        memory.normaliser[d] += phi[d];
+      }
+    }
+  }
+  return memory;
+}
+
+}  // namespace
+
+int64_t FoldedTokens(const SessionShape& shape, int64_t position) {
+  int64_t folded = 0;
+  while (position - (shape.sinks + folded + shape.segment) >= shape.window) folded += shape.segment;
+  return folded;
+}
+
+std::vector<int64_t> BestByScore(const Vector& scores, int64_t begin, int64_t end, int64_t count) {
+  std::vector<int64_t> order(end - begin);
+  std::iota(order.begin(), order.end(), begin);
+  const auto value = [&](int64_t t) {
+    return std::isnan(scores[t]) ? -std::numeric_limits<double>::infinity() : scores[t];
+  };
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return value(a) > value(b); });
+  order.resize(std::min<size_t>(order.size(), count));
+  std::sort(order.begin(), order.end());
+  return order;
+}
+
+Vector AttendHead(const GatedRule& rule, double beta, const HeadHistory& history, const Vector& frequencies,
+                  const Vector& query, int64_t position) {
+  const int dim = static_cast<int>(query.size());
+  const double scale = 1.0 / std::sqrt(static_cast<double>(dim));
+  const SessionShape& shape = rule.shape;
+  const int64_t folded = rule.rule == MemoryRule::kUnbounded ? 0 : FoldedTokens(shape, position);
+  Vector logits;
+  Rows values;
+  const auto see_near = [&](int64_t t) {
+    logits.push_back(scale *
+                     Dot(Rotated(query, frequencies, position), Rotated(history.keys[t], frequencies, t)));
+    values.push_back(history.values[t]);
+  };
+  const auto see_far = [&](int64_t t) {
+    logits.push_back(scale * Dot(Rotated(query, frequencies, shape.far_distance()), history.keys[t]));
+    values.push_back(history.values[t]);
+  };
+
+  if (folded == 0) {
+    for (int64_t t = 0; t <= position; ++t) see_near(t);
+    return WeightedSum(logits, values, dim);
+  }
+  for (int64_t t = 0; t < shape.sinks; ++t) see_far(t);
+  if (rule.rule == MemoryRule::kSalient) {
+    for (const int64_t t : BestByScore(history.scores, shape.sinks, shape.sinks + folded, shape.salient)) {
+      see_far(t);
+    }
+  }
+  for (int64_t t = shape.sinks + folded; t <= position; ++t) see_near(t);
+  Vector out = WeightedSum(logits, values, dim);
+  if (rule.rule == MemoryRule::kInfini || rule.rule == MemoryRule::kInfiniDelta) {
+    const Vector recalled = FoldedMemory(rule, history, shape.sinks, folded).Read(FeatureMap(query));
+    const double gate = 1.0 / (1.0 + std::exp(-beta));
+    for (int d = 0; d < dim; ++d) out[d] = gate * recalled[d] + (1 - gate) * out[d];
+  }
+  return out;
+}
+
+}  // namespace memgate::reference

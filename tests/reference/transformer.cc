@@ -1,0 +1,110 @@
+#include "tests/reference/transformer.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <utility>
+
+namespace memgate::reference {
+
+Transformer::Transformer(const ModelConfig& config, const TensorSource& tensors) : config_(config) {
+  for (const std::string& name : tensors.Names()) {
+    const auto view = tensors.Find(name);
+    std::vector<float> values(view->elements());
+    ToFloat(*view, absl::MakeSpan(values));
+    tensors_[name] = ToDouble(values);
+  }
+}
+
+const Vector& Transformer::Tensor(const std::string& name) const {
+  const auto found = tensors_.find(name);
+  if (found == tensors_.end()) {
+    std::fprintf(stderr, "reference transformer: no tensor %s\n", name.c_str());
+    std::abort();
+  }
+  return found->second;
+}
+
+// name.weight x + name.bias, if there is one.
+Vector Transformer::Project(const std::string& name, const Vector& x) const {
+  const auto bias = tensors_.find(name + ".bias");
+  return Linear(Tensor(name + ".weight"), bias == tensors_.end() ? Vector() : bias->second, x);
+}
+
+// The D numbers of one head, normalised if the model does that.
+Vector Transformer::Head(const Vector& projected, int head, const std::string& norm) const {
+  const int d = config_.head_dim;
+  const Vector x(projected.begin() + head * d, projected.begin() + (head + 1) * d);
+  return config_.qk_norm ? RmsNorm(x, Tensor(norm + ".weight"), config_.rms_norm_eps) : x;
+}
+
+// [T, H D] for normalised layer inputs [T, C].
+Rows Transformer::AttentionOutput(int layer, const Rows& inputs, const GatedRule& rule) const {
+  const std::string attention = "model.layers." + std::to_string(layer) + ".self_attn.";
+  const int d = config_.head_dim;
+  const int c = config_.hidden_size;
+  const Vector frequencies = RopeFrequencies(config_.rope, d);
+  std::vector<HeadHistory> histories(config_.num_kv_heads);
+  Rows queries;
+  for (const Vector& h : inputs) {
+    queries.push_back(Project(attention + "q_proj", h));
+    const Vector k = Project(attention + "k_proj", h);
+    const Vector v = Project(attention + "v_proj", h);
+    for (int g = 0; g < config_.num_kv_heads; ++g) {
+      histories[g].keys.push_back(Head(k, g, attention + "k_norm"));
+      histories[g].values.emplace_back(v.begin() + g * d, v.begin() + (g + 1) * d);
+      if (rule.rule == MemoryRule::kSalient) {
+        const size_t index = static_cast<size_t>(layer) * config_.num_kv_heads + g;
+        const absl::Span<const double> u = absl::MakeConstSpan(rule.retention_weight).subspan(index * c, c);
+        histories[g].scores.push_back(Dot(u, h) + rule.retention_bias[index]);
+      }
+    }
+  }
+  Rows out;
+  for (size_t t = 0; t < inputs.size(); ++t) {
+    Vector row;
+    for (int head = 0; head < config_.num_heads; ++head) {
+      const int kv_head = head / (config_.num_heads / config_.num_kv_heads);
+      const double beta = rule.beta.empty() ? 0.0 : rule.beta[layer * config_.num_heads + head];
+      const Vector query = Head(queries[t], head, attention + "q_norm");
+      const Vector attended =
+          AttendHead(rule, beta, histories[kv_head], frequencies, query, static_cast<int64_t>(t));
+      row.insert(row.end(), attended.begin(), attended.end());
+    }
+    out.push_back(std::move(row));
+  }
+  return out;
+}
+
+Rows Transformer::Logits(absl::Span<const int32_t> tokens, const GatedRule& rule) const {
+  const int c = config_.hidden_size;
+  const Vector& embedding = Tensor("model.embed_tokens.weight");
+  Rows x;
+  for (const int32_t token : tokens) {
+    x.emplace_back(embedding.begin() + int64_t{token} * c, embedding.begin() + (int64_t{token} + 1) * c);
+  }
+  const auto normalised = [&](const std::string& name) {
+    Rows out;
+    for (const Vector& row : x) out.push_back(RmsNorm(row, Tensor(name + ".weight"), config_.rms_norm_eps));
+    return out;
+  };
+  const auto add = [](const Vector& from, Vector& to) {
+    for (size_t i = 0; i < to.size(); ++i) to[i] += from[i];
+  };
+  for (int l = 0; l < config_.num_layers; ++l) {
+    const std::string layer = "model.layers." + std::to_string(l) + ".";
+    const Rows attended = AttentionOutput(l, normalised(layer + "input_layernorm"), rule);
+    for (size_t t = 0; t < x.size(); ++t) add(Project(layer + "self_attn.o_proj", attended[t]), x[t]);
+    const Rows inputs = normalised(layer + "post_attention_layernorm");
+    for (size_t t = 0; t < x.size(); ++t) {
+      const Vector inner = SiluMultiply(Project(layer + "mlp.gate_proj", inputs[t]),
+                                        Project(layer + "mlp.up_proj", inputs[t]));
+      add(Project(layer + "mlp.down_proj", inner), x[t]);
+    }
+  }
+  const std::string head = config_.tied_embeddings ? "model.embed_tokens" : "lm_head";
+  Rows logits;
+  for (const Vector& row : normalised("model.norm")) logits.push_back(Project(head, row));
+  return logits;
+}
+
+}  // namespace memgate::reference

@@ -1,0 +1,330 @@
+#include "server/generate_call.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
+#include "tests/server/test_server.h"
+
+namespace memgate {
+namespace {
+
+TestServer::Setup LongAnswersAllowed() {
+  TestServer::Setup setup;
+  setup.options.max_tokens_limit = 1 << 24;
+  return setup;
+}
+
+v1::Session Get(TestServer& server, const std::string& id) {
+  grpc::ClientContext context;
+  Bound(context);
+  v1::GetSessionRequest request;
+  request.set_name("sessions/" + id);
+  v1::Session session;
+  const grpc::Status status = server.sessions().GetSession(&context, request, &session);
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  return session;
+}
+
+TEST(GenerateTest, StreamsRouteThenDeltasThenDone) {
+  TestServer server;
+  const Generated result = Generate(server.inference(), PromptRequest("", "hello", 5));
+  ASSERT_TRUE(result.status.ok()) << result.status.error_message();
+  ASSERT_GE(result.events.size(), 3u);
+  EXPECT_TRUE(result.events.front().has_route());
+  for (size_t i = 1; i + 1 < result.events.size(); ++i) EXPECT_TRUE(result.events[i].has_delta());
+  ASSERT_TRUE(result.events.back().has_done());
+
+  const v1::RouteInfo& route = result.events.front().route();
+  EXPECT_EQ(route.path(), v1::PATH_EXACT);
+  EXPECT_EQ(route.reason(), v1::ROUTE_REASON_FITS);
+  EXPECT_EQ(route.prompt_tokens(), 5);
+  EXPECT_EQ(route.accounting().total_tokens(), 5);
+  EXPECT_GT(route.session_bytes(), 0);
+  const v1::GenerateDone& done = result.events.back().done();
+  EXPECT_EQ(done.finish_reason(), v1::FINISH_REASON_LENGTH);
+  EXPECT_EQ(done.usage().prompt_tokens(), 5);
+  EXPECT_EQ(done.usage().completion_tokens(), 5);
+  EXPECT_EQ(result.token_ids().size(), 5u);
+}
+
+TEST(GenerateTest, EqualRequestsGetEqualAnswers) {
+  TestServer server;
+  v1::GenerateRequest request = PromptRequest("", "hello", 20);
+  request.mutable_sampling()->set_temperature(1);
+  request.mutable_sampling()->set_seed(7);
+  EXPECT_EQ(Generate(server.inference(), request).token_ids(),
+            Generate(server.inference(), request).token_ids());
+}
+
+TEST(GenerateTest, ReturnsLogprobsOnlyIfAsked) {
+  TestServer server;
+  v1::GenerateRequest request = PromptRequest("", "hello", 3);
+  for (const auto& event : Generate(server.inference(), request).events)
+    EXPECT_EQ(event.delta().logprobs_size(), 0);
+  request.set_logprobs(2);
+  int seen = 0;
+  for (const auto& event : Generate(server.inference(), request).events) {
+    for (const v1::TokenLogprobs& logprobs : event.delta().logprobs()) {
+      ++seen;
+      ASSERT_EQ(logprobs.top_size(), 2);
+      EXPECT_LE(logprobs.chosen().logprob(), 0);
+      EXPECT_EQ(logprobs.top(0).token_id(), logprobs.chosen().token_id()) << "greedy picks the likeliest";
+    }
+  }
+  EXPECT_EQ(seen, 3);
+}
+
+TEST(GenerateTest, ASessionRemembersItsTurns) {
+  TestServer server;
+  server.CreateSession("s");
+  ASSERT_TRUE(Generate(server.inference(), PromptRequest("s", "first", 4)).status.ok());
+  const Generated second = Generate(server.inference(), PromptRequest("s", "second", 4));
+  ASSERT_TRUE(second.status.ok()) << second.status.error_message();
+  EXPECT_EQ(second.events.front().route().prompt_tokens(), 6);
+  EXPECT_EQ(second.events.front().route().accounting().total_tokens(), 5 + 4 + 6);
+  EXPECT_EQ(Get(server, "s").turns(), 2);
+  v1::GenerateRequest go_on = PromptRequest("s", "", 4);
+  go_on.clear_input();
+  EXPECT_TRUE(Generate(server.inference(), go_on).status.ok())
+      << "a session that holds tokens needs no input";
+}
+
+TEST(GenerateTest, LongPromptsTakeTheGatedPathAndSayWhy) {
+  TestServer server;
+  server.CreateSession("s");
+  const Generated result = Generate(server.inference(), PromptRequest("s", std::string(200, 'x'), 4));
+  ASSERT_TRUE(result.status.ok());
+  EXPECT_EQ(result.events.front().route().path(), v1::PATH_GATED);
+  EXPECT_EQ(result.events.front().route().reason(), v1::ROUTE_REASON_EXCEEDS_EXACT_LIMIT);
+  EXPECT_GT(result.events.back().done().usage().folded_tokens(), 0);
+
+  v1::GenerateRequest exact = PromptRequest("s", "x", 1);
+  exact.set_path_preference(v1::PATH_PREFERENCE_EXACT);
+  const Generated refused = Generate(server.inference(), exact);
+  EXPECT_EQ(refused.status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(ErrorInfoOf(refused.status).reason(), "EXACT_IMPOSSIBLE");
+}
+
+TEST(GenerateTest, ChatsUseTheModelsTemplate) {
+  TestServer server;
+  v1::GenerateRequest request = PromptRequest("", "", 2);
+  auto* message = request.mutable_chat()->add_messages();
+  message->set_role("user");
+  message->set_content("hi");
+  const Generated result = Generate(server.inference(), request);
+  ASSERT_TRUE(result.status.ok()) << result.status.error_message();
+  EXPECT_GT(result.events.front().route().prompt_tokens(), 2);
+}
+
+TEST(GenerateTest, AModelWithoutTemplateRefusesChats) {
+  TestServer::Setup setup;
+  setup.model.chat_template = false;
+  TestServer server(setup);
+  v1::GenerateRequest request;
+  request.mutable_chat()->add_messages()->set_role("user");
+  const grpc::Status status = Generate(server.inference(), request).status;
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(ErrorInfoOf(status).reason(), "NO_CHAT_TEMPLATE");
+}
+
+TEST(GenerateTest, BadInputIsRefusedWithItsField) {
+  TestServer server;
+  v1::GenerateRequest request = PromptRequest("", "x", 1);
+  request.mutable_sampling()->set_top_p(2);
+  const grpc::Status status = Generate(server.inference(), request).status;
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  ASSERT_EQ(BadRequestOf(status).field_violations_size(), 1);
+  EXPECT_EQ(BadRequestOf(status).field_violations(0).field(), "sampling.top_p");
+
+  v1::GenerateRequest bad_name = PromptRequest("", "x", 1);
+  bad_name.set_session("sessions/Bad Name");
+  EXPECT_EQ(BadRequestOf(Generate(server.inference(), bad_name).status).field_violations(0).field(),
+            "session");
+  EXPECT_EQ(Generate(server.inference(), PromptRequest("", "", 1)).status.error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+TEST(GenerateTest, AnUnknownSessionIsNotFound) {
+  TestServer server;
+  const grpc::Status status = Generate(server.inference(), PromptRequest("nobody", "x", 1)).status;
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(ErrorInfoOf(status).reason(), "SESSION_NOT_FOUND");
+}
+
+TEST(GenerateTest, AnOversizedMessageIsRefused) {
+  TestServer::Setup setup;
+  setup.options.max_message_bytes = 2048;
+  TestServer server(setup);
+  EXPECT_EQ(Generate(server.inference(), PromptRequest("", std::string(4096, 'x'), 1)).status.error_code(),
+            grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_TRUE(Generate(server.inference(), PromptRequest("", std::string(1024, 'x'), 1)).status.ok());
+}
+
+TEST(GenerateTest, ASecondTurnOnABusySessionIsAborted) {
+  TestServer server(LongAnswersAllowed());
+  server.CreateSession("s");
+  LongAnswer running(server.inference(), "s");
+  EXPECT_TRUE(Get(server, "s").busy());
+  const grpc::Status status = Generate(server.inference(), PromptRequest("s", "x", 1)).status;
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::ABORTED);
+  EXPECT_EQ(ErrorInfoOf(status).reason(), "SESSION_BUSY");
+  running.Cancel();
+  EXPECT_EQ(running.Finish().status.error_code(), grpc::StatusCode::CANCELLED);
+}
+
+// Waits until the engine holds no turn any more: a cancelled client does not hear when the server is done.
+void AwaitIdle(TestServer& server) {
+  while (server.engine().Stats().active_turns + server.engine().Stats().queued_turns > 0)
+    std::this_thread::yield();
+}
+
+TEST(GenerateTest, CancellingFreesTheSessionAndKeepsWhatItTookIn) {
+  TestServer server(LongAnswersAllowed());
+  server.CreateSession("s");
+  LongAnswer running(server.inference(), "s");
+  running.Cancel();
+  EXPECT_EQ(running.Finish().status.error_code(), grpc::StatusCode::CANCELLED);
+  AwaitIdle(server);
+  const v1::Session session = Get(server, "s");
+  EXPECT_FALSE(session.busy());
+  EXPECT_GT(session.accounting().total_tokens(), 18) << "prompt and at least one token";
+  EXPECT_TRUE(Generate(server.inference(), PromptRequest("s", "x", 1)).status.ok());
+}
+
+TEST(GenerateTest, ADeadlineEndsTheAnswer) {
+  TestServer server(LongAnswersAllowed());
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(200));
+  const auto reader = server.inference().Generate(&context, PromptRequest("", "x", 1 << 24));
+  for (v1::GenerateResponse event; reader->Read(&event);) {
+  }
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  AwaitIdle(server);
+}
+
+TEST(GenerateTest, DeletingTheSessionEndsItsAnswer) {
+  TestServer server(LongAnswersAllowed());
+  server.CreateSession("s");
+  const int64_t reserved = server.engine().Stats().reserved_bytes;
+  LongAnswer running(server.inference(), "s");
+  grpc::ClientContext context;
+  Bound(context);
+  v1::DeleteSessionRequest request;
+  request.set_name("sessions/s");
+  google::protobuf::Empty empty;
+  EXPECT_TRUE(server.sessions().DeleteSession(&context, request, &empty).ok());
+  const grpc::Status status = running.Finish().status;
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::ABORTED);
+  EXPECT_EQ(ErrorInfoOf(status).reason(), "SESSION_DELETED");
+  AwaitIdle(server);
+  EXPECT_LT(server.engine().Stats().reserved_bytes, reserved);
+}
+
+TEST(GenerateTest, AFullQueueRefusesWithAHintWhenToRetry) {
+  TestServer::Setup setup = LongAnswersAllowed();
+  setup.engine.max_active_turns = 1;
+  setup.engine.max_queued_turns = 1;
+  TestServer server(setup);
+  LongAnswer running(server.inference(), "");
+  // Of two more calls one waits in the queue and the other one is refused; which is up to the network.
+  grpc::ClientContext contexts[2];
+  grpc::Status statuses[2];
+  absl::Mutex mutex;
+  int finished = 0;
+  std::vector<std::thread> callers;
+  for (int i = 0; i < 2; ++i) {
+    Bound(contexts[i]);
+    callers.emplace_back([&, i] {
+      const auto reader = server.inference().Generate(&contexts[i], PromptRequest("", "x", 1));
+      for (v1::GenerateResponse event; reader->Read(&event);) {
+      }
+      const grpc::Status status = reader->Finish();
+      absl::MutexLock lock(&mutex);
+      statuses[i] = status;
+      ++finished;
+    });
+  }
+  {
+    absl::MutexLock lock(&mutex);
+    const auto one_finished = [&] { return finished >= 1; };
+    mutex.Await(absl::Condition(&one_finished));
+    ASSERT_EQ(finished, 1);
+  }
+  running.Cancel();
+  running.Finish();
+  for (std::thread& caller : callers) caller.join();
+  const grpc::Status& refused = statuses[0].ok() ? statuses[1] : statuses[0];
+  EXPECT_TRUE(statuses[0].ok() || statuses[1].ok()) << "the waiting one was answered";
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(ErrorInfoOf(refused).reason(), "QUEUE_FULL");
+  EXPECT_GT(RetryInfoOf(refused).retry_delay().seconds(), 0);
+}
+
+TEST(GenerateTest, ARequestIdReplaysTheAnswerWithoutGeneratingAgain) {
+  TestServer server;
+  server.CreateSession("s");
+  v1::GenerateRequest request = PromptRequest("s", "hello", 6);
+  request.mutable_sampling()->set_temperature(1);
+  request.set_request_id("r1");
+  const Generated first = Generate(server.inference(), request);
+  const Generated retry = Generate(server.inference(), request);
+  ASSERT_TRUE(first.status.ok() && retry.status.ok()) << retry.status.error_message();
+  EXPECT_EQ(first.token_ids(), retry.token_ids());
+  EXPECT_EQ(first.text(), retry.text());
+  EXPECT_TRUE(retry.events.front().has_route());
+  EXPECT_EQ(first.events.back().SerializeAsString(), retry.events.back().SerializeAsString());
+  EXPECT_EQ(Get(server, "s").turns(), 1);
+
+  server.clock().Advance(absl::Minutes(10));
+  ASSERT_TRUE(Generate(server.inference(), request).status.ok());
+  EXPECT_EQ(Get(server, "s").turns(), 2) << "after ten minutes it is a new request";
+}
+
+TEST(GenerateTest, ARequestIdThatFailedMayBeUsedAgain) {
+  TestServer server(LongAnswersAllowed());
+  v1::GenerateRequest request = PromptRequest("", "x", 2);
+  request.set_request_id("r");
+  v1::GenerateRequest empty = request;
+  empty.clear_input();
+  EXPECT_FALSE(Generate(server.inference(), empty).status.ok());
+  EXPECT_TRUE(Generate(server.inference(), request).status.ok());
+}
+
+TEST(GenerateTest, SixteenStreamsAtOnceEqualEachAlone) {
+  TestServer server;
+  std::vector<std::vector<int32_t>> alone(16), together(16);
+  const auto request = [](int i) {
+    return PromptRequest("", std::string(1 + 3 * i, static_cast<char>('a' + i)), 24);
+  };
+  for (int i = 0; i < 16; ++i) alone[i] = Generate(server.inference(), request(i)).token_ids();
+  std::vector<std::thread> callers;
+  for (int i = 0; i < 16; ++i) {
+    callers.emplace_back([&, i] { together[i] = Generate(server.inference(), request(i)).token_ids(); });
+  }
+  for (std::thread& caller : callers) caller.join();
+  for (int i = 0; i < 16; ++i) {
+    EXPECT_EQ(alone[i].size(), 24u);
+    EXPECT_EQ(alone[i], together[i]) << i;
+  }
+}
+
+TEST(CountTokensTest, CountsAndListsTokens) {
+  TestServer server;
+  grpc::ClientContext context;
+  Bound(context);
+  v1::CountTokensRequest request;
+  request.set_prompt("abc");
+  v1::CountTokensResponse response;
+  ASSERT_TRUE(server.inference().CountTokens(&context, request, &response).ok());
+  EXPECT_EQ(response.tokens(), 3);
+  EXPECT_THAT(response.token_ids(), testing::ElementsAre('a', 'b', 'c'));
+}
+
+}  // namespace
+}  // namespace memgate

@@ -1,0 +1,174 @@
+#include "server/generate_request.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "server/error.h"
+#include "tests/support/temp_folder.h"
+#include "tests/support/tiny_model.h"
+
+namespace memgate {
+namespace {
+
+constexpr int64_t kLimit = 1000;
+
+class GenerateRequestTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = new TempFolder();
+    auto engine = Engine::Load({.model_folder = WriteTinyModel(folder_->File("tiny")), .threads = 1});
+    ASSERT_TRUE(engine.ok()) << engine.status();
+    engine_ = engine->release();
+  }
+  static void TearDownTestSuite() {
+    delete engine_;
+    delete folder_;
+  }
+  static absl::StatusOr<TurnRequest> Read(const v1::GenerateRequest& request, int64_t limit = kLimit) {
+    return ReadGenerateRequest(request, engine_->model(), limit, 4711);
+  }
+
+  static inline TempFolder* folder_ = nullptr;
+  static inline Engine* engine_ = nullptr;
+};
+
+struct BadRequestCase {
+  std::string field;
+  std::function<void(v1::GenerateRequest&)> spoil;
+};
+
+TEST_F(GenerateRequestTest, NamesTheFieldOfEveryBadInput) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<BadRequestCase> cases = {
+      {"max_tokens", [](auto& r) { r.set_max_tokens(0); }},
+      {"max_tokens", [](auto& r) { r.set_max_tokens(-5); }},
+      {"max_tokens", [](auto& r) { r.set_max_tokens(kLimit + 1); }},
+      {"sampling.temperature", [](auto& r) { r.mutable_sampling()->set_temperature(-0.1f); }},
+      {"sampling.temperature", [](auto& r) { r.mutable_sampling()->set_temperature(101); }},
+      {"sampling.temperature", [&](auto& r) { r.mutable_sampling()->set_temperature(nan); }},
+      {"sampling.top_k", [](auto& r) { r.mutable_sampling()->set_top_k(-1); }},
+      {"sampling.top_k", [](auto& r) { r.mutable_sampling()->set_top_k(kTinyVocabSize + 1); }},
+      {"sampling.top_p", [](auto& r) { r.mutable_sampling()->set_top_p(0); }},
+      {"sampling.top_p", [](auto& r) { r.mutable_sampling()->set_top_p(1.5f); }},
+      {"sampling.min_p", [](auto& r) { r.mutable_sampling()->set_min_p(2); }},
+      {"sampling.repetition_penalty", [](auto& r) { r.mutable_sampling()->set_repetition_penalty(0); }},
+      {"sampling.frequency_penalty", [](auto& r) { r.mutable_sampling()->set_frequency_penalty(101); }},
+      {"sampling.presence_penalty", [](auto& r) { r.mutable_sampling()->set_presence_penalty(-101); }},
+      {"sampling.logit_bias",
+       [](auto& r) {
+         for (int i = 0; i < 1025; ++i) (*r.mutable_sampling()->mutable_logit_bias())[i] = 1;
+       }},
+      {"logprobs", [](auto& r) { r.set_logprobs(21); }},
+      {"logprobs", [](auto& r) { r.set_logprobs(-1); }},
+      {"stop",
+       [](auto& r) {
+         for (int i = 0; i < 17; ++i) r.add_stop("x");
+       }},
+      {"stop[0]", [](auto& r) { r.add_stop(""); }},
+      {"stop[1]",
+       [](auto& r) {
+         r.add_stop("x");
+         r.add_stop(std::string(257, 'x'));
+       }},
+      {"path_preference", [](auto& r) { r.set_path_preference(static_cast<v1::PathPreference>(17)); }},
+      {"chat.messages", [](auto& r) { r.mutable_chat(); }},
+      {"chat.messages",
+       [](auto& r) {
+         for (int i = 0; i < 4097; ++i) r.mutable_chat()->add_messages()->set_role("user");
+       }},
+      {"chat.messages[1].role",
+       [](auto& r) {
+         r.mutable_chat()->add_messages()->set_role("user");
+         r.mutable_chat()->add_messages()->set_role("robot");
+       }},
+      {"tokens.ids[1]",
+       [](auto& r) {
+         r.mutable_tokens()->add_ids(0);
+         r.mutable_tokens()->add_ids(kTinyVocabSize);
+       }},
+      {"tokens.ids[0]", [](auto& r) { r.mutable_tokens()->add_ids(-1); }},
+  };
+  for (const BadRequestCase& bad : cases) {
+    v1::GenerateRequest request;
+    request.set_prompt("x");
+    bad.spoil(request);
+    const auto turn = Read(request);
+    EXPECT_TRUE(absl::IsInvalidArgument(turn.status())) << bad.field;
+    EXPECT_EQ(FieldOf(turn.status()), bad.field) << turn.status();
+  }
+}
+
+TEST_F(GenerateRequestTest, LogitBiasOutsideTheVocabularyNamesItsField) {
+  v1::GenerateRequest request;
+  (*request.mutable_sampling()->mutable_logit_bias())[kTinyVocabSize] = 1;
+  const auto turn = Read(request);
+  EXPECT_TRUE(absl::IsInvalidArgument(turn.status()));
+  EXPECT_THAT(std::string(FieldOf(turn.status())), testing::StartsWith("sampling.logit_bias"));
+}
+
+TEST_F(GenerateRequestTest, FillsInTheDefaultsOfTheApi) {
+  const auto turn = Read({});
+  ASSERT_TRUE(turn.ok());
+  EXPECT_EQ(turn->max_new_tokens, 256);
+  EXPECT_EQ(turn->sampling.seed, 4711u);
+  EXPECT_EQ(turn->sampling.logprobs, -1);
+  EXPECT_EQ(turn->sampling.top_p, 1);
+  EXPECT_EQ(turn->preference, PathPreference::kAuto);
+  EXPECT_EQ(Read({}, 10)->max_new_tokens, 10) << "the server's limit also bounds the default";
+}
+
+TEST_F(GenerateRequestTest, ModelDefaultsApplyUnlessTheRequestSetsAValue) {
+  ModelInfo model = engine_->model();
+  model.generation.temperature = 0.7f;
+  model.generation.top_k = 20;
+  v1::GenerateRequest request;
+  request.mutable_sampling()->set_temperature(0);
+  const auto turn = ReadGenerateRequest(request, model, kLimit, 1);
+  ASSERT_TRUE(turn.ok());
+  EXPECT_EQ(turn->sampling.temperature, 0) << "an explicit zero is a value";
+  EXPECT_EQ(turn->sampling.top_k, 20);
+}
+
+TEST_F(GenerateRequestTest, PromptsParseSpecialTokens) {
+  v1::GenerateRequest request;
+  request.set_prompt("a<|end|>");
+  EXPECT_EQ(*EncodeInput(request, *engine_, ConversationState::kStarted),
+            (std::vector<TokenId>{'a', kTinyEndOfTurn}));
+}
+
+TEST_F(GenerateRequestTest, TokenIdsAreTakenAsTheyAre) {
+  v1::GenerateRequest request;
+  request.mutable_tokens()->add_ids(kTinyEndOfText);
+  request.mutable_tokens()->add_ids(7);
+  EXPECT_EQ(*EncodeInput(request, *engine_, ConversationState::kEmpty),
+            (std::vector<TokenId>{kTinyEndOfText, 7}));
+}
+
+TEST_F(GenerateRequestTest, OnlyAStartedConversationGoesOnWithoutInput) {
+  EXPECT_EQ(FieldOf(EncodeInput(v1::GenerateRequest(), *engine_, ConversationState::kEmpty).status()),
+            "input");
+  EXPECT_TRUE(EncodeInput(v1::GenerateRequest(), *engine_, ConversationState::kStarted)->empty());
+}
+
+TEST_F(GenerateRequestTest, CountsWhatGenerateWouldTakeIn) {
+  v1::CountTokensRequest count;
+  v1::GenerateRequest generate;
+  for (auto* chat : {count.mutable_chat(), generate.mutable_chat()}) {
+    auto* message = chat->add_messages();
+    message->set_role("user");
+    message->set_content("hello");
+  }
+  const auto counted = EncodeInput(count, *engine_);
+  ASSERT_TRUE(counted.ok()) << counted.status();
+  EXPECT_EQ(*counted, *EncodeInput(generate, *engine_, ConversationState::kEmpty));
+  EXPECT_GT(counted->size(), 5u);
+  EXPECT_EQ(FieldOf(EncodeInput(v1::CountTokensRequest(), *engine_).status()), "input");
+}
+
+}  // namespace
+}  // namespace memgate

@@ -1,0 +1,110 @@
+// Sessions without a model: their rows are filled by a script, so that a test knows what every row must hold.
+#ifndef MEMGATE_TESTS_SESSION_SCRIPTED_SESSION_H_
+#define MEMGATE_TESTS_SESSION_SCRIPTED_SESSION_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <memory_resource>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/memory/infini.h"
+#include "engine/memory/memory_kind.h"
+#include "engine/memory/retention.h"
+#include "engine/session/session_state.h"
+#include "tests/reference/operators.h"
+
+namespace memgate {
+
+inline ModelConfig SmallConfig() {
+  ModelConfig config;
+  config.num_layers = 3;
+  config.hidden_size = 8;
+  config.num_heads = 6;
+  config.num_kv_heads = 3;
+  config.head_dim = 10;
+  return config;
+}
+
+// What sessions share; owns it.
+class ScriptedModel {
+ public:
+  explicit ScriptedModel(ModelConfig config = SmallConfig())
+      : config_(std::move(config)), rope_(reference::RopeFrequencies(config_.rope, config_.head_dim)) {
+    kinds_.push_back(MakeWindowKind());
+    kinds_.push_back(MakeRetentionKind(
+        config_, {std::vector<float>(config_.num_layers * config_.num_kv_heads * config_.hidden_size, 0.0f),
+                  std::vector<float>(config_.num_layers * config_.num_kv_heads, 0.0f)}));
+    kinds_.push_back(MakeInfiniKind(config_, InfiniRule::kLinear, std::nullopt));
+    kinds_.push_back(MakeInfiniKind(config_, InfiniRule::kDelta, std::nullopt));
+  }
+
+  const ModelConfig& config() const { return config_; }
+  const std::vector<std::unique_ptr<MemoryKind>>& kinds() const { return kinds_; }
+  const MemoryKind& window() const { return *kinds_[0]; }
+  const MemoryKind& memgate() const { return *kinds_[1]; }
+  const MemoryKind& infini() const { return *kinds_[2]; }
+  SessionContext Context(const MemoryKind& kind) const { return {&config_, &kind, &rope_}; }
+  const Rope& rope() const { return rope_; }
+
+ private:
+  const ModelConfig config_;
+  const Rope rope_;
+  std::vector<std::unique_ptr<MemoryKind>> kinds_;
+};
+
+// The un-rotated key of a token: different for every layer, head and position.
+inline std::vector<float> ScriptedKey(int layer, int kv_head, int64_t position, int head_dim) {
+  std::vector<float> key(head_dim);
+  for (int d = 0; d < head_dim; ++d) {
+    key[d] = static_cast<float>(((position * 31 + layer * 7 + kv_head * 3 + d * 5) % 97) / 97.0 - 0.5);
+  }
+  return key;
+}
+
+inline float ScriptedValue(int layer, int kv_head, int64_t position) {
+  return static_cast<float>(position * 16 + layer * 4 + kv_head);
+}
+
+// score(layer, kv_head, position).
+using ScoreScript = std::function<float(int, int, int64_t)>;
+
+// Takes in `tokens` tokens as attention would.
+inline void Feed(const ScriptedModel& model, SessionState& session, int64_t tokens,
+                 const ScoreScript& score = {}) {
+  const int dim = model.config().head_dim;
+  const int64_t head_floats = session.shape().rows() * dim;
+  std::vector<float> cos_sin(dim);
+  for (; tokens > 0; --tokens) {
+    const int64_t position = session.length();
+    session.Prepare(1);
+    model.rope().Angles(position, cos_sin.data());
+    for (int l = 0; l < model.config().num_layers; ++l) {
+      const LayerView view = session.Layer(l);
+      for (int g = 0; g < model.config().num_kv_heads; ++g) {
+        const int64_t at = g * head_floats + int64_t{session.Row(position)} * dim;
+        Rotate(cos_sin.data(), dim, ScriptedKey(l, g, position, dim).data(), view.keys + at);
+        std::fill_n(view.values + at, dim, ScriptedValue(l, g, position));
+        if (session.kind().HasRetention() && position >= session.shape().sinks) {
+          const int64_t row = session.Row(position) - session.window_row();
+          view.features[row * model.config().num_kv_heads + g] = score ? score(l, g, position) : 0.0f;
+        }
+      }
+    }
+    session.Commit(1);
+  }
+}
+
+inline std::string Live(const SessionState& session) {
+  std::string live;
+  session.AppendLive(live);
+  return live;
+}
+
+}  // namespace memgate
+
+#endif  // MEMGATE_TESTS_SESSION_SCRIPTED_SESSION_H_

@@ -1,0 +1,309 @@
+#include "engine/session/session_state.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "tests/reference/gated_rule.h"
+#include "tests/session/scripted_session.h"
+
+namespace memgate {
+namespace {
+
+// Counts what passes through it.
+class CountingResource : public std::pmr::memory_resource {
+ public:
+  int64_t allocations = 0;
+  int64_t bytes = 0;  // now
+  size_t alignment = 0;
+
+ private:
+  void* do_allocate(size_t size, size_t align) override {
+    ++allocations;
+    bytes += static_cast<int64_t>(size);
+    alignment = align;
+    return std::pmr::new_delete_resource()->allocate(size, align);
+  }
+  void do_deallocate(void* pointer, size_t size, size_t align) override {
+    bytes -= static_cast<int64_t>(size);
+    std::pmr::new_delete_resource()->deallocate(pointer, size, align);
+  }
+  bool do_is_equal(const memory_resource& other) const noexcept override { return this == &other; }
+};
+
+const SessionShape kShapes[] = {{0, 1, 1, 0},  {0, 1, 1, 1},    {4, 8, 4, 3},   {1, 5, 7, 9},
+                                {3, 16, 1, 5}, {4, 256, 64, 0}, {7, 33, 13, 64}};
+
+SessionShape ShapeFor(const MemoryKind& kind, SessionShape shape) {
+  if (!kind.HasRetention()) shape.salient = 0;
+  return shape;
+}
+
+TEST(SessionStateTest, CostsExactlyTheBytesAnnounced) {
+  ModelConfig odd = SmallConfig();
+  odd.num_layers = 1;
+  odd.num_kv_heads = 1;
+  odd.num_heads = 1;
+  odd.head_dim = 2;
+  for (const ScriptedModel& model : {ScriptedModel(), ScriptedModel(odd)}) {
+    for (const auto& kind : model.kinds()) {
+      for (const SessionShape& any : kShapes) {
+        const SessionShape shape = ShapeFor(*kind, any);
+        const SessionBytes bytes = SessionState::Bytes(model.Context(*kind), shape);
+        CountingResource resource;
+        {
+          const SessionState session(model.Context(*kind), shape, &resource);
+          EXPECT_EQ(resource.bytes + static_cast<int64_t>(sizeof(SessionState)), bytes.total());
+        }
+        EXPECT_EQ(resource.bytes, 0);
+        const int64_t layers = model.config().num_layers, heads = model.config().num_kv_heads;
+        EXPECT_EQ(bytes.key_value, layers * 2 * heads * shape.rows() * model.config().head_dim * 4);
+        EXPECT_EQ(bytes.memory, layers * kind->StateFloats() * 4);
+        EXPECT_EQ(bytes.features, layers * (shape.window + shape.segment) * kind->TokenFeatures() * 4);
+        const int64_t slots = layers * heads * shape.salient * 12;
+        EXPECT_GE(bytes.salient, slots);
+        EXPECT_LE(bytes.salient, slots + 4 * layers);
+      }
+    }
+  }
+}
+
+TEST(SessionStateTest, NeverAllocatesAfterCreation) {
+  const ScriptedModel model;
+  for (const auto& kind : model.kinds()) {
+    const SessionShape shape = ShapeFor(*kind, {2, 6, 3, 4});
+    CountingResource resource;
+    SessionState session(model.Context(*kind), shape, &resource);
+    SessionState copy(model.Context(*kind), shape, &resource);
+    EXPECT_EQ(resource.allocations, 2);
+    Feed(model, session, 50);
+    copy.CopyFrom(session);
+    ASSERT_TRUE(copy.RestoreLive(50, Live(session)).ok());
+    session.Clear();
+    Feed(model, copy, 9);
+    EXPECT_EQ(resource.allocations, 2) << kind->name();
+  }
+}
+
+TEST(SessionStateTest, PartsOfALayerNeitherOverlapNorLeaveTheArena) {
+  const ScriptedModel model;
+  for (const auto& kind : model.kinds()) {
+    for (const SessionShape& any : kShapes) {
+      const SessionShape shape = ShapeFor(*kind, any);
+      SessionState session(model.Context(*kind), shape, std::pmr::new_delete_resource());
+      std::vector<std::pair<const void*, const void*>> runs;
+      const int64_t heads = model.config().num_kv_heads;
+      const int64_t store = heads * shape.rows() * model.config().head_dim;
+      for (int l = 0; l < model.config().num_layers; ++l) {
+        const LayerView view = session.Layer(l);
+        EXPECT_EQ(reinterpret_cast<uintptr_t>(view.salient_positions) % alignof(int64_t), 0u);
+        runs.emplace_back(view.salient_positions, view.salient_positions + heads * shape.salient);
+        runs.emplace_back(view.keys, view.keys + store);
+        runs.emplace_back(view.values, view.values + store);
+        runs.emplace_back(view.features,
+                          view.features + int64_t{shape.window + shape.segment} * kind->TokenFeatures());
+        runs.emplace_back(view.salient_scores, view.salient_scores + heads * shape.salient);
+        runs.emplace_back(view.memory.begin(), view.memory.end());
+      }
+      for (size_t i = 1; i < runs.size(); ++i) EXPECT_LE(runs[i - 1].second, runs[i].first) << i;
+      const auto* begin = static_cast<const char*>(runs.front().first);
+      const auto* end = static_cast<const char*>(runs.back().second);
+      EXPECT_LE(end - begin, SessionState::Bytes(session.context(), shape).arena());
+    }
+  }
+}
+
+TEST(SessionStateTest, WindowAndSinksHoldTheirTokensAtEveryLength) {
+  const ScriptedModel model;
+  const int dim = model.config().head_dim;
+  for (const auto& kind : model.kinds()) {
+    const SessionShape shape = ShapeFor(*kind, {3, 7, 4, 2});
+    SessionState session(model.Context(*kind), shape, std::pmr::new_delete_resource());
+    for (int64_t length = 1; length <= 60; ++length) {
+      Feed(model, session, 1);
+      ASSERT_EQ(session.length(), length);
+      ASSERT_EQ(session.folded(), shape.FoldedAt(length - 1));
+      for (int64_t p = 0; p < length; ++p) {
+        if (p >= shape.sinks && p < shape.sinks + session.folded()) continue;
+        for (int l = 0; l < model.config().num_layers; ++l) {
+          for (int g = 0; g < model.config().num_kv_heads; ++g) {
+            const LayerView view = session.Layer(l);
+            const int64_t at = (g * shape.rows() + session.Row(p)) * dim;
+            ASSERT_EQ(view.values[at], ScriptedValue(l, g, p)) << length << " " << p;
+            // Sinks are un-rotated once something was folded.
+            const double angle = p < shape.sinks && session.folded() > 0 ? 0.0 : static_cast<double>(p);
+            const auto expected =
+                reference::Rotated(reference::ToDouble(ScriptedKey(l, g, p, dim)),
+                                   reference::RopeFrequencies(model.config().rope, dim), angle);
+            for (int d = 0; d < dim; ++d)
+              ASSERT_NEAR(view.keys[at + d], expected[d], 1e-6) << length << " " << p;
+          }
+        }
+      }
+    }
+  }
+}
+
+// Feeds scores and compares every layer's and head's slots with the offline choice.
+void ExpectBestTokensKept(const SessionShape& shape, int64_t length, const ScoreScript& score) {
+  const ScriptedModel model;
+  const int dim = model.config().head_dim;
+  SessionState session(model.Context(model.memgate()), shape, std::pmr::new_delete_resource());
+  for (int64_t done = 0; done < length; ++done) {
+    Feed(model, session, 1, score);
+    for (int l = 0; l < model.config().num_layers; ++l) {
+      const LayerView view = session.Layer(l);
+      for (int g = 0; g < model.config().num_kv_heads; ++g) {
+        reference::Vector scores;
+        for (int64_t p = 0; p < session.length(); ++p) scores.push_back(score(l, g, p));
+        const auto best =
+            reference::BestByScore(scores, shape.sinks, shape.sinks + session.folded(), shape.salient);
+        std::vector<int64_t> kept(view.salient_positions + g * shape.salient,
+                                  view.salient_positions + g * shape.salient + session.salient_count());
+        for (size_t e = 0; e < kept.size(); ++e) {
+          const int64_t at = (g * shape.rows() + shape.sinks + static_cast<int64_t>(e)) * dim;
+          ASSERT_EQ(view.values[at], ScriptedValue(l, g, kept[e])) << "value of another token";
+          const auto key = ScriptedKey(l, g, kept[e], dim);
+          for (int d = 0; d < dim; ++d)
+            ASSERT_NEAR(view.keys[at + d], key[d], 1e-6) << "key is not un-rotated";
+        }
+        std::sort(kept.begin(), kept.end());
+        ASSERT_EQ(kept, best) << "layer " << l << " head " << g << " length " << session.length();
+      }
+    }
+  }
+}
+
+TEST(SessionStateTest, SalientSlotsEqualTheOfflineBest) {
+  std::vector<float> scores(3 * 3 * 200);
+  std::mt19937 random(5);
+  for (float& score : scores) score = static_cast<float>(random() % 100'000);
+  const auto script = [&](int l, int g, int64_t p) { return scores[(l * 3 + g) * 200 + p]; };
+  ExpectBestTokensKept({2, 5, 3, 4}, 120, script);
+  ExpectBestTokensKept({0, 1, 1, 1}, 60, script);
+  ExpectBestTokensKept({4, 9, 8, 30}, 120, script);
+}
+
+TEST(SessionStateTest, OlderTokenStaysOnEqualScores) {
+  ExpectBestTokensKept({1, 4, 3, 5}, 60, [](int, int, int64_t) { return 1.0f; });
+  ExpectBestTokensKept({1, 4, 3, 5}, 90,
+                       [](int l, int g, int64_t p) { return static_cast<float>((p * 7 + l + g) % 3); });
+}
+
+TEST(SessionStateTest, ScoreThatIsNoNumberNeverWinsASlot) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float infinity = std::numeric_limits<float>::infinity();
+  ExpectBestTokensKept({1, 4, 3, 5}, 60, [&](int, int, int64_t) { return nan; });
+  ExpectBestTokensKept({1, 4, 3, 5}, 90, [&](int, int g, int64_t p) {
+    switch ((p + g) % 5) {
+      case 0:
+        return nan;
+      case 1:
+        return -infinity;
+      case 2:
+        return p % 20 == 2 ? infinity : -1.0f;
+      default:
+        return static_cast<float>(p % 13);
+    }
+  });
+}
+
+TEST(SessionStateTest, AccountingAddsUpAtEveryLength) {
+  const ScriptedModel model;
+  for (const auto& kind : model.kinds()) {
+    for (const SessionShape& any :
+         {SessionShape{3, 7, 4, 6}, SessionShape{0, 1, 1, 2}, SessionShape{2, 5, 9, 4}}) {
+      const SessionShape shape = ShapeFor(*kind, any);
+      SessionState session(model.Context(*kind), shape, std::pmr::new_delete_resource());
+      for (int64_t length = 0; length <= 80; ++length) {
+        for (const int pending : {0, 1}) {
+          const TokenAccounting a = session.Accounting(pending);
+          EXPECT_EQ(a.total, length + pending);
+          EXPECT_EQ(a.exact + a.salient + a.compressed + a.forgotten, a.total);
+          EXPECT_GE(a.exact, 0);
+          EXPECT_GE(a.compressed, 0);
+          EXPECT_GE(a.forgotten, 0);
+          EXPECT_LE(a.salient, shape.salient);
+          EXPECT_EQ(kind->StateFloats() > 0 ? a.forgotten : a.compressed, 0);
+        }
+        const TokenAccounting held = session.Accounting(0);
+        const TokenAccounting planned = AccountTokens(*kind, shape, length);
+        EXPECT_EQ(planned.total, held.total);
+        EXPECT_EQ(planned.exact, held.exact);
+        EXPECT_EQ(planned.salient, held.salient);
+        EXPECT_EQ(planned.compressed, held.compressed);
+        EXPECT_EQ(planned.forgotten, held.forgotten);
+        EXPECT_EQ(session.memory_writes(), session.folded() / shape.segment);
+        Feed(model, session, 1);
+      }
+    }
+  }
+}
+
+TEST(SessionStateTest, LiveBytesAreKnownAtEveryLengthAndRestore) {
+  const ScriptedModel model;
+  for (const auto& kind : model.kinds()) {
+    const SessionShape shape = ShapeFor(*kind, {3, 6, 4, 5});
+    SessionState session(model.Context(*kind), shape, std::pmr::new_delete_resource());
+    SessionState restored(model.Context(*kind), shape, std::pmr::new_delete_resource());
+    for (int64_t length = 0; length <= 50; ++length) {
+      const std::string live = Live(session);
+      EXPECT_EQ(static_cast<int64_t>(live.size()), SessionState::LiveBytes(session.context(), shape, length));
+      const absl::Status status = restored.RestoreLive(length, live);
+      ASSERT_TRUE(status.ok()) << status;
+      EXPECT_EQ(Live(restored), live);
+      EXPECT_EQ(restored.length(), session.length());
+      EXPECT_EQ(restored.folded(), session.folded());
+      Feed(model, session, 1, [](int, int, int64_t p) { return static_cast<float>(p % 7); });
+    }
+  }
+}
+
+TEST(SessionStateTest, RefusesLiveStateOfAnotherLength) {
+  const ScriptedModel model;
+  for (const auto& kind : model.kinds()) {
+    const SessionShape shape = ShapeFor(*kind, {3, 6, 4, 5});
+    SessionState session(model.Context(*kind), shape, std::pmr::new_delete_resource());
+    Feed(model, session, 30);
+    std::string live = Live(session);
+    const size_t size = live.size();
+    for (const int64_t length : {int64_t{0}, int64_t{1}, int64_t{29}, int64_t{31}, int64_t{1} << 48}) {
+      SessionState target(model.Context(*kind), shape, std::pmr::new_delete_resource());
+      const absl::Status status = target.RestoreLive(length, live);
+      EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << kind->name() << " " << length;
+      EXPECT_EQ(target.length(), 0);
+    }
+    live.push_back('x');
+    EXPECT_FALSE(session.RestoreLive(30, live).ok());
+    live.resize(size - 1);
+    const absl::Status status = session.RestoreLive(30, live);
+    EXPECT_EQ(status.message(),
+              absl::StrCat("a session of 30 tokens has ", size, " bytes of state, not ", size - 1));
+    EXPECT_EQ(session.length(), 0) << "a refused session is cleared";
+    EXPECT_EQ(session.folded(), 0);
+  }
+}
+
+TEST(SessionStateTest, RefusesSalientTokensAtImpossiblePositions) {
+  const ScriptedModel model;
+  const SessionShape shape{2, 5, 4, 3};
+  for (const int64_t position : {int64_t{-1}, int64_t{0}, int64_t{1}, int64_t{2 + 24}, int64_t{1} << 60}) {
+    SessionState session(model.Context(model.memgate()), shape, std::pmr::new_delete_resource());
+    Feed(model, session, 2 + 5 + 4 + 20 + 1);
+    ASSERT_EQ(session.folded(), 24);
+    session.Layer(1).salient_positions[4] = position;
+    const std::string live = Live(session);
+    SessionState target(model.Context(model.memgate()), shape, std::pmr::new_delete_resource());
+    const absl::Status status = target.RestoreLive(session.length(), live);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << position;
+    EXPECT_EQ(status.message(), absl::StrCat("salient slot at impossible position ", position));
+    EXPECT_EQ(target.length(), 0);
+  }
+}
+
+}  // namespace
+}  // namespace memgate

@@ -1,0 +1,54 @@
+// A loadable model folder with random weights, small enough to run in a test.
+#ifndef MEMGATE_TESTS_SUPPORT_TINY_MODEL_H_
+#define MEMGATE_TESTS_SUPPORT_TINY_MODEL_H_
+
+#include <cstdint>
+#include <string>
+
+namespace memgate {
+
+enum class TinyArchitecture { kLlama, kMistral, kQwen2, kQwen3 };
+enum class TinyMemory { kNone, kMemgate, kInfini, kInfiniDelta };
+
+// Token ids of the tiny tokenizer: 0..255 are the bytes themselves, then the special tokens.
+inline constexpr int32_t kTinyEndOfText = 256;  // "<|endoftext|>", the tokenizer's eos
+inline constexpr int32_t kTinySystem = 257;     // "<|system|>"
+inline constexpr int32_t kTinyUser = 258;       // "<|user|>"
+inline constexpr int32_t kTinyAssistant = 259;  // "<|assistant|>"
+inline constexpr int32_t kTinyEndOfTurn = 260;  // "<|end|>"
+inline constexpr int kTinyVocabSize = 261;
+
+struct TinyModelOptions {
+  TinyArchitecture architecture = TinyArchitecture::kLlama;  // Qwen2 biases q, k, v; Qwen3 normalises q, k
+  int layers = 2;                                            // L
+  int hidden = 32;                                           // C
+  int heads = 4;                                             // H
+  int kv_heads = 2;                                          // G
+  int head_dim = 8;                                          // D
+  int ffn = 64;                                              // F
+  bool tied = false;                                         // the embedding is the output matrix
+  bool llama3_rope = false;
+  int64_t max_position = 4096;
+  int64_t sliding_window = 0;  // of the base model (Mistral only); 0 = none
+  uint64_t seed = 1;
+  // End token of generation_config.json; -1 = none, so that answers run to their limit.
+  int32_t eos_token_id = kTinyEndOfTurn;
+  bool chat_template = true;
+
+  // memory.json and memory.safetensors with random weights, and the geometry they claim. Unit: tokens.
+  TinyMemory memory = TinyMemory::kNone;
+  int32_t memory_sinks = 2;
+  int32_t memory_window = 16;
+  int32_t memory_segment = 8;
+  int32_t memory_salient = 6;  // written as 0 for the infini kinds
+};
+
+// Writes config.json, generation_config.json, model.safetensors (F32), tokenizer.json (byte-level BPE without
+// merges: one token per byte), tokenizer_config.json and, if asked for, the memory module into `folder`,
+// which is created if it does not exist. The same options give the same bytes on every machine. Returns
+// `folder`. Aborts the test program if the file system refuses.
+std::string WriteTinyModel(const std::string& folder, const TinyModelOptions& options = {});
+
+}  // namespace memgate
+
+#endif  // MEMGATE_TESTS_SUPPORT_TINY_MODEL_H_

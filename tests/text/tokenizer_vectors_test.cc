@@ -1,0 +1,146 @@
+// Published tokenizers against ids from other implementations. Runs where the data folder is checked out
+// beside the repository.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "engine/text/tokenizer.h"
+
+namespace memgate {
+namespace {
+
+using nlohmann::json;
+
+const std::string kData = MEMGATE_SOURCE_DIR "/../shared/data";
+
+#define SKIP_WITHOUT(path) \
+  if (!std::filesystem::exists(path)) GTEST_SKIP() << "no such folder: " << (path)
+
+json ReadJson(const std::string& path) {
+  std::ifstream file(path);
+  return json::parse(file);
+}
+
+std::unique_ptr<Tokenizer> Open(const std::string& folder) {
+  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::FromFolder(folder);
+  EXPECT_TRUE(tokenizer.ok()) << tokenizer.status();
+  return tokenizer.ok() ? *std::move(tokenizer) : nullptr;
+}
+
+class TokenizerVectorsTest : public testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    folder_ = kData + "/tokenizers/" + GetParam();
+    SKIP_WITHOUT(folder_);
+    tokenizer_ = Open(folder_);
+    ASSERT_NE(tokenizer_, nullptr);
+    vectors_ = ReadJson(folder_ + "/vectors.json");
+    ASSERT_GT(vectors_.size(), 900u);
+  }
+  // The ids without the begin token, which the vectors leave out.
+  std::vector<TokenId> EncodeBare(const std::string& text, SpecialTokens special) const {
+    std::vector<TokenId> begin = *tokenizer_->Encode("", TextPosition::kStart);
+    std::vector<TokenId> ids = *tokenizer_->Encode(text, TextPosition::kStart, special);
+    EXPECT_TRUE(std::equal(begin.begin(), begin.end(), ids.begin()));
+    ids.erase(ids.begin(), ids.begin() + begin.size());
+    return ids;
+  }
+
+  std::string folder_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  json vectors_;
+};
+
+// Two texts of the vectors hold literal special tokens, "<|endoftext|>" and "<s>hello</s>". Their ids are
+// those of kParse; kPlainText spells them out where the vocabulary calls them special (the next test).
+TEST_P(TokenizerVectorsTest, IdsEqualThoseOfOtherImplementations) {
+  for (const json& vector : vectors_) {
+    const std::string text = vector["text"];
+    EXPECT_EQ(EncodeBare(text, SpecialTokens::kParse), vector["ids"].get<std::vector<TokenId>>()) << text;
+  }
+}
+
+TEST_P(TokenizerVectorsTest, PlainTextDiffersOnlyWhereATextNamesASpecialToken) {
+  for (const json& vector : vectors_) {
+    const std::string text = vector["text"];
+    const std::vector<TokenId> plain = EncodeBare(text, SpecialTokens::kPlainText);
+    for (const TokenId id : plain) EXPECT_FALSE(tokenizer_->IsSpecial(id)) << text;
+    const bool names_special = text == "<|endoftext|>" || text == "<s>hello</s>";
+    if (!names_special) {
+      EXPECT_EQ(plain, vector["ids"].get<std::vector<TokenId>>()) << text;
+    }
+  }
+}
+
+TEST_P(TokenizerVectorsTest, DecodingGivesTheTextBack) {
+  const bool composes = std::string(GetParam()) == "qwen2";  // NFC, so only composed text survives
+  for (const json& vector : vectors_) {
+    const std::string text = vector["text"];
+    const std::string decoded =
+        Decode(*tokenizer_, EncodeBare(text, SpecialTokens::kPlainText), TextPosition::kStart);
+    if (composes && decoded != text) {
+      EXPECT_EQ(EncodeBare(decoded, SpecialTokens::kPlainText), EncodeBare(text, SpecialTokens::kPlainText))
+          << text;
+    } else {
+      EXPECT_EQ(decoded, text);
+    }
+  }
+}
+
+TEST_P(TokenizerVectorsTest, StreamedInRandomChunksGivesTheIdsOfTheWholeText) {
+  std::string whole;
+  for (const json& vector : vectors_) {
+    whole += vector["text"].get<std::string>();
+    whole += whole.size() % 5 == 0 ? "\r\n" : whole.size() % 3 == 0 ? "\n\n  " : "\n";
+  }
+  for (const SpecialTokens special : {SpecialTokens::kParse, SpecialTokens::kPlainText}) {
+    const std::vector<TokenId> expected = *tokenizer_->Encode(whole, TextPosition::kStart, special);
+    std::mt19937 random(7);
+    for (const size_t largest : {1, 7, 300, 5000, 100000}) {
+      StreamingTokenizer stream(*tokenizer_, TextPosition::kStart, special);
+      std::vector<TokenId> ids;
+      for (size_t at = 0; at < whole.size();) {
+        const size_t size = 1 + random() % largest;
+        const absl::StatusOr<std::vector<TokenId>> more =
+            stream.Push(std::string_view(whole).substr(at, size));
+        ASSERT_TRUE(more.ok()) << more.status();
+        ids.insert(ids.end(), more->begin(), more->end());
+        at += size;
+      }
+      const std::vector<TokenId> rest = *stream.Finish();
+      EXPECT_LT(rest.size(), expected.size() / 4) << "nothing was cut before the end";
+      ids.insert(ids.end(), rest.begin(), rest.end());
+      EXPECT_TRUE(ids == expected) << "chunks of up to " << largest << " bytes";
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Published, TokenizerVectorsTest,
+                         testing::Values("gpt2", "qwen2", "llama2", "phi-3-mini"), [](const auto& info) {
+                           std::string name = info.param;
+                           std::erase(name, '-');
+                           return name;
+                         });
+
+TEST(StoriesTokenizerTest, IdsEqualThoseOfOtherImplementations) {
+  const std::string folder = kData + "/models/stories260K-hf";
+  SKIP_WITHOUT(folder);
+  const std::unique_ptr<Tokenizer> tokenizer = Open(folder);
+  ASSERT_NE(tokenizer, nullptr);
+  const json vectors = ReadJson(kData + "/models/expected/stories260K.tokenizer-vectors.json");
+  ASSERT_EQ(vectors.size(), 400u);
+  for (const json& vector : vectors) {
+    const std::string text = vector["text"];
+    const std::vector<TokenId> ids = *tokenizer->Encode(text, TextPosition::kStart);
+    EXPECT_EQ(ids, vector["ids_with_bos"].get<std::vector<TokenId>>()) << text;
+    EXPECT_EQ(Decode(*tokenizer, ids, TextPosition::kStart), text);
+  }
+}
+
+}  // namespace
+}  // namespace memgate
