@@ -47,31 +47,34 @@ void AttendLocally(const AttentionChunk& chunk, const LayerView& view, float* ou
   const bool far = session.folded() > 0;
   const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
 
-  ParallelFor(int64_t{chunk.tokens} * config.num_heads, [&](int64_t begin, int64_t end, int) {
-    std::vector<float> scores(session.shape().rows());
-    std::vector<float> near_query(dim);
-    std::vector<float> far_query(dim);
-    for (int64_t i = begin; i < end; ++i) {
-      const int t = static_cast<int>(i / config.num_heads);
-      const int head = static_cast<int>(i % config.num_heads);
-      const float* query = chunk.queries + t * chunk.row_stride + head * dim;
-      Rotate(chunk.angles + int64_t{t} * dim, dim, query, near_query.data());
-      if (far) Rotate(chunk.far_angles, dim, query, far_query.data());
+  const int64_t held = session.salient_count() + session.length() - session.folded() + chunk.tokens;
+  ParallelFor(int64_t{chunk.tokens} * config.num_heads, LeastItems(2 * held * dim),
+              [&](int64_t begin, int64_t end, int) {
+                std::vector<float> scores(session.shape().rows());
+                std::vector<float> near_query(dim);
+                std::vector<float> far_query(dim);
+                for (int64_t i = begin; i < end; ++i) {
+                  const int t = static_cast<int>(i / config.num_heads);
+                  const int head = static_cast<int>(i % config.num_heads);
+                  const float* query = chunk.queries + t * chunk.row_stride + head * dim;
+                  Rotate(chunk.angles + int64_t{t} * dim, dim, query, near_query.data());
+                  if (far) Rotate(chunk.far_angles, dim, query, far_query.data());
 
-      const float* keys = view.keys + (head / config.group_size()) * head_floats;
-      const float* values = view.values + (head / config.group_size()) * head_floats;
-      const int64_t position = session.length() + t;
-      const int64_t window_offset = int64_t{session.window_row()} * dim;
-      const AttendPart parts[] = {
-          {far ? far_query.data() : near_query.data(), keys, values,
-           static_cast<int>(std::min<int64_t>(position + 1, session.shape().sinks)) +
-               session.salient_count()},
-          {near_query.data(), keys + window_offset, values + window_offset,
-           static_cast<int>(std::max<int64_t>(0, position + 1 - session.shape().sinks - session.folded()))},
-      };
-      Attend(parts, dim, scale, scores.data(), out + i * dim);
-    }
-  });
+                  const float* keys = view.keys + (head / config.group_size()) * head_floats;
+                  const float* values = view.values + (head / config.group_size()) * head_floats;
+                  const int64_t position = session.length() + t;
+                  const int64_t window_offset = int64_t{session.window_row()} * dim;
+                  const AttendPart parts[] = {
+                      {far ? far_query.data() : near_query.data(), keys, values,
+                       static_cast<int>(std::min<int64_t>(position + 1, session.shape().sinks)) +
+                           session.salient_count()},
+                      {near_query.data(), keys + window_offset, values + window_offset,
+                       static_cast<int>(
+                           std::max<int64_t>(0, position + 1 - session.shape().sinks - session.folded()))},
+                  };
+                  Attend(parts, dim, scale, scores.data(), out + i * dim);
+                }
+              });
 }
 
 }  // namespace

@@ -103,7 +103,7 @@ int64_t PanelMatrix::Bytes(int out_features, int in_features) {
 
 void PanelMatrix::Apply(const float* x, int rows, float* y) const {
   // A panel stays in the cache while all rows pass it.
-  ParallelFor(Panels(out_features_), [&](int64_t begin, int64_t end, int) {
+  ParallelFor(Panels(out_features_), 1, [&](int64_t begin, int64_t end, int) {
     float sums[kRowsAtOnce * kPanelOutputs];
     for (int64_t p = begin; p < end; ++p) {
       const float* panel = &panels_[p * in_features_ * kPanelOutputs];

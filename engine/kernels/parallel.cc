@@ -10,15 +10,15 @@ void SetComputeThreads(int threads) { omp_set_num_threads(threads > 0 ? threads 
 
 int ComputeThreads() { return omp_get_max_threads(); }
 
-void ParallelFor(int64_t count, absl::FunctionRef<void(int64_t, int64_t, int)> body) {
-  const int64_t workers = std::min<int64_t>(count, ComputeThreads());
+void ParallelFor(int64_t count, int64_t least_items, absl::FunctionRef<void(int64_t, int64_t, int)> body) {
+  const int workers = static_cast<int>(std::min<int64_t>(count / least_items, ComputeThreads()));
   if (workers <= 1) {
     if (count > 0) body(0, count, 0);
     return;
   }
-#pragma omp parallel for num_threads(static_cast <int>(workers)) schedule(static)
-  for (int64_t worker = 0; worker < workers; ++worker) {
-    body(count * worker / workers, count * (worker + 1) / workers, static_cast<int>(worker));
+#pragma omp parallel for num_threads(workers) schedule(static)
+  for (int worker = 0; worker < workers; ++worker) {
+    body(count * worker / workers, count * (worker + 1) / workers, worker);
   }
 }
 

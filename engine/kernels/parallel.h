@@ -13,8 +13,16 @@ void SetComputeThreads(int threads);
 int ComputeThreads();
 
 // Calls body(begin, end, worker) on disjoint ranges that cover [0, count); worker < ComputeThreads() names
-// the thread. Runs inline when there is one thread or one item. `body` must not throw.
-void ParallelFor(int64_t count, absl::FunctionRef<void(int64_t begin, int64_t end, int worker)> body);
+// the thread. Every worker gets at least `least_items` (>= 1) of them, so that waking a thread pays; with too
+// few items for two, body runs inline. `body` must not throw.
+void ParallelFor(int64_t count, int64_t least_items,
+                 absl::FunctionRef<void(int64_t begin, int64_t end, int worker)> body);
+
+// least_items for items of `operations` multiply-adds each: waking a thread costs some 10 microseconds.
+inline int64_t LeastItems(int64_t operations) {
+  constexpr int64_t kLeastOperations = 250'000;
+  return 1 + kLeastOperations / (operations + 1);
+}
 
 }  // namespace memgate
 

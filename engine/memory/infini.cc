@@ -77,20 +77,21 @@ class InfiniKind : public MemoryKind {
   void Combine(int layer, const MemoryQuery& query, absl::Span<const float> state,
                float* attention) const override {
     const int group = num_heads_ / num_kv_heads_;
-    ParallelFor(int64_t{query.tokens} * num_heads_, [&](int64_t begin, int64_t end, int) {
-      std::vector<float> phi(head_dim_);
-      std::vector<float> recalled(head_dim_);
-      for (int64_t i = begin; i < end; ++i) {
-        const int head = static_cast<int>(i % num_heads_);
-        const float* matrix = state.data() + (head / group) * HeadFloats();
-        const float* q = query.queries + (i / num_heads_) * query.query_stride + head * head_dim_;
-        FeatureMap(q, head_dim_, phi.data());
-        Recall({matrix, matrix + head_dim_ * head_dim_}, phi.data(), head_dim_, recalled.data());
-        const float gate = gates_[layer * num_heads_ + head];
-        float* out = attention + i * head_dim_;
-        for (int d = 0; d < head_dim_; ++d) out[d] = gate * recalled[d] + (1.0f - gate) * out[d];
-      }
-    });
+    ParallelFor(int64_t{query.tokens} * num_heads_, LeastItems(int64_t{head_dim_} * head_dim_),
+                [&](int64_t begin, int64_t end, int) {
+                  std::vector<float> phi(head_dim_);
+                  std::vector<float> recalled(head_dim_);
+                  for (int64_t i = begin; i < end; ++i) {
+                    const int head = static_cast<int>(i % num_heads_);
+                    const float* matrix = state.data() + (head / group) * HeadFloats();
+                    const float* q = query.queries + (i / num_heads_) * query.query_stride + head * head_dim_;
+                    FeatureMap(q, head_dim_, phi.data());
+                    Recall({matrix, matrix + head_dim_ * head_dim_}, phi.data(), head_dim_, recalled.data());
+                    const float gate = gates_[layer * num_heads_ + head];
+                    float* out = attention + i * head_dim_;
+                    for (int d = 0; d < head_dim_; ++d) out[d] = gate * recalled[d] + (1.0f - gate) * out[d];
+                  }
+                });
   }
 
  private:

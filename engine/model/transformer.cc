@@ -17,7 +17,7 @@ int QkvWidth(const ModelConfig& config) {
 
 void NormRows(const float* x, const std::vector<float>& weight, float eps, int rows, float* out) {
   const int width = static_cast<int>(weight.size());
-  ParallelFor(rows, [&](int64_t begin, int64_t end, int) {
+  ParallelFor(rows, LeastItems(2 * width), [&](int64_t begin, int64_t end, int) {
     for (int64_t r = begin; r < end; ++r) {
       RmsNorm(x + r * width, weight.data(), eps, width, out + r * width);
     }
@@ -38,7 +38,7 @@ void NormHeads(const ModelConfig& config, const LayerWeights& layer, int tokens,
 
 // silu(gate) * up for rows of [gate | up]. out: [tokens, F].
 void Activate(const float* gate_up, int tokens, int f, float* out) {
-  ParallelFor(tokens, [&](int64_t begin, int64_t end, int) {
+  ParallelFor(tokens, LeastItems(8 * f), [&](int64_t begin, int64_t end, int) {
     for (int64_t t = begin; t < end; ++t) {
       SiluMultiply(gate_up + t * 2 * f, gate_up + t * 2 * f + f, f, out + t * f);
     }

@@ -87,7 +87,7 @@ LayerView SessionState::Layer(int layer) {
 void SessionState::Prepare(int64_t /*tokens*/) {
   const int64_t target = shape_.FoldedAt(length_);
   while (folded_ < target) {
-    ParallelFor(context_.config->num_layers, [this](int64_t begin, int64_t end, int) {
+    ParallelFor(context_.config->num_layers, 1, [this](int64_t begin, int64_t end, int) {
       for (int64_t layer = begin; layer < end; ++layer) FoldLayer(static_cast<int>(layer));
     });
     folded_ += shape_.segment;

@@ -16,15 +16,17 @@ TEST(ParallelTest, RangesAreDisjointAndCoverEverything) {
     SetComputeThreads(threads);
     EXPECT_EQ(ComputeThreads(), threads);
     for (const int64_t count : {0, 1, 2, 3, 6, 7, 8, 100, 1001}) {
-      std::vector<std::atomic<int>> visits(count);
-      std::atomic<int> bad_workers{0};
-      ParallelFor(count, [&](int64_t begin, int64_t end, int worker) {
-        if (worker < 0 || worker >= threads) ++bad_workers;
-        for (int64_t i = begin; i < end; ++i) ++visits[i];
-      });
-      EXPECT_EQ(bad_workers, 0);
-      EXPECT_TRUE(std::all_of(visits.begin(), visits.end(), [](const auto& v) { return v == 1; }))
-          << count << " items, " << threads << " threads";
+      for (const int64_t least : {1, 2, 50}) {
+        std::vector<std::atomic<int>> visits(count);
+        std::atomic<int> bad_workers{0};
+        ParallelFor(count, least, [&](int64_t begin, int64_t end, int worker) {
+          if (worker < 0 || worker >= threads || (end - begin < std::min(least, count))) ++bad_workers;
+          for (int64_t i = begin; i < end; ++i) ++visits[i];
+        });
+        EXPECT_EQ(bad_workers, 0);
+        EXPECT_TRUE(std::all_of(visits.begin(), visits.end(), [](const auto& v) { return v == 1; }))
+            << count << " items, " << threads << " threads";
+      }
     }
   }
   SetComputeThreads(0);
