@@ -204,7 +204,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", required=True, help="folder with tokenizer.json; gets config.json, model.safetensors")
     parser.add_argument("--checkpoint", help="file to resume from and save to")
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=1550)
     parser.add_argument("--batch-tokens", type=int, default=2560)
     parser.add_argument("--lr-muon", type=float, default=0.015)
     parser.add_argument("--lr-adam", type=float, default=3e-3)
