@@ -77,7 +77,7 @@ struct SessionInfo {
   int64_t full_kv_bytes = 0;  // of a full cache for the same tokens
   TokenAccounting accounting;
   int64_t memory_writes = 0;  // folding events
-  int64_t turns = 0;          // turns finished
+  int64_t turns = 0;          // answers finished
   bool busy = false;
 };
 

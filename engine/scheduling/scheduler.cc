@@ -20,7 +20,7 @@ Scheduler::Scheduler(const Transformer& transformer, Turn::Vocabulary vocabulary
 
 Scheduler::~Scheduler() {
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     draining_ = stopping_ = true;
   }
   thread_.join();
@@ -29,7 +29,7 @@ Scheduler::~Scheduler() {
 absl::StatusOr<std::shared_ptr<Turn>> Scheduler::Submit(TurnRequest request,
                                                         std::shared_ptr<TurnObserver> observer) {
   auto turn = std::make_shared<Turn>(std::move(request), std::move(observer), options_.clock());
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   if (draining_) return WithReason(absl::UnavailableError("the server is shutting down"), "DRAINING");
   if (static_cast<int>(queued_.size()) >= options_.max_queued_turns) {
     return WithReason(
@@ -43,23 +43,23 @@ absl::StatusOr<std::shared_ptr<Turn>> Scheduler::Submit(TurnRequest request,
 
 void Scheduler::Cancel(const std::shared_ptr<Turn>& turn) {
   turn->Cancel();
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   wake_ = true;
 }
 
 void Scheduler::Drain(absl::Time deadline) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   draining_ = true;
   cut_at_ = std::min(cut_at_, deadline);
   wake_ = true;
   const auto idle = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
     return queued_.empty() && stats_.active_turns == 0;
   };
-  mutex_.Await(absl::Condition(&idle));
+  mutex_.Await(idle);
 }
 
 SchedulerStats Scheduler::Stats() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return stats_;
 }
 
@@ -78,12 +78,12 @@ void Scheduler::Run() {
 
 // Blocks while there is nothing to do; false when the scheduler stops.
 bool Scheduler::WaitForWork() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   stats_.active_turns = static_cast<int>(active_.size());
   const auto ready = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
     return stopping_ || wake_ || !queued_.empty() || !active_.empty();
   };
-  mutex_.Await(absl::Condition(&ready));
+  mutex_.Await(ready);
   wake_ = false;
   return !stopping_;
 }
@@ -93,7 +93,7 @@ bool Scheduler::WaitForWork() {
 std::vector<std::shared_ptr<Turn>> Scheduler::TakeQueuedIf(
     const std::function<bool(const Turn&)>& condition) {
   std::vector<std::shared_ptr<Turn>> taken;
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const auto keep_end = std::stable_partition(queued_.begin(), queued_.end(),
                                               [&](const auto& turn) { return !condition(*turn); });
   taken.assign(keep_end, queued_.end());
@@ -107,7 +107,7 @@ void Scheduler::EndCancelledAndExpired() {
   const absl::Time now = options_.clock();
   absl::Time cut_at;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     cut_at = cut_at_;
   }
   const auto over = [&](const Turn& turn) {
@@ -207,7 +207,7 @@ void Scheduler::RunStep(std::vector<Part> parts) {
 }
 
 void Scheduler::CountStep(const std::vector<Part>& parts, int64_t writes, int64_t folded) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   ++stats_.steps;
   for (const Part& part : parts) stats_.step_tokens += static_cast<int64_t>(part.chunk.tokens.size());
   stats_.memory_writes += writes;

@@ -11,8 +11,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "engine/base/mutex.h"
 #include "engine/model/transformer.h"
 #include "engine/scheduling/turn_state.h"
 
@@ -87,7 +87,7 @@ class Scheduler {
   Workspace workspace_;
   std::list<std::shared_ptr<Turn>> active_;  // front = next to prefill
 
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
   std::deque<std::shared_ptr<Turn>> queued_ ABSL_GUARDED_BY(mutex_);
   SchedulerStats stats_ ABSL_GUARDED_BY(mutex_);
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;

@@ -18,7 +18,7 @@ SessionLease::~SessionLease() {
 
 void SessionLease::Publish() const {
   const SessionFill fill{Accounting(), state().memory_writes(), turns()};
-  absl::MutexLock lock(&session_->mutex_);
+  MutexLock lock(&session_->mutex_);
   session_->fill_ = fill;
 }
 

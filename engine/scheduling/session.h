@@ -9,7 +9,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
+#include "engine/base/mutex.h"
 #include "engine/session/byte_accountant.h"
 #include "engine/session/session_state.h"
 #include "engine/session/snapshot.h"
@@ -36,7 +36,7 @@ class Session {
   int64_t bytes() const { return SessionState::Bytes(state_.context(), state_.shape()).total(); }
   bool busy() const { return leased_.load(std::memory_order_acquire); }
   SessionFill fill() const {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     return fill_;
   }
 
@@ -50,7 +50,7 @@ class Session {
   int32_t pending_token_ = kNoToken;
   int64_t turns_ = 0;
   std::atomic<bool> leased_{false};
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
   SessionFill fill_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -117,7 +117,8 @@ void Turn::End(absl::Status status, FinishReason reason, absl::Time now) {
       if (matched_stop_.empty()) Emit(stop_->Flush(), std::nullopt);
     }
     LeavePendingToken(end.status.ok());
-    lease_->set_turns(lease_->turns() + 1);
+    // Text is ingested in as many engine turns as it arrives in parts; only answers are worth counting.
+    if (request_.mode == TurnMode::kGenerate) lease_->set_turns(lease_->turns() + 1);
     end.matched_stop = matched_stop_;
     end.folded_tokens = lease_->state().folded() - folded_before_;
     end.accounting = lease_->Accounting();

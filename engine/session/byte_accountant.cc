@@ -21,7 +21,7 @@ void Reservation::Release() {
 
 absl::StatusOr<Reservation> ByteAccountant::Reserve(int64_t bytes, std::string_view what) {
   if (bytes < 0) return absl::InternalError(Concat(what, ": negative number of bytes"));
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const int64_t left = budget_bytes_ - reserved_bytes_;
   if (bytes > left) {
     return absl::ResourceExhaustedError(Concat(what, " needs ", bytes, " bytes; ", left,
@@ -32,12 +32,12 @@ absl::StatusOr<Reservation> ByteAccountant::Reserve(int64_t bytes, std::string_v
 }
 
 int64_t ByteAccountant::reserved_bytes() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return reserved_bytes_;
 }
 
 void ByteAccountant::Return(int64_t bytes) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   reserved_bytes_ -= bytes;
 }
 

@@ -8,7 +8,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
+#include "engine/base/mutex.h"
 
 namespace memgate {
 
@@ -51,7 +51,7 @@ class ByteAccountant {
   void Return(int64_t bytes);
 
   const int64_t budget_bytes_;
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
   int64_t reserved_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 

@@ -3,9 +3,9 @@
 #include <string>
 #include <vector>
 
-#include "absl/synchronization/notification.h"
 #include "gmock/gmock.h"
 #include "tests/engine/engine_fixture.h"
+#include "tests/support/notification.h"
 
 namespace memgate {
 namespace {
@@ -71,7 +71,7 @@ TEST_F(EngineTurnTest, CancelTakesEffectBetweenStepsAndFreesTheSession) {
   auto session = MakeSession(*engine);
   auto recorder = std::make_shared<TurnRecorder>();
   std::shared_ptr<Turn> turn;
-  absl::Notification submitted;
+  Notification submitted;
   recorder->on_start = [&] { submitted.WaitForNotification(); };
   recorder->on_delta = [&] {
     if (recorder->tokens.size() == 3) engine->Cancel(turn);
@@ -116,7 +116,7 @@ TEST_F(EngineTurnTest, SecondTurnOfASessionIsAborted) {
 TEST_F(EngineTurnTest, FullQueueRefusesAndRecovers) {
   auto engine = LoadTiny({.eos_token_id = -1}, {.max_active_turns = 1, .max_queued_turns = 2});
   auto blocker = std::make_shared<TurnRecorder>();
-  absl::Notification started, release;
+  Notification started, release;
   blocker->on_start = [&] {
     started.Notify();
     release.WaitForNotification();
@@ -257,7 +257,7 @@ TEST_F(EngineTurnTest, DrainCutsAnswersAtItsDeadline) {
   auto engine = LoadTiny({.eos_token_id = -1, .memory = TinyMemory::kMemgate},
                          {.clock = [&] { return absl::FromUnixSeconds(seconds.load()); }});
   auto endless = std::make_shared<TurnRecorder>();
-  absl::Notification decoding;
+  Notification decoding;
   endless->on_delta = [&] {
     if (endless->tokens.size() == 2) decoding.Notify();
     if (endless->tokens.size() >= 2) ++seconds;
@@ -272,7 +272,7 @@ TEST_F(EngineTurnTest, DrainCutsAnswersAtItsDeadline) {
 TEST_F(EngineTurnTest, DestructionCancelsWhatRuns) {
   auto engine = LoadTiny();
   auto endless = std::make_shared<TurnRecorder>();
-  absl::Notification decoding;
+  Notification decoding;
   endless->on_delta = [&] {
     if (endless->tokens.size() == 1) decoding.Notify();
   };

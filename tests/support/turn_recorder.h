@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "absl/synchronization/notification.h"
 #include "engine/scheduling/turn.h"
+#include "tests/support/notification.h"
 
 namespace memgate {
 
@@ -47,7 +47,7 @@ class TurnRecorder : public TurnObserver {
   std::string text;
   std::vector<TokenId> tokens;
   TurnEnd end;
-  absl::Notification ended;
+  Notification ended;
 };
 
 }  // namespace memgate

@@ -1,0 +1,126 @@
+#include "engine/loaded_model.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "engine/base/strings.h"
+#include "engine/checkpoint/hugging_face.h"
+#include "engine/scheduling/status_reason.h"
+#include "engine/session/session_state.h"
+
+namespace memgate {
+namespace {
+
+int64_t FullKvBytesPerToken(const ModelConfig& config) {
+  return int64_t{2} * config.num_layers * config.num_kv_heads * config.head_dim * int64_t{sizeof(float)};
+}
+
+absl::Status CheckOptions(const EngineOptions& options) {
+  if (options.model_folder.empty()) return absl::InvalidArgumentError("model folder: must be set");
+  if (options.max_batch_tokens < 1) return absl::InvalidArgumentError("max batch tokens: must be at least 1");
+  if (options.max_active_turns < 1 || options.max_active_turns > options.max_batch_tokens) {
+    return absl::InvalidArgumentError(
+        Concat("max active turns: must be in [1, max batch tokens = ", options.max_batch_tokens, "]"));
+  }
+  if (options.max_queued_turns < 1) return absl::InvalidArgumentError("max queued turns: must be at least 1");
+  if (options.exact_limit_tokens < 1 || options.exact_limit_tokens > (1 << 20)) {
+    return absl::InvalidArgumentError("exact limit: must be in [1, 1048576] tokens");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status LoadText(LoadedModel& model) {
+  auto tokenizer = Tokenizer::FromFolder(model.options.model_folder);
+  if (!tokenizer.ok()) return tokenizer.status();
+  model.tokenizer = *std::move(tokenizer);
+  if (model.tokenizer->vocab_size() > model.info.config.vocab_size) {
+    return absl::InvalidArgumentError(
+        Concat(model.options.model_folder, "/tokenizer.json: ", model.tokenizer->vocab_size(),
+               " tokens, but the model has only ", model.info.config.vocab_size));
+  }
+  if (!model.tokenizer->chat_template().empty()) {
+    model.chat_template = ChatTemplate::Compile(model.tokenizer->chat_template());
+  }
+  model.info.has_chat_template = model.chat_template.ok();
+  model.eos_ids = model.info.generation.eos_token_ids;
+  if (model.eos_ids.empty() && model.tokenizer->eos_id()) model.eos_ids = {*model.tokenizer->eos_id()};
+  return absl::OkStatus();
+}
+
+// Reserves before it packs.
+absl::Status LoadTransformer(LoadedModel& model) {
+  const ModelConfig& config = model.info.config;
+  const int64_t weight_bytes = PackedWeightBytes(config, model.options.weights);
+  auto weights_reserved = ReserveBytes(*model.accountant, weight_bytes, "the model's weights");
+  if (!weights_reserved.ok()) return weights_reserved.status();
+  model.weight_bytes = *std::move(weights_reserved);
+  auto scratch = ReserveBytes(*model.accountant, LoadScratchBytes(config), "packing the model's weights");
+  if (!scratch.ok()) return scratch.status();
+  auto weights = LoadWeights(config, *model.tensors, model.options.weights, model.options.load_progress);
+  if (!weights.ok()) return weights.status();
+  scratch->Release();
+  const int64_t work_bytes =
+      Workspace::Bytes(config, model.options.max_batch_tokens, model.options.max_active_turns);
+  auto work_reserved = ReserveBytes(*model.accountant, work_bytes, "the work buffers");
+  if (!work_reserved.ok()) return work_reserved.status();
+  model.work_bytes = *std::move(work_reserved);
+  model.info.parameters = weights->parameters;
+  model.info.weight_bytes = weights->packed_bytes;
+  model.transformer = std::make_unique<Transformer>(config, *std::move(weights));
+  return absl::OkStatus();
+}
+
+void DescribeKinds(LoadedModel& model) {
+  model.info.default_memory_kind = model.kinds->default_kind().kind->name();
+  for (const auto& entry : model.kinds->entries()) {
+    const SessionContext context{&model.info.config, entry->kind.get(), &model.transformer->rope()};
+    model.info.memory_kinds.push_back({std::string(entry->kind->name()), entry->kind->trained(),
+                                       entry->default_shape,
+                                       SessionState::Bytes(context, entry->default_shape).total()});
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<Reservation> ReserveBytes(ByteAccountant& accountant, int64_t bytes, std::string_view what) {
+  auto reservation = accountant.Reserve(bytes, what);
+  if (!reservation.ok()) return WithReason(reservation.status(), "MEMORY_BUDGET");
+  return reservation;
+}
+
+absl::StatusOr<LoadedModel> LoadModel(EngineOptions options) {
+  if (auto s = CheckOptions(options); !s.ok()) return s;
+  auto checkpoint = OpenHuggingFaceFolder(options.model_folder);
+  if (!checkpoint.ok()) return checkpoint.status();
+  LoadedModel model;
+  model.options = std::move(options);
+  model.tensors = std::move(checkpoint->tensors);
+  model.accountant = std::make_unique<ByteAccountant>(model.options.memory_budget_bytes);
+  ModelInfo& info = model.info;
+  info.config = checkpoint->config;
+  info.generation = std::move(checkpoint->generation);
+  info.weights = model.options.weights;
+  info.full_kv_bytes_per_token = FullKvBytesPerToken(info.config);
+  const std::filesystem::path folder = std::filesystem::path(model.options.model_folder).lexically_normal();
+  info.name = folder.has_filename() ? folder.filename().string() : folder.parent_path().filename().string();
+  if (info.config.sliding_window > 0) {
+    model.options.exact_limit_tokens =
+        std::min<int64_t>(model.options.exact_limit_tokens, info.config.sliding_window);
+  }
+
+  if (auto s = LoadText(model); !s.ok()) return s;
+  if (auto s = LoadTransformer(model); !s.ok()) return s;
+  auto fingerprint = Fingerprint(*model.tensors);
+  if (!fingerprint.ok()) return fingerprint.status();
+  info.fingerprint = *std::move(fingerprint);
+  const bool required = !model.options.memory_folder.empty();
+  auto kinds = KindRegistry::Load(required ? model.options.memory_folder : model.options.model_folder,
+                                  required, info.config, info.fingerprint);
+  if (!kinds.ok()) return kinds.status();
+  model.kinds = std::make_unique<KindRegistry>(*std::move(kinds));
+  DescribeKinds(model);
+  return model;
+}
+
+}  // namespace memgate

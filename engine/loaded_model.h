@@ -1,0 +1,44 @@
+// Everything of an engine that is constant once it runs. Internal to engine/.
+#ifndef MEMGATE_ENGINE_LOADED_MODEL_H_
+#define MEMGATE_ENGINE_LOADED_MODEL_H_
+
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/checkpoint/tensor.h"
+#include "engine/engine.h"
+#include "engine/kind_registry.h"
+#include "engine/model/transformer.h"
+#include "engine/session/byte_accountant.h"
+#include "engine/text/chat_template.h"
+#include "engine/text/tokenizer.h"
+
+namespace memgate {
+
+// Members are in the order in which they need each other: reservations go before their accountant, the
+// transformer before the files its embedding lies in.
+struct LoadedModel {
+  EngineOptions options;
+  std::unique_ptr<TensorSource> tensors;
+  std::unique_ptr<Tokenizer> tokenizer;
+  absl::StatusOr<std::unique_ptr<ChatTemplate>> chat_template = absl::NotFoundError("no template");
+  std::unique_ptr<Transformer> transformer;
+  std::unique_ptr<KindRegistry> kinds;
+  std::vector<int32_t> eos_ids;
+  ModelInfo info;
+  std::unique_ptr<ByteAccountant> accountant;
+  Reservation weight_bytes;
+  Reservation work_bytes;
+};
+
+// Reads model, tokenizer and memory module; reserves bytes before it packs. Errors as Engine::Load.
+absl::StatusOr<LoadedModel> LoadModel(EngineOptions options);
+
+// ByteAccountant::Reserve with the reason MEMORY_BUDGET on refusal.
+absl::StatusOr<Reservation> ReserveBytes(ByteAccountant& accountant, int64_t bytes, std::string_view what);
+
+}  // namespace memgate
+
+#endif  // MEMGATE_ENGINE_LOADED_MODEL_H_
