@@ -9,6 +9,7 @@
 #include "dnnl.hpp"
 #include "engine/base/strings.h"
 #include "engine/kernels/panel_matrix.h"
+#include "engine/kernels/parallel.h"
 
 namespace memgate {
 namespace {
@@ -119,6 +120,7 @@ absl::StatusOr<Linear> Linear::Pack(absl::Span<const float> weight, absl::Span<c
       (!bias.empty() && static_cast<int64_t>(bias.size()) != out_features)) {
     return absl::InternalError("linear layer: weight or bias of the wrong size");
   }
+  RespectThreadLimit();
   Linear linear;
   linear.packed_ = std::make_unique<Packed>();
   Packed& packed = *linear.packed_;

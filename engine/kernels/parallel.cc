@@ -6,7 +6,15 @@
 
 namespace memgate {
 
-void SetComputeThreads(int threads) { omp_set_num_threads(threads > 0 ? threads : omp_get_num_procs()); }
+void SetComputeThreads(int threads) {
+  omp_set_num_threads(threads > 0 ? threads : omp_get_num_procs());
+  RespectThreadLimit();
+}
+
+void RespectThreadLimit() {
+  omp_set_dynamic(0);
+  omp_set_num_threads(std::min(omp_get_max_threads(), omp_get_thread_limit()));
+}
 
 int ComputeThreads() { return omp_get_max_threads(); }
 

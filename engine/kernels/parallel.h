@@ -12,6 +12,10 @@ namespace memgate {
 void SetComputeThreads(int threads);
 int ComputeThreads();
 
+// Lowers the pool to what OpenMP will really give (OMP_THREAD_LIMIT). oneDNN splits a product by the number
+// of threads it is promised; where fewer come, parts of the result are silently missing.
+void RespectThreadLimit();
+
 // Calls body(begin, end, worker) on disjoint ranges that cover [0, count); worker < ComputeThreads() names
 // the thread. Every worker gets at least `least_items` (>= 1) of them, so that waking a thread pays; with too
 // few items for two, body runs inline. `body` must not throw.
