@@ -3,6 +3,7 @@
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 
+#include <algorithm>
 #include <atomic>
 #include <fstream>
 #include <sstream>
@@ -12,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "client/rpc_status.h"
+#include "client/utf8.h"
 
 namespace memgate {
 namespace {
@@ -42,6 +44,11 @@ bool IsThisMachine(absl::string_view address) {
   const bool loopback_ipv4 =
       absl::StartsWith(host, "127.") && host.find_first_not_of("0123456789.") == host.npos;
   return loopback_ipv4 || host == "localhost" || host == "[::1]";
+}
+
+// gRPC ends the process over metadata that HTTP/2 cannot carry.
+bool CanBeSent(absl::string_view api_key) {
+  return std::all_of(api_key.begin(), api_key.end(), [](char c) { return c >= 0x21 && c <= 0x7E; });
 }
 
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeCredentials(const ClientOptions& options) {
@@ -80,6 +87,9 @@ std::string SessionId(absl::string_view name_or_id) {
 }
 
 absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const ClientOptions& options) {
+  if (!CanBeSent(options.api_key)) {
+    return absl::InvalidArgumentError("the API key holds a character that cannot be sent");
+  }
   auto credentials = MakeCredentials(options);
   if (!credentials.ok()) return credentials.status();
   grpc::ChannelArguments arguments;
@@ -106,6 +116,7 @@ void Client::Prepare(grpc::ClientContext* context) const {
 
 template <typename Response, typename Stub, typename Method, typename Request>
 absl::StatusOr<Response> Client::Unary(Stub& stub, Method method, const Request& request) const {
+  if (absl::Status status = CheckUtf8(request); !status.ok()) return status;
   grpc::ClientContext context;
   Prepare(&context);
   Response response;
@@ -116,6 +127,7 @@ absl::StatusOr<Response> Client::Unary(Stub& stub, Method method, const Request&
 
 absl::Status Client::Generate(const v1::GenerateRequest& request, const GenerateCallbacks& callbacks,
                               Cancellation* cancellation) {
+  if (absl::Status status = CheckUtf8(request); !status.ok()) return status;
   grpc::ClientContext context;
   Prepare(&context);
   const ScopedAttach attach(cancellation, &context);
@@ -132,6 +144,7 @@ absl::Status Client::Generate(const v1::GenerateRequest& request, const Generate
 absl::StatusOr<v1::IngestProgress> Client::Ingest(
     absl::string_view session, const TextSource& source,
     const std::function<void(const v1::IngestProgress&)>& on_progress, Cancellation* cancellation) {
+  if (absl::Status status = CheckUtf8("session", session); !status.ok()) return status;
   grpc::ClientContext context;
   Prepare(&context);
   const ScopedAttach attach(cancellation, &context);
@@ -220,6 +233,7 @@ absl::Status Client::DeleteSession(absl::string_view session) {
 
 absl::Status Client::ExportSession(absl::string_view session,
                                    absl::FunctionRef<absl::Status(absl::string_view)> sink) {
+  if (absl::Status status = CheckUtf8("session", session); !status.ok()) return status;
   grpc::ClientContext context;
   Prepare(&context);
   v1::ExportSessionRequest request;
@@ -234,6 +248,7 @@ absl::Status Client::ExportSession(absl::string_view session,
 }
 
 absl::StatusOr<v1::Session> Client::ImportSession(absl::string_view new_id, const TextSource& source) {
+  if (absl::Status status = CheckUtf8("session_id", new_id); !status.ok()) return status;
   grpc::ClientContext context;
   Prepare(&context);
   v1::Session session;

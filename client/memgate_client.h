@@ -32,7 +32,8 @@ struct ClientOptions {
   std::string key_file;
   // The name to expect in the server's certificate, if it is not the host of `address`.
   std::string tls_server_name;
-  // Sent as a bearer token. Refused without TLS to anything but this machine, unless allowed below.
+  // Sent as a bearer token: printable ASCII without blanks. Refused without TLS to anything but this machine,
+  // unless allowed below.
   std::string api_key;
   bool allow_plaintext_key = false;
   // Deadline of every call.
@@ -51,12 +52,12 @@ struct GenerateCallbacks {
 using TextSource = std::function<absl::StatusOr<bool>(std::string* chunk)>;
 
 // One connection to one server. Thread-safe. All calls block; callbacks run on the calling thread. Errors are
-// those of the server (rpc_status.h reads their reasons) or UNAVAILABLE when it cannot be reached. A
-// `Cancellation` may be null.
+// those of the server (rpc_status.h reads their reasons), UNAVAILABLE when it cannot be reached, or
+// INVALID_ARGUMENT for strings that are not UTF-8, which are not sent. A `Cancellation` may be null.
 class Client {
  public:
   // Reads the TLS files; connects with the first call. NOT_FOUND or INVALID_ARGUMENT for the files,
-  // FAILED_PRECONDITION for an API key over plain text.
+  // INVALID_ARGUMENT for an API key that cannot be sent, FAILED_PRECONDITION for one over plain text.
   static absl::StatusOr<std::unique_ptr<Client>> Connect(const ClientOptions& options);
 
   absl::Status Generate(const v1::GenerateRequest& request, const GenerateCallbacks& callbacks,

@@ -43,7 +43,11 @@ absl::Status ToAbslStatus(const grpc::Status& status) {
   google::rpc::Status details;
   details.ParseFromString(status.error_details());
 
-  std::string message = status.error_message();
+  // The numeric values of the canonical codes are the same on both sides.
+  const auto code = static_cast<absl::StatusCode>(status.error_code());
+  // An error without a message still has to say something.
+  std::string message =
+      status.error_message().empty() ? absl::StatusCodeToString(code) : status.error_message();
   std::vector<std::string> notes;
   std::optional<google::rpc::ErrorInfo> error_info;
   std::optional<google::rpc::RetryInfo> retry_info;
@@ -67,8 +71,7 @@ absl::Status ToAbslStatus(const grpc::Status& status) {
   }
   if (!notes.empty()) absl::StrAppend(&message, " (", absl::StrJoin(notes, "; "), ")");
 
-  // The numeric values of the canonical codes are the same on both sides.
-  absl::Status result(static_cast<absl::StatusCode>(status.error_code()), message);
+  absl::Status result(code, message);
   if (error_info) result.SetPayload(kErrorInfoUrl, absl::Cord(error_info->SerializeAsString()));
   if (retry_info) result.SetPayload(kRetryInfoUrl, absl::Cord(retry_info->SerializeAsString()));
   return result;

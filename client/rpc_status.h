@@ -11,8 +11,9 @@
 
 namespace memgate {
 
-// The same code; the message is the server's followed by what its error details say: "(SESSION_BUSY)",
-// the fields at fault, and how long to wait. The details stay readable through the functions below.
+// The same code; the message is the server's (the code's name if there is none) followed by what its error
+// details say: "(SESSION_BUSY)", the fields at fault, and how long to wait. The details stay readable through
+// the functions below.
 absl::Status ToAbslStatus(const grpc::Status& status);
 
 // The ErrorInfo reason, e.g. "SESSION_BUSY"; empty if the error carries none (it came from the transport).

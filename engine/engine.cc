@@ -1,6 +1,7 @@
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "engine/base/strings.h"
@@ -16,22 +17,25 @@ namespace {
 // An ephemeral request may not push the reserved bytes over this share of the budget for an exact context
 // that the gated path could serve with fewer.
 constexpr double kPressureShare = 0.9;
+constexpr int64_t kMaxWindow = 1 << 20;                        // tokens; SessionShape::Validate
+constexpr int64_t kMaxNewTokens = int64_t{1} << 40;            // keeps sums of token counts far from overflow
+constexpr int64_t kPromptBytesPerToken = 2 * sizeof(TokenId);  // the turn's copy and its caller's
 
 class EngineImpl : public Engine {
  public:
   explicit EngineImpl(LoadedModel model)
-      : model_(std::move(model)),
-        scheduler_(*model_.transformer,
-                   {model_.tokenizer.get(), model_.info.config.vocab_size, model_.eos_ids},
-                   {.max_batch_tokens = model_.options.max_batch_tokens,
-                    .max_active_turns = model_.options.max_active_turns,
-                    .max_queued_turns = model_.options.max_queued_turns,
-                    .threads = model_.options.threads,
-                    .clock = model_.options.clock},
+      : model_(std::make_shared<LoadedModel>(std::move(model))),
+        scheduler_(*model_->transformer,
+                   {model_->tokenizer.get(), model_->info.config.vocab_size, model_->eos_ids},
+                   {.max_batch_tokens = model_->options.max_batch_tokens,
+                    .max_active_turns = model_->options.max_active_turns,
+                    .max_queued_turns = model_->options.max_queued_turns,
+                    .threads = model_->options.threads,
+                    .clock = model_->options.clock},
                    [this](const TurnRequest& request) { return Admit(request); }) {}
 
-  const ModelInfo& model() const override { return model_.info; }
-  const Tokenizer& tokenizer() const override { return *model_.tokenizer; }
+  const ModelInfo& model() const override { return model_->info; }
+  const Tokenizer& tokenizer() const override { return *model_->tokenizer; }
   absl::StatusOr<std::string> RenderChat(const std::vector<ChatTurn>& messages,
                                          bool first_turn) const override;
 
@@ -51,21 +55,26 @@ class EngineImpl : public Engine {
                                                std::shared_ptr<TurnObserver> observer) override;
   void Cancel(const std::shared_ptr<Turn>& turn) override { scheduler_.Cancel(turn); }
   void Drain(absl::Time deadline) override { scheduler_.Drain(deadline); }
+  absl::StatusOr<Reservation> Reserve(int64_t bytes, std::string_view what) override {
+    return ReserveBytes(*model_->accountant, bytes, what);
+  }
   EngineStats Stats() const override;
 
  private:
   SessionContext Context(const KindEntry& entry) const {
-    return {&model_.info.config, entry.kind.get(), &model_.transformer->rope()};
+    return {&model_->info.config, entry.kind.get(), &model_->transformer->rope()};
   }
   absl::StatusOr<SessionShape> ResolveShape(const KindEntry& entry, const SessionOptions& options) const;
+  absl::StatusOr<int32_t> LargestWindow(const KindEntry& entry, SessionShape shape, int64_t max_bytes) const;
   absl::StatusOr<std::shared_ptr<Session>> MakeSession(KindEntry& entry, const SessionShape& shape);
-  KindEntry& EntryOf(const Session& session) const { return **model_.kinds->Find(session.kind().name()); }
+  KindEntry& EntryOf(const Session& session) const { return **model_->kinds->Find(session.kind().name()); }
   absl::StatusOr<Admission> Admit(const TurnRequest& request);
   absl::StatusOr<std::shared_ptr<SessionLease>> EphemeralLease(Path path, int64_t total_tokens);
   RouteInput DescribeRoute(const TurnRequest& request) const;
   int64_t ExactShapeBytes(int64_t tokens) const;
+  int64_t FullKvBytes(int64_t tokens) const;
 
-  const LoadedModel model_;
+  const std::shared_ptr<const LoadedModel> model_;  // sessions hold it, too
   Scheduler scheduler_;
 };
 
@@ -76,17 +85,41 @@ SessionShape ExactShape(int64_t tokens) {
 
 absl::StatusOr<std::string> EngineImpl::RenderChat(const std::vector<ChatTurn>& messages,
                                                    bool first_turn) const {
-  if (!model_.chat_template.ok()) {
+  if (!model_->chat_template.ok()) {
     return WithReason(absl::FailedPreconditionError(Concat("this model cannot take chat messages: ",
-                                                           model_.chat_template.status().message())),
+                                                           model_->chat_template.status().message())),
                       "NO_CHAT_TEMPLATE");
   }
-  const Tokenizer& tokenizer = *model_.tokenizer;
+  const Tokenizer& tokenizer = *model_->tokenizer;
   ChatRenderOptions options;
-  options.now_unix_seconds = absl::ToUnixSeconds(model_.options.clock());
+  options.now_unix_seconds = absl::ToUnixSeconds(model_->options.clock());
   if (first_turn && tokenizer.bos_id()) options.bos_token = tokenizer.Piece(*tokenizer.bos_id());
   if (tokenizer.eos_id()) options.eos_token = tokenizer.Piece(*tokenizer.eos_id());
-  return (*model_.chat_template)->Render(messages, options);
+  return (*model_->chat_template)->Render(messages, options);
+}
+
+// The largest window for which a session of `shape` costs at most `max_bytes` and fits the model.
+absl::StatusOr<int32_t> EngineImpl::LargestWindow(const KindEntry& entry, SessionShape shape,
+                                                  int64_t max_bytes) const {
+  const SessionContext context = Context(entry);
+  const auto bytes_at = [&](int64_t window) {
+    shape.window = static_cast<int32_t>(window);
+    return SessionState::Bytes(context, shape).total();
+  };
+  const int64_t limit = model_->info.config.sliding_window;
+  const int64_t largest =
+      limit > 0 ? std::min<int64_t>(kMaxWindow, limit - shape.sinks - shape.segment) : kMaxWindow;
+  if (largest < 1 || bytes_at(1) > max_bytes) {
+    return absl::InvalidArgumentError(
+        Concat("max_session_bytes: ", max_bytes, " is less than the smallest session, ", bytes_at(1)));
+  }
+  int64_t low = 1;             // fits
+  int64_t high = largest + 1;  // does not, or is not allowed
+  while (high - low > 1) {
+    const int64_t middle = low + (high - low) / 2;
+    (bytes_at(middle) <= max_bytes ? low : high) = middle;
+  }
+  return static_cast<int32_t>(low);
 }
 
 absl::StatusOr<SessionShape> EngineImpl::ResolveShape(const KindEntry& entry,
@@ -102,30 +135,11 @@ absl::StatusOr<SessionShape> EngineImpl::ResolveShape(const KindEntry& entry,
         Concat("salient_tokens: kind '", entry.kind->name(), "' has no retention score; must be 0"));
   }
   if (options.max_bytes > 0) {
-    const SessionContext context = Context(entry);
-    shape.window = 1;
-    const int64_t smallest = SessionState::Bytes(context, shape).total();
-    shape.window = 2;
-    const int64_t per_token = SessionState::Bytes(context, shape).total() - smallest;
-    // Padding makes the cost of a token uneven by a few bytes; the loops settle it.
-    int64_t window = std::clamp<int64_t>(1 + (options.max_bytes - smallest) / per_token, 1, 1 << 20);
-    const auto bytes_at = [&](int64_t w) {
-      shape.window = static_cast<int32_t>(w);
-      return SessionState::Bytes(context, shape).total();
-    };
-    while (window > 1 && bytes_at(window) > options.max_bytes) --window;
-    while (window < (1 << 20) && bytes_at(window + 1) <= options.max_bytes) ++window;
-    if (bytes_at(window) > options.max_bytes) {
-      return absl::InvalidArgumentError(
-          Concat("max_session_bytes: ", options.max_bytes, " is less than the smallest session, ", smallest));
-    }
+    auto window = LargestWindow(entry, shape, options.max_bytes);
+    if (!window.ok()) return window.status();
+    shape.window = *window;
   }
-  const int64_t limit = model_.info.config.sliding_window;
-  if (limit > 0 && shape.exact_capacity() > limit) {
-    return absl::InvalidArgumentError(Concat("window_tokens: sinks + window + segment are ",
-                                             shape.exact_capacity(),
-                                             " tokens; this model's own sliding window ends at ", limit));
-  }
+  if (auto s = CheckFitsModel(shape, model_->info.config); !s.ok()) return s;
   return shape;
 }
 
@@ -133,13 +147,13 @@ absl::StatusOr<std::shared_ptr<Session>> EngineImpl::MakeSession(KindEntry& entr
                                                                  const SessionShape& shape) {
   const SessionContext context = Context(entry);
   const int64_t bytes = SessionState::Bytes(context, shape).total();
-  auto reservation = ReserveBytes(*model_.accountant, bytes, "the session");
+  auto reservation = ReserveBytes(*model_->accountant, bytes, "the session");
   if (!reservation.ok()) return reservation.status();
   entry.sessions += 1;
   entry.session_bytes += bytes;
   return std::shared_ptr<Session>(
-      new Session(context, shape, *std::move(reservation), model_.options.session_memory),
-      [&entry, bytes](Session* session) {
+      new Session(context, shape, *std::move(reservation), model_->options.session_memory),
+      [model = model_, &entry, bytes](Session* session) {
         delete session;
         entry.sessions -= 1;
         entry.session_bytes -= bytes;
@@ -147,7 +161,7 @@ absl::StatusOr<std::shared_ptr<Session>> EngineImpl::MakeSession(KindEntry& entr
 }
 
 absl::StatusOr<std::shared_ptr<Session>> EngineImpl::CreateSession(const SessionOptions& options) {
-  auto entry = model_.kinds->Find(options.memory_kind);
+  auto entry = model_->kinds->Find(options.memory_kind);
   if (!entry.ok()) return entry.status();
   auto shape = ResolveShape(**entry, options);
   if (!shape.ok()) return shape.status();
@@ -155,7 +169,7 @@ absl::StatusOr<std::shared_ptr<Session>> EngineImpl::CreateSession(const Session
 }
 
 absl::StatusOr<SessionInfo> EngineImpl::PlanSession(const SessionOptions& options) const {
-  auto entry = model_.kinds->Find(options.memory_kind);
+  auto entry = model_->kinds->Find(options.memory_kind);
   if (!entry.ok()) return entry.status();
   auto shape = ResolveShape(**entry, options);
   if (!shape.ok()) return shape.status();
@@ -173,7 +187,7 @@ SessionInfo EngineImpl::Describe(const Session& session) const {
   info.shape = session.shape();
   info.bytes = session.bytes();
   info.accounting = fill.accounting;
-  info.full_kv_bytes = fill.accounting.total * model_.info.full_kv_bytes_per_token;
+  info.full_kv_bytes = FullKvBytes(fill.accounting.total);
   info.memory_writes = fill.memory_writes;
   info.turns = fill.turns;
   info.busy = session.busy();
@@ -200,7 +214,12 @@ void EngineImpl::Reset(SessionLease& lease) {
 
 absl::StatusOr<std::string> EngineImpl::Export(const SessionLease& lease) const {
   const Session& session = *lease.session();
-  return EncodeSnapshot({.model_fingerprint = model_.info.fingerprint,
+  const int64_t length = lease.state().length();
+  if (length > 0 && lease.state().folded() != session.shape().FoldedAt(length - 1)) {
+    // A forward pass failed between fold and commit; the next turn brings the two together again.
+    return absl::InternalError("the session's last turn failed within a step; run a turn, then export again");
+  }
+  return EncodeSnapshot({.model_fingerprint = model_->info.fingerprint,
                          .memory_kind = std::string(session.kind().name()),
                          .memory_fingerprint = EntryOf(session).module_fingerprint,
                          .shape = session.shape(),
@@ -219,24 +238,25 @@ absl::StatusOr<std::shared_ptr<Session>> EngineImpl::Import(std::string_view sna
                                                            "', this server's is '", ours, "'")),
                       "SNAPSHOT_MISMATCH");
   };
-  if (header.model_fingerprint != model_.info.fingerprint) {
-    return mismatch("model fingerprint", header.model_fingerprint, model_.info.fingerprint);
+  if (header.model_fingerprint != model_->info.fingerprint) {
+    return mismatch("model fingerprint", header.model_fingerprint, model_->info.fingerprint);
   }
-  auto entry = model_.kinds->Find(header.memory_kind);
+  auto entry = model_->kinds->Find(header.memory_kind);
   if (!entry.ok() || header.memory_kind.empty()) {
-    return mismatch("memory kind", header.memory_kind, model_.kinds->default_kind().kind->name());
+    return mismatch("memory kind", header.memory_kind, model_->kinds->default_kind().kind->name());
   }
   if (header.memory_fingerprint != (*entry)->module_fingerprint) {
     return mismatch("memory module", header.memory_fingerprint, (*entry)->module_fingerprint);
   }
   const SessionShape& shape = header.shape;
-  if (header.pending_token >= model_.info.config.vocab_size ||
+  if (header.pending_token >= model_->info.config.vocab_size ||
       (shape.salient > 0 && !(*entry)->kind->HasRetention()) ||
       SessionState::LiveBytes(Context(**entry), shape, header.length) !=
           static_cast<int64_t>(view->live.size())) {
     return WithReason(absl::InvalidArgumentError("session snapshot contradicts itself or this model"),
                       "SNAPSHOT_INVALID");
   }
+  if (auto s = CheckFitsModel(shape, model_->info.config); !s.ok()) return WithReason(s, "SNAPSHOT_INVALID");
   auto session = MakeSession(**entry, shape);
   if (!session.ok()) return session.status();
   auto lease = SessionLease::Acquire(*session);
@@ -251,7 +271,7 @@ absl::StatusOr<std::shared_ptr<Session>> EngineImpl::Import(std::string_view sna
 
 absl::StatusOr<std::shared_ptr<Turn>> EngineImpl::Submit(TurnRequest request,
                                                          std::shared_ptr<TurnObserver> observer) {
-  const int vocab_size = model_.info.config.vocab_size;
+  const int vocab_size = model_->info.config.vocab_size;
   for (size_t i = 0; i < request.tokens.size(); ++i) {
     if (request.tokens[i] < 0 || request.tokens[i] >= vocab_size) {
       return absl::InvalidArgumentError(Concat("tokens: id ", request.tokens[i], " at place ", i,
@@ -267,12 +287,23 @@ absl::StatusOr<std::shared_ptr<Turn>> EngineImpl::Submit(TurnRequest request,
   } else {
     if (request.max_new_tokens < 1) return absl::InvalidArgumentError("max_tokens: must be at least 1");
     if (auto s = ValidateSamplingParams(request.sampling, vocab_size); !s.ok()) return s;
+    request.max_new_tokens = std::min(request.max_new_tokens, kMaxNewTokens);
   }
-  return scheduler_.Submit(std::move(request), std::move(observer));
+  auto prompt_bytes =
+      Reserve(static_cast<int64_t>(request.tokens.size()) * kPromptBytesPerToken, "the prompt");
+  if (!prompt_bytes.ok()) return prompt_bytes.status();
+  return scheduler_.Submit(std::move(request), *std::move(prompt_bytes), std::move(observer));
 }
 
 int64_t EngineImpl::ExactShapeBytes(int64_t tokens) const {
-  return SessionState::Bytes(Context(**model_.kinds->Find("window")), ExactShape(tokens)).total();
+  return SessionState::Bytes(Context(**model_->kinds->Find("window")), ExactShape(tokens)).total();
+}
+
+// Saturates: a snapshot may claim any length.
+int64_t EngineImpl::FullKvBytes(int64_t tokens) const {
+  const int64_t per_token = model_->info.full_kv_bytes_per_token;
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  return tokens > kMost / per_token ? kMost : tokens * per_token;
 }
 
 RouteInput EngineImpl::DescribeRoute(const TurnRequest& request) const {
@@ -287,11 +318,13 @@ RouteInput EngineImpl::DescribeRoute(const TurnRequest& request) const {
     return input;
   }
   input.storage = Storage::kOnDemand;
-  input.exact_limit_tokens = model_.options.exact_limit_tokens;
+  input.exact_limit_tokens = model_->options.exact_limit_tokens;
   const int64_t total = input.prompt_tokens + input.max_new_tokens;
-  if (total <= input.exact_limit_tokens) {
-    const double after = static_cast<double>(model_.accountant->reserved_bytes() + ExactShapeBytes(total));
-    if (after > kPressureShare * static_cast<double>(model_.accountant->budget_bytes())) {
+  const KindEntry& gated = model_->kinds->default_kind();
+  const int64_t gated_bytes = SessionState::Bytes(Context(gated), gated.default_shape).total();
+  if (total <= input.exact_limit_tokens && ExactShapeBytes(total) > gated_bytes) {
+    const double after = static_cast<double>(model_->accountant->reserved_bytes() + ExactShapeBytes(total));
+    if (after > kPressureShare * static_cast<double>(model_->accountant->budget_bytes())) {
       input.pressure = MemoryPressure::kHigh;
     }
   }
@@ -299,7 +332,7 @@ RouteInput EngineImpl::DescribeRoute(const TurnRequest& request) const {
 }
 
 absl::StatusOr<std::shared_ptr<SessionLease>> EngineImpl::EphemeralLease(Path path, int64_t total_tokens) {
-  KindEntry& entry = path == Path::kExact ? **model_.kinds->Find("window") : model_.kinds->default_kind();
+  KindEntry& entry = path == Path::kExact ? **model_->kinds->Find("window") : model_->kinds->default_kind();
   auto session = MakeSession(entry, path == Path::kExact ? ExactShape(total_tokens) : entry.default_shape);
   if (!session.ok()) return session.status();
   return SessionLease::Acquire(*std::move(session));
@@ -331,24 +364,24 @@ absl::StatusOr<Admission> EngineImpl::Admit(const TurnRequest& request) {
   start.accounting =
       AccountTokens(session.kind(), session.shape(), input.session_tokens + input.prompt_tokens);
   start.session_bytes = session.bytes();
-  start.full_kv_bytes = start.accounting.total * model_.info.full_kv_bytes_per_token;
+  start.full_kv_bytes = FullKvBytes(start.accounting.total);
   return admission;
 }
 
 EngineStats EngineImpl::Stats() const {
   const SchedulerStats scheduler = scheduler_.Stats();
   EngineStats stats;
-  stats.budget_bytes = model_.accountant->budget_bytes();
-  stats.reserved_bytes = model_.accountant->reserved_bytes();
-  stats.weight_bytes = model_.weight_bytes.bytes();
-  stats.work_bytes = model_.work_bytes.bytes();
+  stats.budget_bytes = model_->accountant->budget_bytes();
+  stats.reserved_bytes = model_->accountant->reserved_bytes();
+  stats.weight_bytes = model_->weight_bytes.bytes();
+  stats.work_bytes = model_->work_bytes.bytes();
   stats.active_turns = scheduler.active_turns;
   stats.queued_turns = scheduler.queued_turns;
   stats.steps = scheduler.steps;
   stats.step_tokens = scheduler.step_tokens;
   stats.memory_writes = scheduler.memory_writes;
   stats.folded_tokens = scheduler.folded_tokens;
-  for (const auto& entry : model_.kinds->entries()) {
+  for (const auto& entry : model_->kinds->entries()) {
     stats.sessions_by_kind.push_back(
         {std::string(entry->kind->name()), entry->sessions.load(), entry->session_bytes.load()});
   }

@@ -16,6 +16,7 @@
 #include "engine/checkpoint/model_config.h"
 #include "engine/kernels/weight_format.h"
 #include "engine/scheduling/turn.h"
+#include "engine/session/byte_accountant.h"
 #include "engine/session/shape.h"
 #include "engine/text/chat_template.h"
 #include "engine/text/tokenizer.h"
@@ -101,8 +102,7 @@ struct EngineStats {
   std::vector<KindStats> sessions_by_kind;
 };
 
-// Loads one model and serves turns on it. Thread-safe. Sessions and turns hold what they need alive, but the
-// engine must outlive all calls on it.
+// Loads one model and serves turns on it. Thread-safe. Sessions may outlive the engine; everything else must not.
 //
 // Usage:
 //   auto engine = Engine::Load(options);
@@ -113,8 +113,8 @@ struct EngineStats {
 //   (*engine)->Cancel(turn);                              // optional; takes effect between two steps
 class Engine {
  public:
-  // NOT_FOUND, INVALID_ARGUMENT, UNIMPLEMENTED for a bad model or memory module (message names file and
-  // reason), RESOURCE_EXHAUSTED when the weights exceed the budget.
+  // NOT_FOUND, INVALID_ARGUMENT, UNIMPLEMENTED for a bad model or memory module (message names file and reason),
+  // FAILED_PRECONDITION for a module of another model, RESOURCE_EXHAUSTED when the weights exceed the budget.
   static absl::StatusOr<std::unique_ptr<Engine>> Load(EngineOptions options);
   virtual ~Engine() = default;
 
@@ -152,8 +152,12 @@ class Engine {
   virtual void Cancel(const std::shared_ptr<Turn>& turn) = 0;
 
   // Refuses new turns from now on. Running ones go on until `deadline`; generating turns are then cut (kCut),
-  // others cancelled. Blocks until all are done.
+  // others end with UNAVAILABLE (DRAINING). Blocks until all are done.
   virtual void Drain(absl::Time deadline) = 0;
+
+  // Takes bytes out of the memory budget for something that the caller holds. RESOURCE_EXHAUSTED
+  // (MEMORY_BUDGET). The reservation must not outlive the engine.
+  virtual absl::StatusOr<Reservation> Reserve(int64_t bytes, std::string_view what) = 0;
 
   virtual EngineStats Stats() const = 0;
 };

@@ -29,6 +29,14 @@ SessionShape UntrainedShape(const ModelConfig& config) {
 
 }  // namespace
 
+absl::Status CheckFitsModel(const SessionShape& shape, const ModelConfig& config) {
+  const int64_t limit = config.sliding_window;
+  if (limit == 0 || shape.exact_capacity() <= limit) return absl::OkStatus();
+  return absl::InvalidArgumentError(Concat("window_tokens: sinks + window + segment are ",
+                                           shape.exact_capacity(),
+                                           " tokens; this model's own sliding window ends at ", limit));
+}
+
 absl::StatusOr<KindRegistry> KindRegistry::Load(const std::string& folder, bool required,
                                                 const ModelConfig& config, std::string_view fingerprint) {
   KindRegistry registry;
@@ -40,6 +48,9 @@ absl::StatusOr<KindRegistry> KindRegistry::Load(const std::string& folder, bool 
                              trained.salient_tokens};
     if (auto s = shape.Validate(); !s.ok()) {
       return absl::InvalidArgumentError(Concat(folder, "/memory.json: ", s.message()));
+    }
+    if (auto s = CheckFitsModel(shape, config); !s.ok()) {
+      return absl::InvalidArgumentError(Concat(folder, "/memory.json: ", ToStdView(s.message())));
     }
     if (shape.salient > 0 && !module->kind->HasRetention()) {
       return absl::InvalidArgumentError(Concat(folder, "/memory.json: 'salient_tokens' is ", shape.salient,

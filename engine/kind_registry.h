@@ -16,6 +16,9 @@
 
 namespace memgate {
 
+// INVALID_ARGUMENT if the exact part of `shape` is longer than the model's own sliding window.
+absl::Status CheckFitsModel(const SessionShape& shape, const ModelConfig& config);
+
 struct KindEntry {
   std::unique_ptr<MemoryKind> kind;
   SessionShape default_shape;

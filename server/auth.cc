@@ -20,10 +20,13 @@ absl::Status Invalid(absl::string_view message) {
   return ErrorWithReason(absl::StatusCode::kUnauthenticated, "CREDENTIALS_INVALID", message);
 }
 
-absl::StatusOr<std::string> TenantOfCertificate(const grpc::CallbackServerContext& rpc) {
+bool HasCertificate(const grpc::CallbackServerContext& rpc) {
   const std::shared_ptr<const grpc::AuthContext> peer = rpc.auth_context();
-  if (peer == nullptr || !peer->IsPeerAuthenticated()) return Missing("a client certificate is required");
-  const auto names = peer->FindPropertyValues(GRPC_X509_CN_PROPERTY_NAME);
+  return peer != nullptr && peer->IsPeerAuthenticated();
+}
+
+absl::StatusOr<std::string> TenantOfCertificate(const grpc::CallbackServerContext& rpc) {
+  const auto names = rpc.auth_context()->FindPropertyValues(GRPC_X509_CN_PROPERTY_NAME);
   if (names.size() != 1 || names[0].empty()) {
     return Invalid("the client certificate has no common name, which would be the tenant");
   }
@@ -32,7 +35,8 @@ absl::StatusOr<std::string> TenantOfCertificate(const grpc::CallbackServerContex
 
 }  // namespace
 
-Authenticator::Authenticator(AuthMode mode, std::optional<ApiKeys> keys) : mode_(mode) {
+Authenticator::Authenticator(AuthMode mode, std::optional<ApiKeys> keys, bool requires_certificate)
+    : mode_(mode), requires_certificate_(requires_certificate || mode == AuthMode::kClientCertificate) {
   if (keys) keys_ = std::make_shared<const ApiKeys>(*std::move(keys));
 }
 
@@ -43,6 +47,7 @@ void Authenticator::ReplaceKeys(ApiKeys keys) {
 }
 
 absl::StatusOr<std::string> Authenticator::TenantOf(const grpc::CallbackServerContext& rpc) const {
+  if (requires_certificate_ && !HasCertificate(rpc)) return Missing("a client certificate is required");
   switch (mode_) {
     case AuthMode::kNone:
       return kDefaultTenant;

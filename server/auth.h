@@ -26,8 +26,9 @@ enum class AuthMode {
 // Thread-safe.
 class Authenticator {
  public:
-  // REQUIRES: keys are given exactly for kApiKeys.
-  Authenticator(AuthMode mode, std::optional<ApiKeys> keys);
+  // `requires_certificate`: a verified client certificate is needed besides the key (kClientCertificate
+  // always needs one). REQUIRES: keys are given exactly for kApiKeys.
+  Authenticator(AuthMode mode, std::optional<ApiKeys> keys, bool requires_certificate = false);
 
   AuthMode mode() const { return mode_; }
   // Takes effect for calls that begin later.
@@ -40,6 +41,7 @@ class Authenticator {
 
  private:
   const AuthMode mode_;
+  const bool requires_certificate_;
   mutable absl::Mutex mutex_;
   std::shared_ptr<const ApiKeys> keys_ ABSL_GUARDED_BY(mutex_);
 };

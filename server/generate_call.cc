@@ -37,14 +37,17 @@ absl::Status GenerateCall::Run(const v1::GenerateRequest& request) {
   turn->deadline = call_.deadline();
 
   std::string session_id;
+  absl::Time session_created;
   if (!request.session().empty()) {
     auto id = ParseSessionName("session", request.session());
     if (!id.ok()) return id.status();
     session_id = *std::move(id);
-    if (auto record = context_.sessions.Get(call_.tenant(), session_id); !record.ok()) return record.status();
+    auto record = context_.sessions.Get(call_.tenant(), session_id);
+    if (!record.ok()) return record.status();
+    session_created = record->create_time;
   }
   if (!request.request_id().empty()) {
-    const ReplayCache::Key key{call_.tenant(), session_id, request.request_id()};
+    const ReplayCache::Key key{call_.tenant(), session_id, request.request_id(), session_created};
     auto answer = context_.replays.Begin(key);
     if (!answer.ok()) return answer.status();
     if (*answer != nullptr) {

@@ -10,6 +10,18 @@
 #include "server/session_requests.h"
 
 namespace memgate {
+namespace {
+
+absl::Status AsTextError(const absl::Status& status) {
+  return absl::IsInvalidArgument(status) ? FieldError("text", status.message()) : status;
+}
+
+absl::Status Deleted() {
+  return ErrorWithReason(absl::StatusCode::kAborted, "SESSION_DELETED",
+                         "the session was deleted while text was taken in");
+}
+
+}  // namespace
 
 IngestCall::IngestCall(const ServiceContext& context, const grpc::CallbackServerContext& rpc)
     : context_(context), call_(context, "Ingest", rpc) {}
@@ -19,7 +31,7 @@ grpc::ServerBidiReactor<v1::IngestRequest, v1::IngestProgress>* IngestCall::Star
   const std::shared_ptr<IngestCall> call(new IngestCall(context, rpc));
   call->self_ = call;
   if (call->call_.permission().ok()) {
-    call->StartRead(&call->request_);
+    call->GoOn();
   } else {
     call->End(call->call_.permission());
   }
@@ -29,21 +41,36 @@ grpc::ServerBidiReactor<v1::IngestRequest, v1::IngestProgress>* IngestCall::Star
 void IngestCall::OnReadDone(bool ok) {
   {
     absl::MutexLock lock(&mutex_);
+    if (!std::exchange(waiting_for_client_, false)) return;  // the session's deletion ended the call
     if (cancelled_) ok = false;
   }
   if (ok) {
-    Ingest(TakeMessage());
-    return;
+    std::vector<TokenId> tokens;
+    const absl::Status status = TakeMessage(tokens);
+    Ingest(status, std::move(tokens));
+  } else {
+    EndInput();
   }
+}
+
+void IngestCall::EndInput() {
+  v1::IngestProgress progress = Progress(0, accounting_);
+  const bool probe = tokenizer_.has_value();
   bool cancelled;
   {
     absl::MutexLock lock(&mutex_);
-    cancelled = cancelled_;
+    cancelled = cancelled_ || unwritable_;
+    if (!cancelled && probe) {
+      waiting_ = std::move(progress);
+      probe_ = Probe::kWaiting;
+      waiting_for_client_ = true;
+    }
   }
   if (cancelled) return End(absl::CancelledError("the call was cancelled"));
-  input_ended_ = true;
+  if (probe) return Pump();
   if (use_ == nullptr) return End(FieldError("session", "is required in the first message"));
-  Ingest(FlushText());
+  input_ended_ = true;
+  GoOn();
 }
 
 absl::Status IngestCall::OpenSession() {
@@ -52,48 +79,48 @@ absl::Status IngestCall::OpenSession() {
   auto use = context_.sessions.Begin(call_.tenant(), *id);
   if (!use.ok()) return use.status();
   use_ = *std::move(use);
+  use_->OnDelete([call = weak_from_this()] {
+    if (const auto self = call.lock()) self->SessionDeleted();
+  });
   accounting_ = context_.engine.Describe(*use_->session()).accounting;
   conversation_started_ = accounting_.total > 0;
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<TokenId>> IngestCall::TakeMessage() {
+absl::Status IngestCall::TakeMessage(std::vector<TokenId>& tokens) {
   if (use_ == nullptr) {
     if (auto s = OpenSession(); !s.ok()) return s;
   }
   if (request_.has_tokens()) {
+    if (auto s = FlushText(tokens); !s.ok()) return s;
     const int vocabulary_size = context_.engine.model().config.vocab_size;
     if (auto s = CheckTokenIds(request_.tokens(), vocabulary_size); !s.ok()) return s;
-    auto tokens = FlushText();
-    if (!tokens.ok()) return tokens;
-    tokens->insert(tokens->end(), request_.tokens().ids().begin(), request_.tokens().ids().end());
-    conversation_started_ = conversation_started_ || !tokens->empty();
-    return tokens;
+    tokens.insert(tokens.end(), request_.tokens().ids().begin(), request_.tokens().ids().end());
+    conversation_started_ = conversation_started_ || !tokens.empty();
+    return absl::OkStatus();
   }
-  if (request_.text().empty()) return std::vector<TokenId>{};
+  if (request_.text().empty()) return absl::OkStatus();
   if (!tokenizer_) {
     tokenizer_.emplace(context_.engine.tokenizer(),
-                       conversation_started_ ? TextPosition::kContinuation : TextPosition::kStart);
+                       conversation_started_ ? TextPosition::kContinuation : TextPosition::kStart,
+                       SpecialTokens::kParse, static_cast<size_t>(received_bytes_));
     conversation_started_ = true;
   }
   received_bytes_ += static_cast<int64_t>(request_.text().size());
-  auto tokens = tokenizer_->Push(request_.text());
-  if (absl::IsInvalidArgument(tokens.status())) return FieldError("text", tokens.status().message());
-  return tokens;
+  return AsTextError(tokenizer_->Push(request_.text(), tokens));
 }
 
-absl::StatusOr<std::vector<TokenId>> IngestCall::FlushText() {
-  if (!tokenizer_) return std::vector<TokenId>{};
-  auto tokens = tokenizer_->Finish();
+absl::Status IngestCall::FlushText(std::vector<TokenId>& tokens) {
+  if (!tokenizer_) return absl::OkStatus();
+  const absl::Status status = tokenizer_->Finish(tokens);
   tokenizer_.reset();
-  if (absl::IsInvalidArgument(tokens.status())) return FieldError("text", tokens.status().message());
-  return tokens;
+  return AsTextError(status);
 }
 
-void IngestCall::Ingest(absl::StatusOr<std::vector<TokenId>> tokens) {
-  if (!tokens.ok()) return End(tokens.status());
-  if (tokens->empty()) return GoOn();
-  turn_tokens_ = *std::move(tokens);
+void IngestCall::Ingest(const absl::Status& status, std::vector<TokenId> tokens) {
+  if (tokens.empty()) return status.ok() ? GoOn() : End(status);
+  input_status_ = status;
+  turn_tokens_ = std::move(tokens);
   turn_bytes_counted_ = 0;
   auto turn = context_.engine.Submit({.lease = use_->lease(),
                                       .mode = TurnMode::kIngest,
@@ -141,8 +168,7 @@ void IngestCall::OnEnd(const TurnEnd& end) {
 void IngestCall::EndTurn() {
   // Text that went into a session which nobody can reach any more was not taken in.
   if ((turn_status_.ok() || absl::IsCancelled(turn_status_)) && use_->deleted()) {
-    return End(ErrorWithReason(absl::StatusCode::kAborted, "SESSION_DELETED",
-                               "the session was deleted while text was taken in"));
+    return End(Deleted());
   }
   if (!turn_status_.ok()) return End(turn_status_);
   const int64_t tokens = static_cast<int64_t>(turn_tokens_.size());
@@ -150,12 +176,37 @@ void IngestCall::EndTurn() {
   CountBytes(tokens);
   taken_tokens_ += tokens;
   turn_tokens_.clear();
+  if (!input_status_.ok()) return End(input_status_);
   GoOn();
 }
 
 void IngestCall::GoOn() {
   if (input_ended_) return Complete();
+  // From here on the session's deletion may end the call on another thread.
+  const std::shared_ptr<IngestCall> keep_alive = shared_from_this();
+  bool deleted;
+  {
+    absl::MutexLock lock(&mutex_);
+    deleted = deleted_;
+    waiting_for_client_ = !deleted;
+    if (!deleted) ++starting_reads_;
+  }
+  if (deleted) return End(Deleted());
   StartRead(&request_);
+  {
+    absl::MutexLock lock(&mutex_);
+    --starting_reads_;
+  }
+  Pump();
+}
+
+void IngestCall::SessionDeleted() {
+  {
+    absl::MutexLock lock(&mutex_);
+    deleted_ = true;
+    if (!std::exchange(waiting_for_client_, false)) return;  // whoever works on the call finds out
+  }
+  End(Deleted());
 }
 
 void IngestCall::Complete() {
@@ -210,9 +261,10 @@ void IngestCall::Pump() {
     if (waiting_ && !unwritable_) {
       in_flight_ = *std::exchange(waiting_, std::nullopt);
       writing_ = true;
-    } else if (end_) {
+      if (probe_ == Probe::kWaiting) probe_ = Probe::kInFlight;
+    } else if (end_ && starting_reads_ == 0) {
       finished_ = true;
-      finish = end_;
+      finish = end_->ok() && unwritable_ ? absl::CancelledError("the call was cancelled") : *end_;
     } else {
       return;
     }
@@ -225,13 +277,24 @@ void IngestCall::Pump() {
 }
 
 void IngestCall::OnWriteDone(bool ok) {
+  bool answered;
   {
     absl::MutexLock lock(&mutex_);
     writing_ = false;
     unwritable_ = unwritable_ || !ok;
+    answered = probe_ == Probe::kInFlight || (probe_ == Probe::kWaiting && !ok);
+    if (answered) {
+      probe_ = Probe::kNone;
+      answered = std::exchange(waiting_for_client_, false);
+    }
   }
   if (!ok) CancelTurn();
-  Pump();
+  if (!answered) return Pump();
+  if (!ok) return End(absl::CancelledError("the call was cancelled"));
+  input_ended_ = true;
+  std::vector<TokenId> tokens;
+  const absl::Status status = FlushText(tokens);
+  Ingest(status, std::move(tokens));
 }
 
 void IngestCall::OnCancel() { CancelTurn(); }

@@ -47,12 +47,18 @@ class IngestCall final : public grpc::ServerBidiReactor<v1::IngestRequest, v1::I
  private:
   IngestCall(const ServiceContext& context, const grpc::CallbackServerContext& rpc);
 
-  // What the message in request_ adds; opens the session first if none is open.
-  absl::StatusOr<std::vector<TokenId>> TakeMessage();
+  // Appends what the message in request_ adds, on an error what precedes the fault; opens the session first
+  // if none is open.
+  absl::Status TakeMessage(std::vector<TokenId>& tokens);
   absl::Status OpenSession();
-  absl::StatusOr<std::vector<TokenId>> FlushText();
-  // Submits `tokens`; without any, goes on to the next message or the end at once.
-  void Ingest(absl::StatusOr<std::vector<TokenId>> tokens);
+  absl::Status FlushText(std::vector<TokenId>& tokens);
+  // Submits `tokens`, then ends the call if `status` is an error; without any, goes on to the next message or
+  // the end at once.
+  void Ingest(const absl::Status& status, std::vector<TokenId> tokens);
+  // No message follows: the client half-closed or cancelled, and OnCancel may not have come yet. Text held
+  // back is taken in only once a write has shown that the call still lives: it fails on a cancelled one.
+  void EndInput();
+  void SessionDeleted();
   void EndTurn();
   // What was read has been taken in.
   void GoOn();
@@ -64,6 +70,8 @@ class IngestCall final : public grpc::ServerBidiReactor<v1::IngestRequest, v1::I
   void Pump();
   void CancelTurn();
 
+  enum class Probe { kNone, kWaiting, kInFlight };  // the write that EndInput asks for
+
   const ServiceContext& context_;
   Call call_;
   std::shared_ptr<IngestCall> self_;  // dropped in OnDone
@@ -73,7 +81,8 @@ class IngestCall final : public grpc::ServerBidiReactor<v1::IngestRequest, v1::I
   v1::IngestRequest request_;
   std::unique_ptr<SessionRegistry::Use> use_;
   Rendezvous submitted_and_ended_;
-  absl::Status turn_status_;  // how the last turn ended
+  absl::Status turn_status_;   // how the last turn ended
+  absl::Status input_status_;  // what ends the call after the running turn
   std::optional<StreamingTokenizer>
       tokenizer_;  // while text comes; the next text after token ids gets a new one
   bool conversation_started_ = false;
@@ -89,6 +98,11 @@ class IngestCall final : public grpc::ServerBidiReactor<v1::IngestRequest, v1::I
   absl::Mutex mutex_;
   std::shared_ptr<Turn> turn_ ABSL_GUARDED_BY(mutex_);
   std::optional<v1::IngestProgress> waiting_ ABSL_GUARDED_BY(mutex_);
+  // Set while a read or the probe is under way. Whoever clears it goes on with the call, or ends it.
+  bool waiting_for_client_ ABSL_GUARDED_BY(mutex_) = false;
+  bool deleted_ ABSL_GUARDED_BY(mutex_) = false;
+  int starting_reads_ ABSL_GUARDED_BY(mutex_) = 0;  // calls of StartRead that Finish must not overtake
+  Probe probe_ ABSL_GUARDED_BY(mutex_) = Probe::kNone;
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool unwritable_ ABSL_GUARDED_BY(mutex_) = false;

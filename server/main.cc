@@ -1,4 +1,5 @@
 // memgate-server: options in, a serving process out.
+#include <csignal>
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
@@ -74,6 +75,9 @@ int FailLogged(Log& log, const absl::Status& status) {
 }
 
 int Serve(const Options& options) {
+  // Whoever asks for a reload while the keys are still to be read gets it anyway; by default the signal
+  // kills.
+  std::signal(SIGHUP, SIG_IGN);
   Log log(options.log_level, options.log_format);
   auto engine = LoadEngine(options, log);
   if (!engine.ok()) return FailLogged(log, engine.status());

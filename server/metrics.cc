@@ -71,7 +71,8 @@ void Metrics::CountRoute(const RouteDecision& route) {
 
 void Metrics::CountTurn(const TurnEnd& end, absl::Duration before_submit) {
   queue_seconds_.Observe(absl::ToDoubleSeconds(end.queue_time));
-  prompt_tokens_.Increment(static_cast<double>(end.prompt_tokens));
+  // A turn that ended early has not taken all of them in.
+  if (end.status.ok()) prompt_tokens_.Increment(static_cast<double>(end.prompt_tokens));
   generated_tokens_.Increment(static_cast<double>(end.completion_tokens));
   if (end.completion_tokens == 0) return;
   first_token_seconds_.Observe(absl::ToDoubleSeconds(before_submit + end.time_to_first_token));

@@ -141,7 +141,7 @@ const std::vector<OptionSpec>& Specs() {
       {"threads", "N", "Compute threads; 0 = one per core. Default 0.", Number(&Options::threads, 0, 1024)},
       {"weights", "FORMAT", "How weights are held: f32. Default f32.", SetWeights},
       {"exact-limit", "TOKENS", "Largest exact context of a request without a session. Default 4096.",
-       Number(&Options::exact_limit_tokens, 1, 1 << 24)},
+       Number(&Options::exact_limit_tokens, 1, 1 << 20)},
       {"max-batch-tokens", "TOKENS", "Tokens processed in one step. Default 256.",
        Number(&Options::max_batch_tokens, 1, 65536)},
       {"max-active-turns", "N", "Turns that share steps. Default 64.",

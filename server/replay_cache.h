@@ -27,7 +27,8 @@ class ReplayCache {
  public:
   struct Key {
     std::string tenant, session, request_id;
-    friend auto operator<=>(const Key&, const Key&) = default;
+    absl::Time session_created = {};  // a deleted session's name may be given to another one
+    friend std::weak_ordering operator<=>(const Key&, const Key&) = default;
   };
   using Clock = std::function<absl::Time()>;
   ReplayCache(absl::Duration retention, int64_t max_bytes, Clock clock)

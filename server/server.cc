@@ -3,7 +3,11 @@
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/server_builder.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <exception>
 #include <random>
@@ -33,6 +37,20 @@ AuthMode ModeOf(const Options& options) {
   return options.uses_mtls() ? AuthMode::kClientCertificate : AuthMode::kNone;
 }
 
+// Whether somebody accepts connections on the Unix socket `path`.
+bool SomebodyListens(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof(address.sun_path)) return false;
+  path.copy(address.sun_path, path.size());
+  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return false;
+  const int result = connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address));
+  const bool listens = result == 0 || errno == EAGAIN;  // EAGAIN: more wait than the listener takes
+  close(fd);
+  return listens;
+}
+
 uint64_t RandomSeed() {
   std::random_device device;
   return (uint64_t{device()} << 32) | device();
@@ -48,16 +66,13 @@ Server::Server(const Options& options, Engine& engine, Log& log, Clock clock, Au
       engine_(engine),
       log_(log),
       clock_(std::move(clock)),
-      authenticator_(mode, std::move(keys)),
+      authenticator_(mode, std::move(keys), options.uses_mtls()),
       sessions_(
           engine,
           {.max_sessions = options.max_sessions, .max_sessions_per_tenant = options.max_sessions_per_tenant},
           clock_),
       replays_(kReplayRetention, kReplayBytes, clock_),
-      transfers_([&engine] {
-        const EngineStats stats = engine.Stats();
-        return stats.budget_bytes - stats.reserved_bytes;
-      }),
+      transfers_([&engine](int64_t bytes) { return engine.Reserve(bytes, "the snapshot"); }),
       context_{.engine = engine_,
                .sessions = sessions_,
                .replays = replays_,
@@ -105,6 +120,11 @@ absl::Status Server::Listen() {
   auto credentials = MakeServerCredentials(options_);
   if (!credentials.ok()) return credentials.status();
 
+  // gRPC takes over a socket that is there, which is right only for one that a dead server left.
+  if (address->is_unix() && SomebodyListens(address->unix_path)) {
+    return absl::UnavailableError(
+        absl::StrCat("cannot listen on ", options_.listen, ": another server listens there"));
+  }
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;

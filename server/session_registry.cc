@@ -2,6 +2,8 @@
 
 #include <openssl/rand.h>
 
+#include <utility>
+
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "server/error.h"
@@ -27,6 +29,10 @@ SessionRegistry::SessionRegistry(Engine& engine, RegistryLimits limits, Clock cl
     : engine_(engine), limits_(limits), clock_(std::move(clock)) {}
 
 SessionRegistry::Use::~Use() {
+  if (has_on_delete_) {
+    absl::MutexLock lock(&registry_.mutex_);
+    entry_->on_delete = nullptr;  // the next use may set its own as soon as the lease is free
+  }
   lease_.reset();  // whoever sees the session unused finds it free
   absl::MutexLock lock(&registry_.mutex_);
   --entry_->uses;
@@ -42,6 +48,18 @@ void SessionRegistry::Use::Attach(std::shared_ptr<Turn> turn) {
     if (!entry_->deleted) return;
   }
   registry_.engine_.Cancel(turn);
+}
+
+void SessionRegistry::Use::OnDelete(std::function<void()> on_delete) {
+  {
+    absl::MutexLock lock(&registry_.mutex_);
+    if (!entry_->deleted) {
+      has_on_delete_ = true;
+      entry_->on_delete = std::move(on_delete);
+      return;
+    }
+  }
+  on_delete();
 }
 
 bool SessionRegistry::Use::deleted() const {
@@ -72,20 +90,19 @@ std::shared_ptr<SessionRegistry::Entry> SessionRegistry::Find(const Key& key) {
   if (it == entries_.end()) return nullptr;
   if (Expired(*it->second)) {
     Erase(it);
+    ++expired_;
     return nullptr;
   }
   return it->second->record.session == nullptr ? nullptr : it->second;
 }
 
-int SessionRegistry::EraseExpired() {
-  int erased = 0;
+void SessionRegistry::EraseExpired() {
   for (auto it = entries_.begin(); it != entries_.end();) {
     const auto current = it++;
     if (!Expired(*current->second)) continue;
     Erase(current);
-    ++erased;
+    ++expired_;
   }
-  return erased;
 }
 
 absl::Status SessionRegistry::CheckLimits(const std::string& tenant) {
@@ -201,14 +218,17 @@ absl::StatusOr<SessionRecord> SessionRegistry::Update(const std::string& tenant,
 absl::Status SessionRegistry::Delete(const std::string& tenant, const std::string& id) {
   std::shared_ptr<Entry> entry;
   std::shared_ptr<Turn> turn;
+  std::function<void()> on_delete;
   {
     absl::MutexLock lock(&mutex_);
     entry = Find({tenant, id});
     if (entry == nullptr) return NotFound(id);
     Erase(entries_.find({tenant, id}));
     turn = entry->turn.lock();
+    on_delete = std::exchange(entry->on_delete, nullptr);
   }
   if (turn != nullptr) engine_.Cancel(turn);
+  if (on_delete) on_delete();
   return absl::OkStatus();
 }
 
@@ -230,7 +250,8 @@ absl::StatusOr<std::unique_ptr<SessionRegistry::Use>> SessionRegistry::Begin(con
 
 int SessionRegistry::RemoveExpired() {
   absl::MutexLock lock(&mutex_);
-  return EraseExpired();
+  EraseExpired();
+  return std::exchange(expired_, 0);
 }
 
 int SessionRegistry::size() const {

@@ -69,6 +69,10 @@ class SessionRegistry {
     const std::shared_ptr<Session>& session() const;
     // Names the turn that runs on the lease. If the session was deleted already, the turn is cancelled.
     void Attach(std::shared_ptr<Turn> turn);
+    // `on_delete` is called once if the session is deleted during this use, at once if it was already;
+    // without the registry's lock and perhaps while this use ends. For a use that waits with no turn running;
+    // at most one per use.
+    void OnDelete(std::function<void()> on_delete);
     // Whether the session was deleted since this use began.
     bool deleted() const;
     // ttl and labels as they are now.
@@ -81,6 +85,7 @@ class SessionRegistry {
     SessionRegistry& registry_;
     std::shared_ptr<Entry> entry_;
     std::shared_ptr<SessionLease> lease_;
+    bool has_on_delete_ = false;
   };
 
   using Clock = std::function<absl::Time()>;
@@ -101,13 +106,14 @@ class SessionRegistry {
   // Changes what is given and counts as a use. NOT_FOUND.
   absl::StatusOr<SessionRecord> Update(const std::string& tenant, const std::string& id,
                                        std::optional<absl::Duration> ttl, std::optional<Labels> labels);
-  // Forgets the session and cancels its turn; its bytes return when that turn has ended. NOT_FOUND.
+  // Forgets the session, cancels its turn and tells its use; its bytes return when both have ended.
+  // NOT_FOUND.
   absl::Status Delete(const std::string& tenant, const std::string& id);
 
   // NOT_FOUND, ABORTED (SESSION_BUSY).
   absl::StatusOr<std::unique_ptr<Use>> Begin(const std::string& tenant, const std::string& id);
 
-  // Forgets every expired session; returns how many.
+  // Forgets every expired session; returns how many expired since the last call, whoever found them.
   int RemoveExpired();
   int size() const;
 
@@ -120,6 +126,7 @@ class SessionRegistry {
     int uses = 0;
     bool deleted = false;
     std::weak_ptr<Turn> turn;
+    std::function<void()> on_delete;  // of the use that holds the lease
   };
 
   bool Expired(const Entry& entry) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -127,7 +134,7 @@ class SessionRegistry {
   std::shared_ptr<Entry> Find(const Key& key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Erase(std::map<Key, std::shared_ptr<Entry>>::iterator it) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckLimits(const std::string& tenant) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  int EraseExpired() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void EraseExpired() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Puts an entry without a session in place, or returns the living one that `request_id` made.
   absl::StatusOr<std::shared_ptr<Entry>> Reserve(const std::string& tenant, const std::string& id,
                                                  const SessionSettings& settings,
@@ -139,6 +146,7 @@ class SessionRegistry {
   const Clock clock_;
   mutable absl::Mutex mutex_;
   std::map<Key, std::shared_ptr<Entry>> entries_ ABSL_GUARDED_BY(mutex_);
+  int expired_ ABSL_GUARDED_BY(mutex_) = 0;  // since RemoveExpired last told
   std::map<std::string, int> per_tenant_ ABSL_GUARDED_BY(mutex_);
   std::map<Key, std::string> created_by_ ABSL_GUARDED_BY(mutex_);  // (tenant, request id) -> session id
 };

@@ -30,12 +30,12 @@ bool IsSessionId(absl::string_view id) {
 }
 
 absl::StatusOr<absl::Duration> ReadTtl(const google::protobuf::Duration& ttl) {
-  // The range of google.protobuf.Duration; what is larger does not come from a correct client.
-  constexpr int64_t kMaxSeconds = 315'576'000'000;
-  if (ttl.seconds() < 0 || ttl.nanos() < 0 || ttl.seconds() > kMaxSeconds || ttl.nanos() > 999'999'999) {
-    return FieldError("session.ttl", "must be 0 (never) or a positive duration of at most 10,000 years");
+  constexpr absl::Duration kMaxTtl = absl::Hours(24 * 3650);  // as of --session-ttl
+  const absl::Duration duration = absl::Seconds(ttl.seconds()) + absl::Nanoseconds(ttl.nanos());
+  if (ttl.seconds() < 0 || ttl.nanos() < 0 || ttl.nanos() > 999'999'999 || duration > kMaxTtl) {
+    return FieldError("session.ttl", "must be 0 (never) or a positive duration of at most 3,650 days");
   }
-  return absl::Seconds(ttl.seconds()) + absl::Nanoseconds(ttl.nanos());
+  return duration;
 }
 
 absl::StatusOr<Labels> ReadLabels(const google::protobuf::Map<std::string, std::string>& labels) {

@@ -7,7 +7,6 @@
 #include <fstream>
 #include <sstream>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 
@@ -57,9 +56,10 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(c
   if (!certificate.ok()) return certificate.status();
   auto key = ReadFile("--tls-key", options.tls_key);
   if (!key.ok()) return key.status();
-  grpc::SslServerCredentialsOptions ssl(options.uses_mtls()
-                                            ? GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY
-                                            : GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE);
+  // A client without a certificate may connect, because a health probe has none; Authenticator refuses its
+  // calls. One that shows a certificate of another authority may not.
+  grpc::SslServerCredentialsOptions ssl(options.uses_mtls() ? GRPC_SSL_REQUEST_CLIENT_CERTIFICATE_AND_VERIFY
+                                                            : GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE);
   ssl.pem_key_cert_pairs.push_back({*std::move(key), *std::move(certificate)});
   if (options.uses_mtls()) {
     auto authorities = ReadFile("--tls-client-ca", options.tls_client_ca);
@@ -77,17 +77,8 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeProbeCredentials(c
   tls.set_verify_server_certs(false);
   tls.set_check_call_host(false);
   tls.set_certificate_verifier(std::make_shared<grpc::experimental::NoOpCertificateVerifier>());
-  if (options.uses_mtls()) {
-    auto key = ReadFile("--tls-key", options.tls_key);
-    if (!key.ok()) return key.status();
-    const std::vector<grpc::experimental::IdentityKeyCertPair> identity = {{*key, *certificate}};
-    tls.set_certificate_provider(
-        std::make_shared<grpc::experimental::StaticDataCertificateProvider>(*certificate, identity));
-    tls.watch_identity_key_cert_pairs();
-  } else {
-    tls.set_certificate_provider(
-        std::make_shared<grpc::experimental::StaticDataCertificateProvider>(*certificate));
-  }
+  tls.set_certificate_provider(
+      std::make_shared<grpc::experimental::StaticDataCertificateProvider>(*certificate));
   tls.watch_root_certs();
   return grpc::experimental::TlsCredentials(tls);
 }

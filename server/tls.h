@@ -17,12 +17,13 @@ namespace memgate {
 // INVALID_ARGUMENT names the flag and the file. OK without TLS.
 absl::Status CheckTlsFiles(const Options& options);
 
-// What to listen with: TLS, mutual TLS (client certificates required and verified) or plain text.
+// What to listen with: TLS, mutual TLS (client certificates asked for and verified; requiring them is the
+// Authenticator's part) or plain text.
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(const Options& options);
 
 // What a health probe of this very server connects with. The server's certificate is not verified: the probe
-// sends nothing secret, and the certificate names the host, not 127.0.0.1. With mutual TLS the probe shows
-// the server's own certificate.
+// sends nothing secret, and the certificate names the host, not 127.0.0.1. Nor does the probe show
+// one with mutual TLS.
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> MakeProbeCredentials(const Options& options);
 
 }  // namespace memgate

@@ -1,4 +1,4 @@
-// Bytes of snapshots on their way in or out, held against what the engine's budget has left.
+// Bytes of snapshots on their way in or out, reserved from the engine's memory budget.
 #ifndef MEMGATE_SERVER_TRANSFER_BYTES_H_
 #define MEMGATE_SERVER_TRANSFER_BYTES_H_
 
@@ -8,38 +8,37 @@
 #include <string>
 #include <utility>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "absl/synchronization/mutex.h"
-#include "server/error.h"
+#include "engine/engine.h"
 
 namespace memgate {
 
-// Thread-safe. `free_bytes` tells how much of the engine's budget nobody has reserved.
+// Thread-safe if `reserve` is.
 class TransferBytes {
  public:
-  explicit TransferBytes(std::function<int64_t()> free_bytes) : free_bytes_(std::move(free_bytes)) {}
+  // Takes bytes out of the budget: RESOURCE_EXHAUSTED (MEMORY_BUDGET) if they are not there.
+  using Reserve = std::function<absl::StatusOr<Reservation>(int64_t bytes)>;
+  explicit TransferBytes(Reserve reserve) : reserve_(std::move(reserve)) {}
 
   // The buffer of one transfer. Not thread-safe; its bytes return on destruction.
   class Buffer {
    public:
     explicit Buffer(TransferBytes& owner) : owner_(owner) {}
-    ~Buffer() { owner_.Return(taken_); }
     Buffer(const Buffer&) = delete;
     Buffer& operator=(const Buffer&) = delete;
 
     // Adds to the buffer. RESOURCE_EXHAUSTED (MEMORY_BUDGET) before anything is allocated.
     absl::Status Append(absl::string_view bytes) {
       const auto needed = static_cast<int64_t>(data_.size() + bytes.size());
-      if (needed > taken_) {
+      if (needed > reserved_.bytes()) {
         // Doubling keeps copying linear; the old buffer counts until the new one has taken over.
-        const int64_t grown = std::max(needed, 2 * taken_);
-        if (auto status = owner_.Take(grown); !status.ok()) return status;
+        const int64_t grown = std::max(needed, 2 * reserved_.bytes());
+        auto reservation = owner_.reserve_(grown);
+        if (!reservation.ok()) return reservation.status();
         data_.reserve(static_cast<size_t>(grown));
-        owner_.Return(std::exchange(taken_, grown));
+        reserved_ = *std::move(reservation);
       }
       data_.append(bytes.data(), bytes.size());
       return absl::OkStatus();
@@ -47,8 +46,9 @@ class TransferBytes {
     // Fills the buffer with what `make` returns, which is at most `bytes` long. REQUIRES: the buffer is
     // empty.
     absl::Status Fill(int64_t bytes, const std::function<absl::StatusOr<std::string>()>& make) {
-      if (auto status = owner_.Take(bytes); !status.ok()) return status;
-      taken_ = bytes;
+      auto reservation = owner_.reserve_(bytes);
+      if (!reservation.ok()) return reservation.status();
+      reserved_ = *std::move(reservation);
       absl::StatusOr<std::string> made = make();
       if (made.ok()) data_ = *std::move(made);
       return made.status();
@@ -57,30 +57,12 @@ class TransferBytes {
 
    private:
     TransferBytes& owner_;
-    int64_t taken_ = 0;
+    Reservation reserved_;  // destroyed after the data
     std::string data_;
   };
 
  private:
-  absl::Status Take(int64_t bytes) {
-    absl::MutexLock lock(&mutex_);
-    const int64_t left = free_bytes_() - taken_;
-    if (bytes > left) {
-      return ErrorWithReason(absl::StatusCode::kResourceExhausted, "MEMORY_BUDGET",
-                             absl::StrCat("the snapshot needs ", bytes, " more bytes; ", left,
-                                          " of the memory budget are left"));
-    }
-    taken_ += bytes;
-    return absl::OkStatus();
-  }
-  void Return(int64_t bytes) {
-    absl::MutexLock lock(&mutex_);
-    taken_ -= bytes;
-  }
-
-  const std::function<int64_t()> free_bytes_;
-  absl::Mutex mutex_;
-  int64_t taken_ ABSL_GUARDED_BY(mutex_) = 0;
+  const Reserve reserve_;
 };
 
 }  // namespace memgate

@@ -83,12 +83,22 @@ grpc::ServerReadReactor<v1::ImportSessionRequest>* ImportCall::Start(const Servi
 }
 
 void ImportCall::OnReadDone(bool ok) {
-  const absl::Status status = ok ? TakeMessage() : Complete();
-  if (ok && status.ok()) {
+  if (!ok) {
+    // The stream ended properly or the call was cancelled, and OnCancel may not have come yet. Sending
+    // something tells: it fails on a cancelled call.
+    StartSendInitialMetadata();
+    return;
+  }
+  const absl::Status status = TakeMessage();
+  if (status.ok()) {
     StartRead(&message_);
   } else {
     Finish(call_.Finish(status));
   }
+}
+
+void ImportCall::OnSendInitialMetadataDone(bool ok) {
+  Finish(call_.Finish(ok ? Complete() : absl::CancelledError("the call was cancelled")));
 }
 
 absl::Status ImportCall::TakeMessage() {

@@ -43,6 +43,7 @@ class ImportCall final : public grpc::ServerReadReactor<v1::ImportSessionRequest
                                                                   const grpc::CallbackServerContext& rpc,
                                                                   v1::Session* response);
   void OnReadDone(bool ok) override;
+  void OnSendInitialMetadataDone(bool ok) override;
   void OnDone() override { delete this; }
 
  private:

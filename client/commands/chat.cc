@@ -14,6 +14,7 @@
 #include "client/commands/text.h"
 #include "client/message_json.h"
 #include "client/rpc_status.h"
+#include "client/utf8.h"
 
 namespace memgate {
 namespace {
@@ -60,6 +61,7 @@ class Conversation {
   }
 
   absl::Status Say(const std::string& text) {
+    if (absl::Status status = CheckUtf8("the line", text); !status.ok()) return status;
     v1::GenerateRequest request = request_;
     if (has_template_) {
       v1::ChatMessage* message = request.mutable_chat()->add_messages();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
@@ -65,6 +66,23 @@ std::pair<const Command*, size_t> FindCommand(const std::vector<std::string>& wo
   return {nullptr, 0};
 }
 
+// Whether `words` name a group of commands, such as "sessions", and none of the group.
+bool NamesGroupOnly(const std::vector<std::string>& words) {
+  const bool ends = words.size() == 1 || absl::StartsWith(words[1], "--");
+  return ends && std::any_of(Commands().begin(), Commands().end(), [&](const Command& command) {
+           return absl::StartsWith(command.name, absl::StrCat(words[0], " "));
+         });
+}
+
+std::string GroupHelp(const std::string& group) {
+  std::string text = absl::StrCat("Usage: memgate ", group, " COMMAND [OPTIONS] [ARGUMENTS]\n\nCommands:\n");
+  for (const Command& command : Commands()) {
+    if (!absl::StartsWith(command.name, absl::StrCat(group, " "))) continue;
+    absl::StrAppend(&text, "  ", Padded(command.name, 16), " ", command.summary, "\n");
+  }
+  return absl::StrCat(text, "\nmemgate help ", group, " COMMAND shows a command's options.\n");
+}
+
 absl::Status UnknownCommand(const std::vector<std::string>& words) {
   std::vector<std::string> names = {"help"};
   std::vector<std::string> subcommands;
@@ -76,7 +94,7 @@ absl::Status UnknownCommand(const std::vector<std::string>& words) {
   if (!subcommands.empty()) {
     const std::string known =
         absl::StrCat("memgate ", words[0], " takes one of: ", absl::StrJoin(subcommands, ", "));
-    if (words.size() < 2) return UsageError(known);
+    if (NamesGroupOnly(words)) return UsageError(known);
     return UsageError(absl::StrCat("unknown command \"", words[0], " ", words[1], "\"; ", known));
   }
   const std::string closest = ClosestWord(words[0], names);
@@ -116,6 +134,11 @@ absl::Status Run(const std::vector<std::string>& given, const Terminal& terminal
       words[0] == "--version" ? std::vector<std::string>{"version"}
                               : std::vector<std::string>(words.begin() + (wants_help ? 1 : 0), words.end());
   const auto [command, name_words] = FindCommand(named);
+  const bool asks_for_help = wants_help || std::find(named.begin(), named.end(), "--help") != named.end();
+  if (command == nullptr && asks_for_help && NamesGroupOnly(named)) {
+    terminal.out << GroupHelp(named[0]);
+    return absl::OkStatus();
+  }
   if (command == nullptr) return UnknownCommand(named);
 
   std::vector<OptionSpec> specs = command->options;

@@ -20,7 +20,9 @@ std::string OptionOr(const Arguments& arguments, absl::string_view name, std::st
 }
 
 absl::StatusOr<std::string> ReadApiKey(const Arguments& arguments) {
-  if (!arguments.Has("api-key-file")) return Environment("MEMGATE_API_KEY");
+  if (!arguments.Has("api-key-file")) {
+    return std::string(absl::StripAsciiWhitespace(Environment("MEMGATE_API_KEY")));
+  }
   const std::string path = arguments.Text("api-key-file");
   std::ifstream in(path);
   std::ostringstream text;

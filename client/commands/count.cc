@@ -2,6 +2,7 @@
 #include "client/commands/connection.h"
 #include "client/commands/text.h"
 #include "client/message_json.h"
+#include "client/utf8.h"
 
 namespace memgate {
 namespace {
@@ -9,6 +10,9 @@ namespace {
 absl::Status RunCount(const Invocation& invocation) {
   const auto text = invocation.Positional("text (quote it if it has blanks)");
   if (!text.ok()) return text.status();
+  if (const absl::Status status = CheckUtf8("the text", *text); !status.ok()) {
+    return UsageError(status.message());
+  }
   v1::CountTokensRequest request;
   if (invocation.arguments.Has("chat")) {
     v1::ChatMessage* message = request.mutable_chat()->add_messages();

@@ -10,6 +10,7 @@
 #include "client/commands/connection.h"
 #include "client/commands/interrupt.h"
 #include "client/message_json.h"
+#include "client/utf8.h"
 
 namespace memgate {
 namespace {
@@ -23,8 +24,12 @@ absl::StatusOr<std::string> ReadPromptFile(const std::string& path, std::istream
     return text.str();
   }
   std::ifstream file(path, std::ios::binary);
-  if (!file) return absl::NotFoundError(absl::StrCat("cannot read --prompt-file ", path));
-  text << file.rdbuf();
+  // A folder can be opened, but not read, which makes `file` bad. An empty file is no error, though `<<`
+  // fails on it.
+  if (file && file.peek() != std::ifstream::traits_type::eof()) text << file.rdbuf();
+  if (!file.is_open() || file.bad()) {
+    return absl::NotFoundError(absl::StrCat("cannot read --prompt-file ", path));
+  }
   return text.str();
 }
 
@@ -93,6 +98,10 @@ absl::Status ReadInput(const Invocation& invocation, v1::GenerateRequest* reques
     return absl::OkStatus();  // goes on from where the session stands
   } else {
     return UsageError("give a prompt, --prompt-file or --tokens, or a --session to continue");
+  }
+  for (const auto& [what, text] :
+       {std::pair("the prompt", prompt), std::pair("--system", arguments.Text("system"))}) {
+    if (const absl::Status status = CheckUtf8(what, text); !status.ok()) return UsageError(status.message());
   }
   if (!arguments.Has("chat") && !arguments.Has("system")) {
     request->set_prompt(prompt);

@@ -81,8 +81,10 @@ absl::StatusOr<absl::Span<const float>> Transformer::Forward(absl::Span<const Se
   for (int l = 0; l < config_.num_layers; ++l) {
     if (auto s = Layer(l, batch, tokens, work); !s.ok()) return s;
   }
+  auto logits = Logits(batch, work);
+  if (!logits.ok()) return logits;
   for (const SequenceChunk& chunk : batch) chunk.session->Commit(static_cast<int64_t>(chunk.tokens.size()));
-  return Logits(batch, work);
+  return logits;
 }
 
 // Token embeddings and the RoPE angles of every token; returns T.

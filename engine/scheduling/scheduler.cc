@@ -26,15 +26,20 @@ Scheduler::~Scheduler() {
   thread_.join();
 }
 
-absl::StatusOr<std::shared_ptr<Turn>> Scheduler::Submit(TurnRequest request,
+absl::StatusOr<std::shared_ptr<Turn>> Scheduler::Submit(TurnRequest request, Reservation prompt_bytes,
                                                         std::shared_ptr<TurnObserver> observer) {
-  auto turn = std::make_shared<Turn>(std::move(request), std::move(observer), options_.clock());
+  const std::shared_ptr<SessionLease> lease = request.lease;
+  auto turn = std::make_shared<Turn>(std::move(request), std::move(prompt_bytes), std::move(observer),
+                                     options_.clock());
   MutexLock lock(&mutex_);
   if (draining_) return WithReason(absl::UnavailableError("the server is shutting down"), "DRAINING");
   if (static_cast<int>(queued_.size()) >= options_.max_queued_turns) {
     return WithReason(
         absl::ResourceExhaustedError(Concat("the queue is full (", queued_.size(), " requests wait)")),
         "QUEUE_FULL");
+  }
+  if (lease != nullptr && !lease->EnterTurn()) {
+    return WithReason(absl::AbortedError("another turn of this session is running"), "SESSION_BUSY");
   }
   queued_.push_back(turn);
   stats_.queued_turns = static_cast<int>(queued_.size());

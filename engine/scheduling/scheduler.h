@@ -55,8 +55,10 @@ class Scheduler {
   // Cancels what is left.
   ~Scheduler();
 
-  // RESOURCE_EXHAUSTED (QUEUE_FULL), UNAVAILABLE (DRAINING).
-  absl::StatusOr<std::shared_ptr<Turn>> Submit(TurnRequest request, std::shared_ptr<TurnObserver> observer);
+  // `prompt_bytes` is held until the turn ends. RESOURCE_EXHAUSTED (QUEUE_FULL), UNAVAILABLE (DRAINING),
+  // ABORTED (SESSION_BUSY: the lease is in another turn).
+  absl::StatusOr<std::shared_ptr<Turn>> Submit(TurnRequest request, Reservation prompt_bytes,
+                                               std::shared_ptr<TurnObserver> observer);
   void Cancel(const std::shared_ptr<Turn>& turn);
   // See Engine::Drain.
   void Drain(absl::Time deadline);

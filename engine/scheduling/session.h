@@ -72,6 +72,9 @@ class SessionLease {
   // Tokens of the conversation, the pending one included.
   int64_t total_tokens() const { return state().length() + (pending_token() != kNoToken); }
   TokenAccounting Accounting() const { return state().Accounting(pending_token() != kNoToken); }
+  // One turn at a time even on one lease: false while another one has entered.
+  bool EnterTurn() { return !in_turn_.exchange(true, std::memory_order_acq_rel); }
+  void LeaveTurn() { in_turn_.store(false, std::memory_order_release); }
   // Makes the current fill visible to Session::fill().
   void Publish() const;
 
@@ -79,6 +82,7 @@ class SessionLease {
   explicit SessionLease(std::shared_ptr<Session> session) : session_(std::move(session)) {}
 
   const std::shared_ptr<Session> session_;
+  std::atomic<bool> in_turn_{false};
 };
 
 }  // namespace memgate

@@ -18,7 +18,7 @@ namespace memgate {
 
 class Session;       // state of one conversation; engine/scheduling/session.h
 class SessionLease;  // the right to run turns on a session; engine/scheduling/session.h
-class Turn;          // one running request; engine/scheduling/scheduler.h
+class Turn;          // one running request; engine/scheduling/turn_state.h
 
 enum class TurnMode { kGenerate, kIngest };
 enum class FinishReason { kStop, kLength, kCut };
@@ -27,7 +27,8 @@ struct TurnRequest {
   // The lease of a named session, or null for an ephemeral turn (kGenerate only).
   std::shared_ptr<SessionLease> lease;
   TurnMode mode = TurnMode::kGenerate;
-  std::vector<TokenId> tokens;  // input; may be empty only if the session holds tokens
+  std::vector<TokenId> tokens;  // input; may be empty only if the session has a pending token: always
+                                // once it holds tokens, except after a turn that broke off in its input
   int64_t max_new_tokens = 256;
   SamplingParams sampling;
   std::vector<std::string> stop;

@@ -12,16 +12,18 @@ bool Turn::Begin(std::shared_ptr<SessionLease> lease, const Vocabulary& vocabula
   lease_ = std::move(lease);
   begin_ = now;
   folded_before_ = lease_->state().folded();
-  if (lease_->pending_token() != kNoToken) input_.push_back(lease_->pending_token());
-  input_.insert(input_.end(), request_.tokens.begin(), request_.tokens.end());
-  if (request_.mode == TurnMode::kIngest) {
-    held_back_ = input_.back();
-    input_.pop_back();
-  } else {
+  if (request_.mode == TurnMode::kGenerate) {
     sampler_.emplace(request_.sampling, vocabulary.size);
     sampler_->ObservePrompt(request_.tokens);
     detokenizer_.emplace(*vocabulary.tokenizer, TextPosition::kContinuation);
     stop_.emplace(request_.stop);
+  }
+  input_ = std::move(request_.tokens);
+  begins_with_pending_ = lease_->pending_token() != kNoToken;
+  if (begins_with_pending_) input_.insert(input_.begin(), lease_->pending_token());
+  if (request_.mode == TurnMode::kIngest) {
+    held_back_ = input_.back();
+    input_.pop_back();
   }
   observer_->OnStart(start);
   if (!waiting().empty()) return false;
@@ -45,9 +47,11 @@ bool Turn::Advance(const SequenceChunk& chunk, absl::Span<const float> logits, c
   lease_->set_pending_token(kNoToken);
   lease_->Publish();
   if (!decoding()) {
-    const int64_t done = static_cast<int64_t>(next_) + (waiting().empty() && held_back_ != kNoToken);
-    const int64_t prompt = static_cast<int64_t>(request_.tokens.size());
-    observer_->OnProgress({.processed_tokens = std::min(done, prompt), .accounting = lease_->Accounting()});
+    // The session's earlier pending token is none of this turn's input; the held-back one is.
+    const bool held_back_reached = waiting().empty() && held_back_ != kNoToken;
+    const int64_t done = static_cast<int64_t>(next_) - begins_with_pending_ + held_back_reached;
+    observer_->OnProgress(
+        {.processed_tokens = std::min(done, prompt_tokens_), .accounting = lease_->Accounting()});
   }
   if (!waiting().empty()) return false;
   if (request_.mode == TurnMode::kGenerate) return Sample(logits, vocabulary, now);
@@ -107,7 +111,7 @@ void Turn::LeavePendingToken(bool finished) {
 
 void Turn::End(absl::Status status, FinishReason reason, absl::Time now) {
   TurnEnd end{.status = std::move(status), .reason = reason};
-  end.prompt_tokens = static_cast<int64_t>(request_.tokens.size());
+  end.prompt_tokens = prompt_tokens_;
   end.completion_tokens = generated_;
   if (lease_ == nullptr) {
     end.queue_time = now - arrival_;
@@ -116,12 +120,14 @@ void Turn::End(absl::Status status, FinishReason reason, absl::Time now) {
       Emit(stop_->Push(detokenizer_->Flush()), std::nullopt);
       if (matched_stop_.empty()) Emit(stop_->Flush(), std::nullopt);
     }
+    if (!matched_stop_.empty()) end.reason = FinishReason::kStop;
     LeavePendingToken(end.status.ok());
     // Text is ingested in as many engine turns as it arrives in parts; only answers are worth counting.
     if (request_.mode == TurnMode::kGenerate) lease_->set_turns(lease_->turns() + 1);
     end.matched_stop = matched_stop_;
     end.folded_tokens = lease_->state().folded() - folded_before_;
     end.accounting = lease_->Accounting();
+    lease_->Publish();
     end.queue_time = begin_ - arrival_;
     end.prefill_time = (generated_ > 0 ? first_token_ : now) - begin_;
     if (generated_ > 0) {
@@ -130,8 +136,11 @@ void Turn::End(absl::Status status, FinishReason reason, absl::Time now) {
     }
     end.inter_token = std::move(inter_token_);
   }
-  // The session is free before anybody hears that the turn is over.
+  // The session and the prompt's bytes are free before anybody hears that the turn is over.
+  if (request_.lease != nullptr) request_.lease->LeaveTurn();
   request_.lease.reset();
+  input_ = {};
+  prompt_bytes_.Release();
   lease_.reset();
   observer_->OnEnd(end);
 }

@@ -22,8 +22,14 @@ namespace memgate {
 // except for the cancel flag.
 class Turn {
  public:
-  Turn(TurnRequest request, std::shared_ptr<TurnObserver> observer, absl::Time arrival)
-      : request_(std::move(request)), observer_(std::move(observer)), arrival_(arrival) {}
+  // `prompt_bytes` covers the request's tokens until the turn ends.
+  Turn(TurnRequest request, Reservation prompt_bytes, std::shared_ptr<TurnObserver> observer,
+       absl::Time arrival)
+      : request_(std::move(request)),
+        prompt_tokens_(static_cast<int64_t>(request_.tokens.size())),
+        prompt_bytes_(std::move(prompt_bytes)),
+        observer_(std::move(observer)),
+        arrival_(arrival) {}
 
   void Cancel() { cancelled_.store(true, std::memory_order_release); }
   bool cancelled() const { return cancelled_.load(std::memory_order_acquire); }
@@ -59,13 +65,16 @@ class Turn {
   void Emit(StopMatcher::Result result, std::optional<SampledToken> token);
   void LeavePendingToken(bool finished);
 
-  TurnRequest request_;
+  TurnRequest request_;  // its tokens move into input_ when the turn begins
+  const int64_t prompt_tokens_;
+  Reservation prompt_bytes_;
   const std::shared_ptr<TurnObserver> observer_;
   std::atomic<bool> cancelled_{false};
 
   std::shared_ptr<SessionLease> lease_;
-  std::vector<int32_t> input_;    // pending token and prompt; while decoding the sampled token
-  size_t next_ = 0;               // first of input_ that is not taken in
+  std::vector<int32_t> input_;  // pending token and prompt; while decoding the sampled token
+  size_t next_ = 0;             // first of input_ that is not taken in
+  bool begins_with_pending_ = false;
   int32_t held_back_ = kNoToken;  // the last token of an ingested text: left pending
   int64_t folded_before_ = 0;
   int64_t generated_ = 0;

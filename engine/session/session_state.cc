@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 #include "engine/base/strings.h"
@@ -140,24 +141,28 @@ void SessionState::KeepSalient(const LayerView& view, int kv_head, float* keys, 
   float* slot_values = view.values + kv_head * head_floats + int64_t{shape_.sinks} * dim;
   float* scores = view.salient_scores + int64_t{kv_head} * shape_.salient;
   int64_t* positions = view.salient_positions + int64_t{kv_head} * shape_.salient;
-  int used = salient_count();
+  // The slots as a heap with the next one to go on top: the lowest score, on equal scores the youngest.
+  const auto stays = [&](int a, int b) {
+    const float sa = Comparable(scores[a]), sb = Comparable(scores[b]);
+    return sa != sb ? sa > sb : positions[a] < positions[b];
+  };
+  std::vector<int> heap(salient_count());
+  std::iota(heap.begin(), heap.end(), 0);
+  std::make_heap(heap.begin(), heap.end(), stays);
   for (int t = 0; t < shape_.segment; ++t) {
     const float score = Comparable(view.features[t * features + kv_head]);
-    int slot = used;
-    if (used < shape_.salient) {
-      ++used;
+    if (static_cast<int>(heap.size()) < shape_.salient) {
+      heap.push_back(static_cast<int>(heap.size()));
     } else {
-      slot = 0;
-      for (int e = 1; e < used; ++e) {
-        if (scores[e] < scores[slot] || (scores[e] == scores[slot] && positions[e] > positions[slot]))
-          slot = e;
-      }
-      if (score <= scores[slot]) continue;
+      if (score <= Comparable(scores[heap.front()])) continue;
+      std::pop_heap(heap.begin(), heap.end(), stays);
     }
+    const int slot = heap.back();
     scores[slot] = score;
     positions[slot] = shape_.sinks + folded_ + t;
     std::copy_n(keys + t * dim, dim, slot_keys + slot * dim);
     std::copy_n(values + t * dim, dim, slot_values + slot * dim);
+    std::push_heap(heap.begin(), heap.end(), stays);
   }
 }
 

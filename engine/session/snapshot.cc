@@ -16,7 +16,7 @@ constexpr std::string_view kMagic = "MGSESS\r\n";
 constexpr uint32_t kVersion = 1;
 constexpr size_t kChecksumBytes = SHA256_DIGEST_LENGTH;
 constexpr uint32_t kMaxStringBytes = 256;
-constexpr int64_t kMaxLength = int64_t{1} << 48;  // tokens; keeps all arithmetic far from overflow
+constexpr int64_t kMaxLength = int64_t{1} << 40;  // tokens, and turns
 
 template <typename T>
 void PutNumber(T value, std::string& out) {
@@ -111,8 +111,8 @@ absl::StatusOr<SnapshotView> ParseSnapshot(std::string_view bytes) {
   if (header.length < 0 || header.length > kMaxLength) {
     return absl::InvalidArgumentError(Concat("session snapshot with impossible length ", header.length));
   }
-  if (header.pending_token < kNoToken || header.turns < 0) {
-    return absl::InvalidArgumentError("session snapshot with a negative token or turn count");
+  if (header.pending_token < kNoToken || header.turns < 0 || header.turns > kMaxLength) {
+    return absl::InvalidArgumentError("session snapshot with an impossible token or turn count");
   }
   view.live = reader.rest();
   return view;

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "engine/text/added_tokens.h"
@@ -33,46 +34,62 @@ size_t AlignDown(std::string_view text, size_t offset) {
 }  // namespace
 
 StreamingTokenizer::StreamingTokenizer(const Tokenizer& tokenizer, TextPosition position,
-                                       SpecialTokens special)
-    : tokenizer_(tokenizer), special_(special), position_(position) {}
+                                       SpecialTokens special, size_t first_byte)
+    : tokenizer_(tokenizer), special_(special), position_(position), consumed_bytes_(first_byte) {}
 
-absl::StatusOr<std::vector<TokenId>> StreamingTokenizer::Push(std::string_view chunk) {
-  std::vector<TokenId> ids;
+absl::Status StreamingTokenizer::Push(std::string_view chunk, std::vector<TokenId>& ids) {
   while (status_.ok() && !chunk.empty()) {
     // Slices keep what is pending bounded, whatever the size of the chunk.
     const size_t room = kMaxPendingBytes + kWindowBytes - std::min(pending_.size(), kMaxPendingBytes);
     const std::string_view slice = chunk.substr(0, room);
     chunk.remove_prefix(slice.size());
     status_ = Append(slice);
-    if (!status_.ok() || checked_bytes_ < kMinPendingBytes) continue;
-    const absl::StatusOr<size_t> cut = FindCut();
-    status_ = cut.status();
-    if (status_.ok() && *cut > 0) status_ = Encode(*cut, ids);
+    if (!status_.ok()) {
+      EncodeValidText(ids);
+    } else if (checked_bytes_ >= kMinPendingBytes) {
+      const absl::StatusOr<size_t> cut = FindCut();
+      status_ = cut.status();
+      if (status_.ok() && *cut > 0) status_ = Encode(*cut, ids);
+    }
   }
-  if (!status_.ok()) return status_;
-  return ids;
+  return status_;
 }
 
-absl::StatusOr<std::vector<TokenId>> StreamingTokenizer::Finish() {
-  if (status_.ok() && checked_bytes_ < pending_.size()) {
+absl::Status StreamingTokenizer::Finish(std::vector<TokenId>& ids) {
+  if (!status_.ok()) return status_;
+  if (checked_bytes_ < pending_.size()) {
     status_ = absl::InvalidArgumentError(
         Concat("text is not valid UTF-8 at byte ", consumed_bytes_ + checked_bytes_));
+    EncodeValidText(ids);
+  } else {
+    status_ = Encode(pending_.size(), ids);
   }
-  if (!status_.ok()) return status_;
-  std::vector<TokenId> ids;
-  status_ = Encode(pending_.size(), ids);
-  if (!status_.ok()) return status_;
-  return ids;
+  return status_;
 }
 
+// What precedes the invalid bytes that status_ tells of. Of no text at all nothing is made, not even the
+// token that begins one.
+void StreamingTokenizer::EncodeValidText(std::vector<TokenId>& ids) {
+  if (checked_bytes_ == 0) return;
+  if (absl::Status status = Encode(checked_bytes_, ids); !status.ok()) status_ = std::move(status);
+}
+
+// On an error checked_bytes_ ends at the first invalid byte.
 absl::Status StreamingTokenizer::Append(std::string_view slice) {
   pending_ += slice;
   const size_t complete = CompleteUtf8Bytes(pending_);
   if (complete <= checked_bytes_) return absl::OkStatus();
   const std::string_view fresh = std::string_view(pending_).substr(checked_bytes_, complete - checked_bytes_);
-  if (absl::Status status = CheckUtf8(fresh, consumed_bytes_ + checked_bytes_); !status.ok()) return status;
-  checked_bytes_ = complete;
-  return absl::OkStatus();
+  absl::Status status = CheckUtf8(fresh, consumed_bytes_ + checked_bytes_);
+  if (status.ok()) {
+    checked_bytes_ = complete;
+    return status;
+  }
+  for (Utf8Step step = ReadUtf8(fresh); step.state == Utf8State::kValid;
+       step = ReadUtf8(std::string_view(pending_).substr(checked_bytes_))) {
+    checked_bytes_ += step.bytes;
+  }
+  return status;
 }
 
 absl::Status StreamingTokenizer::Encode(size_t bytes, std::vector<TokenId>& ids) {

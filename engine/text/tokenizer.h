@@ -2,6 +2,7 @@
 #ifndef MEMGATE_ENGINE_TEXT_TOKENIZER_H_
 #define MEMGATE_ENGINE_TEXT_TOKENIZER_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -80,17 +81,20 @@ class Detokenizer {
 // break, no space) is cut anywhere, where its ids may differ from those of the whole text. Not thread-safe.
 class StreamingTokenizer {
  public:
-  // `tokenizer` must outlive this object.
+  // `tokenizer` must outlive this object. Errors count bytes from `first_byte`, for a text that is the rest
+  // of a longer one.
   StreamingTokenizer(const Tokenizer& tokenizer, TextPosition position,
-                     SpecialTokens special = SpecialTokens::kParse);
-  // `chunk` may end anywhere, even inside a UTF-8 character. INVALID_ARGUMENT on invalid UTF-8 (offset in
-  // the stream); the stream is then unusable and keeps returning that error.
-  absl::StatusOr<std::vector<TokenId>> Push(std::string_view chunk);
-  // The rest. Call it once, last.
-  absl::StatusOr<std::vector<TokenId>> Finish();
+                     SpecialTokens special = SpecialTokens::kParse, size_t first_byte = 0);
+  // Appends to `ids` what can be told for sure. `chunk` may end anywhere, even inside a UTF-8 character.
+  // INVALID_ARGUMENT on invalid UTF-8 (offset in the stream), with the ids of all text before it in `ids`;
+  // the stream is then unusable and keeps returning that error.
+  absl::Status Push(std::string_view chunk, std::vector<TokenId>& ids);
+  // Appends the rest; errors as of Push. Call it once, last.
+  absl::Status Finish(std::vector<TokenId>& ids);
 
  private:
   absl::Status Append(std::string_view slice);
+  void EncodeValidText(std::vector<TokenId>& ids);
   absl::Status Encode(size_t bytes, std::vector<TokenId>& ids);
   absl::StatusOr<size_t> FindCut();
   absl::StatusOr<bool> IsSafeCut(size_t offset) const;
@@ -102,7 +106,7 @@ class StreamingTokenizer {
   std::string pending_;
   size_t checked_bytes_ = 0;   // of pending_: known to be whole, valid characters
   size_t searched_bytes_ = 0;  // of pending_: hold no line break where it could be cut
-  size_t consumed_bytes_ = 0;  // of the stream: before pending_
+  size_t consumed_bytes_;      // of the stream: before pending_
   absl::Status status_;
 };
 

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <set>
 #include <sstream>
 
@@ -12,6 +13,7 @@ namespace memgate {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 
 struct Outcome {
   int code;
@@ -54,6 +56,50 @@ TEST(CommandTest, UnknownCommandsSuggestOrListWhatThereIs) {
   EXPECT_EQ(group.code, kExitUsage);
   EXPECT_THAT(group.err, HasSubstr("takes one of: create, list, show"));
   EXPECT_THAT(Invoke({"sessions", "destroy"}).err, HasSubstr("unknown command \"sessions destroy\""));
+}
+
+TEST(CommandTest, AGroupOfCommandsHasHelp) {
+  for (const std::vector<std::string>& words : {std::vector<std::string>{"sessions", "--help"},
+                                                {"help", "sessions"},
+                                                {"--json", "sessions", "--help"}}) {
+    const Outcome outcome = Invoke(words);
+    EXPECT_EQ(outcome.code, kExitOk) << outcome.err;
+    EXPECT_THAT(outcome.out, HasSubstr("sessions export"));
+    EXPECT_THAT(outcome.out, Not(HasSubstr("chat")));
+  }
+  const Outcome option = Invoke({"sessions", "--tls"});
+  EXPECT_EQ(option.code, kExitUsage);
+  EXPECT_THAT(option.err, HasSubstr("error: memgate sessions takes one of"));
+}
+
+TEST(CommandTest, TextThatIsNotUtf8IsWrongUsage) {
+  for (const std::vector<std::string>& words : {std::vector<std::string>{"generate", "abc\xFF"},
+                                                {"generate", "abc\xFF", "--chat"},
+                                                {"count", "abc\xFF"}}) {
+    const Outcome outcome = Invoke(words);
+    EXPECT_EQ(outcome.code, kExitUsage);
+    EXPECT_THAT(outcome.err, HasSubstr("is not UTF-8 (byte 3)"));
+  }
+}
+
+TEST(CommandTest, APromptFileMayBeEmptyButNotAFolder) {
+  FakeServer server;
+  EXPECT_EQ(Invoke({"generate", "--prompt-file", "/dev/null", "--address", server.address()}).code, kExitOk);
+  const Outcome outcome = Invoke({"generate", "--prompt-file", "/", "--address", server.address()});
+  EXPECT_EQ(outcome.code, kExitFailed);
+  EXPECT_THAT(outcome.err, HasSubstr("cannot read --prompt-file /"));
+}
+
+TEST(CommandTest, AKeyInTheEnvironmentMayEndInANewline) {
+  FakeServer server;
+  setenv("MEMGATE_API_KEY", "key-of-plant-a-0001\n", 1);
+  const Outcome ends = Invoke({"models", "--address", server.address()});
+  setenv("MEMGATE_API_KEY", "key\nof-plant-a", 1);
+  const Outcome holds = Invoke({"models", "--address", server.address()});
+  unsetenv("MEMGATE_API_KEY");
+  EXPECT_EQ(ends.code, kExitOk) << ends.err;
+  EXPECT_EQ(holds.code, kExitFailed);
+  EXPECT_THAT(holds.err, HasSubstr("cannot be sent"));
 }
 
 TEST(CommandTest, WrongUsageExitsWith2AndServerErrorsWith1) {

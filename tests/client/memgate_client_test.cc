@@ -56,6 +56,23 @@ TEST_F(ClientTest, GenerateHandsOutEventsInOrder) {
   EXPECT_EQ(server_.generate_request.prompt(), "hello");
 }
 
+TEST_F(ClientTest, StringsThatAreNotUtf8AreNotSent) {
+  v1::GenerateRequest request;
+  request.set_prompt("ab\xFF");
+  const absl::Status status = Connect()->Generate(request, {});
+  EXPECT_TRUE(absl::IsInvalidArgument(status));
+  EXPECT_EQ(status.message(), "prompt is not UTF-8 (byte 2)");
+  EXPECT_TRUE(absl::IsInvalidArgument(Connect()->GetSession("\xFF").status()));
+}
+
+TEST(ClientConnectTest, RefusesKeysThatCannotBeSent) {
+  for (const char* key : {"line\n", "two words", "\xC3\xA4", "\x7F"}) {
+    ClientOptions options;
+    options.api_key = key;
+    EXPECT_TRUE(absl::IsInvalidArgument(Client::Connect(options).status())) << key;
+  }
+}
+
 TEST_F(ClientTest, GenerateReturnsTheErrorAfterThePartThatCame) {
   server_.generated = {Delta("part")};
   server_.generate_status = grpc::Status(grpc::StatusCode::UNAVAILABLE, "draining");

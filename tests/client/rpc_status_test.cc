@@ -17,6 +17,10 @@ grpc::Status WithDetails(grpc::StatusCode code, const std::string& message,
 
 TEST(RpcStatusTest, OkStaysOk) { EXPECT_TRUE(ToAbslStatus(grpc::Status::OK).ok()); }
 
+TEST(RpcStatusTest, AnErrorWithoutAMessageIsNamedByItsCode) {
+  EXPECT_EQ(ToAbslStatus(grpc::Status(grpc::StatusCode::INTERNAL, "")).message(), "INTERNAL");
+}
+
 TEST(RpcStatusTest, ReasonAndMetadataEndUpInTheMessage) {
   google::rpc::ErrorInfo info;
   info.set_reason("QUEUE_FULL");

@@ -1,9 +1,11 @@
 import re
+import signal
 import subprocess
 import unittest
 
-from client.demo.server_process import SERVER
-from tests.e2e.support import MetricsTestCase, ServedTestCase, environment, gateway_text
+from client.demo.server_process import SERVER, ServerProcess
+from tests.e2e.support import MetricsTestCase, ServedTestCase, environment, gateway_text, wait_until
+
 
 def probe(address):
     return subprocess.run([SERVER, f"--probe={address}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -19,6 +21,21 @@ class ProbeTest(ServedTestCase):
         done = probe("127.0.0.1:1")
         self.assertEqual(done.returncode, 1)
         self.assertTrue(done.stderr)
+
+
+class ReloadedWhileStarting(ServerProcess):
+    """A server that is told to read its keys again while it still loads the model."""
+
+    def _wait_until_ready(self):
+        wait_until(lambda: "loading" in self.log() or self.process.poll() is not None, "loading the model")
+        self.process.send_signal(signal.SIGHUP)
+        super()._wait_until_ready()
+
+
+class StartTest(unittest.TestCase):
+    def test_reload_during_the_start_does_no_harm(self):
+        with ReloadedWhileStarting() as server:
+            self.assertEqual(probe(server.address).returncode, 0)
 
 
 class MetricsTest(MetricsTestCase):

@@ -127,6 +127,7 @@ class MutualTlsTest(FolderTestCase):
         done = memgate("models", "--tls-ca", self.path("ca.pem"), "--timeout", "10s", address=self.server.address,
                        check=False)
         self.assertEqual(done.returncode, 1)
+        self.assertIn("a client certificate is required", done.stderr)
 
 
 class PublicAddressTest(unittest.TestCase):

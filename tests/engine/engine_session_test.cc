@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/scheduling/session.h"
 #include "engine/session/session_state.h"
 #include "gmock/gmock.h"
 #include "tests/engine/engine_fixture.h"
@@ -215,6 +216,22 @@ TEST_F(EngineSessionTest, AccountingAddsUpForEveryKind) {
     EXPECT_EQ(held.exact + held.salient + held.compressed + held.forgotten, held.total) << kind;
     EXPECT_EQ(held.compressed > 0, std::string(kind).starts_with("infini")) << kind;
   }
+}
+
+TEST_F(EngineSessionTest, SessionsMayOutliveTheEngine) {
+  auto engine = LoadTiny();
+  auto session = MakeSession(*engine);
+  Ingest(*engine, session, RandomTokens(30, 15));
+  engine.reset();
+  EXPECT_EQ(session->fill().accounting.total, 30);
+}
+
+TEST_F(EngineSessionTest, ModelsWithASlidingWindowBoundWindowsChosenByBytes) {
+  auto engine =
+      LoadTiny({.architecture = TinyArchitecture::kMistral, .sliding_window = 64, .eos_token_id = -1});
+  const auto plan = engine->PlanSession({.max_bytes = 1 << 24});
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_EQ(plan->shape.exact_capacity(), 64);
 }
 
 }  // namespace

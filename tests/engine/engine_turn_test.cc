@@ -1,4 +1,5 @@
 #include <atomic>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -293,6 +294,71 @@ TEST_F(EngineTurnTest, StatsCountStepsTokensAndFolds) {
   EXPECT_EQ(engine->Describe(*session).memory_writes, 10);
   EXPECT_EQ(stats.sessions_by_kind.front().kind, "memgate");
   EXPECT_EQ(stats.sessions_by_kind.front().sessions, 1);
+}
+
+TEST_F(EngineTurnTest, PromptsCountAgainstTheBudgetUntilTheirTurnEnds) {
+  auto engine = LoadTiny();
+  const int64_t before = engine->Stats().reserved_bytes;
+  const int64_t free_bytes = engine->Stats().budget_bytes - before;
+  const auto refused = Run(*engine, {.tokens = std::vector<TokenId>(free_bytes / 8 + 1, 7)});
+  EXPECT_EQ(refused->end.status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(ReasonOf(refused->end.status), "MEMORY_BUDGET");
+
+  int64_t during = 0;
+  auto recorder = std::make_shared<TurnRecorder>();
+  recorder->on_start = [&] { during = engine->Stats().reserved_bytes; };
+  auto session = MakeSession(*engine);
+  const int64_t session_bytes = engine->Describe(*session).bytes;
+  ASSERT_TRUE(
+      engine
+          ->Submit({.lease = Lease(*engine, session), .tokens = RandomTokens(50, 1), .max_new_tokens = 1},
+                   recorder)
+          .ok());
+  recorder->Wait();
+  EXPECT_EQ(during, before + session_bytes + 50 * 8);
+  EXPECT_EQ(engine->Stats().reserved_bytes, before + session_bytes);
+}
+
+TEST_F(EngineTurnTest, OneLeaseRunsOneTurnAtATime) {
+  auto engine = LoadTiny();
+  auto lease = Lease(*engine, MakeSession(*engine));
+  auto first = std::make_shared<TurnRecorder>();
+  Notification started, release;
+  first->on_start = [&] {
+    started.Notify();
+    release.WaitForNotification();
+  };
+  ASSERT_TRUE(engine->Submit({.lease = lease, .tokens = {1, 2}, .max_new_tokens = 1}, first).ok());
+  started.WaitForNotification();
+  const auto second = engine->Submit({.lease = lease, .tokens = {3}}, std::make_shared<TurnRecorder>());
+  EXPECT_EQ(second.status().code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(ReasonOf(second.status()), "SESSION_BUSY");
+  release.Notify();
+  first->Wait();
+  EXPECT_TRUE(Run(*engine, {.lease = lease, .tokens = {3}, .max_new_tokens = 1})->end.status.ok());
+}
+
+TEST_F(EngineTurnTest, SmallEphemeralRequestsStayExactUnderPressure) {
+  auto probe = LoadTiny();
+  auto engine =
+      LoadTiny({.eos_token_id = -1, .memory = TinyMemory::kMemgate},
+               {.memory_budget_bytes = probe->Stats().reserved_bytes + probe->PlanSession({})->bytes - 1});
+  const auto turn = Generate(*engine, nullptr, {1, 2}, 1);
+  EXPECT_TRUE(turn->end.status.ok()) << turn->end.status;
+  EXPECT_EQ(turn->start.route, (RouteDecision{Path::kExact, RouteReason::kFits}));
+}
+
+TEST_F(EngineTurnTest, AbsurdTokenLimitsDoNotOverflow) {
+  auto engine = LoadTiny();
+  auto recorder = std::make_shared<TurnRecorder>();
+  std::shared_ptr<Turn> turn;
+  Notification submitted;
+  recorder->on_start = [&] { submitted.WaitForNotification(); };
+  recorder->on_delta = [&] { engine->Cancel(turn); };
+  turn = *engine->Submit({.tokens = {1}, .max_new_tokens = std::numeric_limits<int64_t>::max()}, recorder);
+  submitted.Notify();
+  EXPECT_EQ(recorder->Wait().status.code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(recorder->start.route.reason, RouteReason::kExceedsExactLimit);
 }
 
 }  // namespace

@@ -286,6 +286,19 @@ TEST(GenerateTest, ARequestIdReplaysTheAnswerWithoutGeneratingAgain) {
   EXPECT_EQ(Get(server, "s").turns(), 2) << "after ten minutes it is a new request";
 }
 
+TEST(GenerateTest, ARequestIdOfADeletedSessionIsNewInItsSuccessor) {
+  TestServer server;
+  v1::GenerateRequest request = PromptRequest("s", "hello", 2);
+  request.set_request_id("r");
+  server.CreateSession("s");
+  ASSERT_TRUE(Generate(server.inference(), request).status.ok());
+  ASSERT_TRUE(server.server().sessions().Delete("default", "s").ok());
+  server.clock().Advance(absl::Milliseconds(1));
+  server.CreateSession("s");
+  ASSERT_TRUE(Generate(server.inference(), request).status.ok());
+  EXPECT_EQ(Get(server, "s").turns(), 1);
+}
+
 TEST(GenerateTest, ARequestIdThatFailedMayBeUsedAgain) {
   TestServer server(LongAnswersAllowed());
   v1::GenerateRequest request = PromptRequest("", "x", 2);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tests/server/test_server.h"
@@ -109,6 +110,70 @@ TEST(IngestTest, TextAndTokenIdsKeepTheirOrder) {
   ASSERT_TRUE(plain.Finish().status.ok());
   EXPECT_EQ(Generate(server.inference(), PromptRequest("mixed", "?", 8)).token_ids(),
             Generate(server.inference(), PromptRequest("plain", "?", 8)).token_ids());
+}
+
+SessionInfo InfoOf(TestServer& server, const std::string& id) {
+  return server.engine().Describe(*server.server().sessions().Get("default", id)->session);
+}
+
+void WaitUntilBusy(TestServer& server, const std::string& id, bool busy) {
+  while (InfoOf(server, id).busy != busy) std::this_thread::yield();
+}
+
+TEST(IngestTest, ACancelledCallLeavesHeldBackTextOut) {
+  TestServer server;
+  for (int i = 0; i < 50; ++i) {  // the cancellation races with the end of the stream
+    const std::string id = "s" + std::to_string(i);
+    server.CreateSession(id);
+    IngestStream stream(server);
+    ASSERT_TRUE(stream.Text(id, "half a lin"));
+    WaitUntilBusy(server, id, true);
+    stream.Cancel();
+    EXPECT_EQ(stream.Finish().status.error_code(), grpc::StatusCode::CANCELLED);
+    WaitUntilBusy(server, id, false);
+    ASSERT_EQ(InfoOf(server, id).accounting.total, 0) << "call " << i;
+  }
+}
+
+TEST(IngestTest, DeletingTheSessionEndsACallThatWaitsForItsClient) {
+  TestServer server;
+  const int64_t before = server.engine().Stats().reserved_bytes;
+  server.CreateSession("s");
+  IngestStream stream(server);
+  ASSERT_TRUE(stream.Text("s", "idle"));
+  WaitUntilBusy(server, "s", true);
+  ASSERT_TRUE(server.server().sessions().Delete("default", "s").ok());
+  v1::IngestProgress progress;
+  while (stream.Read(progress)) {
+  }
+  const grpc::Status status = stream.Finish().status;
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::ABORTED) << status.error_message();
+  EXPECT_EQ(ErrorInfoOf(status).reason(), "SESSION_DELETED");
+  EXPECT_EQ(server.engine().Stats().reserved_bytes, before);
+}
+
+TEST(IngestTest, TextBeforeAFaultStaysInTheSession) {
+  TestServer server;
+  for (const std::string& fault : {std::string("bad \xff"), std::string("bad \xC3")}) {
+    const std::string id = "s" + std::to_string(static_cast<unsigned char>(fault.back()));
+    server.CreateSession(id);
+    IngestStream stream(server);
+    stream.Text(id, "good ");
+    stream.Text("", fault);
+    EXPECT_EQ(stream.Finish().status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    EXPECT_EQ(InfoOf(server, id).accounting.total, 9) << "one token per byte";
+  }
+}
+
+TEST(IngestTest, CountsTheBytesOfAllTextWhereItIsNotUtf8) {
+  TestServer server;
+  server.CreateSession("s");
+  IngestStream stream(server);
+  stream.Text("s", "ab");
+  stream.Tokens({'c', 'd'});
+  stream.Text("", "ef\xff");
+  const grpc::Status status = stream.Finish().status;
+  EXPECT_NE(status.error_message().find("byte 4"), std::string::npos) << status.error_message();
 }
 
 TEST(IngestTest, ReportsWhereTextIsNotUtf8) {

@@ -48,6 +48,7 @@ TEST_F(ReplayCacheTest, TenantsAndSessionsDoNotShareRequestIds) {
   cache_.Store(key_, TextAnswer("mine"));
   EXPECT_EQ(*cache_.Begin({"other", "session", "request"}), nullptr);
   EXPECT_EQ(*cache_.Begin({"tenant", "other", "request"}), nullptr);
+  EXPECT_EQ(*cache_.Begin({"tenant", "session", "request", now_}), nullptr) << "another session of that name";
 }
 
 TEST_F(ReplayCacheTest, ForgetsAfterTenMinutes) {

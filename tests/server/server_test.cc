@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -203,6 +204,34 @@ TEST(ServerTest, ListensOnAUnixSocket) {
   TestServer server(setup);
   EXPECT_EQ(server.server().address(), setup.options.listen);
   EXPECT_TRUE(Generate(server.inference(), PromptRequest("", "x", 1)).status.ok());
+  EXPECT_TRUE(Probe(setup.options, "").ok());
+}
+
+TEST(ServerTest, TwoServersDoNotShareAUnixSocket) {
+  const TempFolder folder;
+  TestServer::Setup setup;
+  setup.options.listen = "unix:" + folder.File("memgate.sock");
+  TestServer first(setup);
+  Log log(LogLevel::kError, LogFormat::kText);
+  setup.options.metrics_listen = "off";
+  const auto second = Server::Start(setup.options, first.engine(), log);
+  EXPECT_TRUE(absl::IsUnavailable(second.status()));
+  EXPECT_THAT(std::string(second.status().message()), HasSubstr("another server listens there"));
+  EXPECT_TRUE(Probe(setup.options, "").ok()) << "the first one still has it";
+}
+
+TEST(ServerTest, ASocketThatADeadServerLeftIsTakenOver) {
+  const TempFolder folder;
+  const std::string path = folder.File("memgate.sock");
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  const int left = socket(AF_UNIX, SOCK_STREAM, 0);
+  ASSERT_EQ(bind(left, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  close(left);
+  TestServer::Setup setup;
+  setup.options.listen = "unix:" + path;
+  TestServer server(setup);
   EXPECT_TRUE(Probe(setup.options, "").ok());
 }
 

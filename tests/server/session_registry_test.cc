@@ -175,6 +175,33 @@ TEST_F(SessionRegistryTest, ADeletedSessionTellsItsUse) {
   EXPECT_TRUE(Create("a", "s").ok()) << "the name is free at once";
 }
 
+TEST_F(SessionRegistryTest, DeleteTellsTheUseOnceAndNoUseThatEnded) {
+  ASSERT_TRUE(Create("a", "s").ok());
+  int told = 0;
+  {
+    const auto ended = registry_->Begin("a", "s");
+    ASSERT_TRUE(ended.ok());
+    (*ended)->OnDelete([&] { told += 100; });
+  }
+  const auto use = registry_->Begin("a", "s");
+  ASSERT_TRUE(use.ok());
+  (*use)->OnDelete([&] { ++told; });
+  EXPECT_FALSE(registry_->Begin("a", "s").ok()) << "a refused use takes nothing from the other";
+  ASSERT_TRUE(registry_->Delete("a", "s").ok());
+  EXPECT_EQ(told, 1);
+  (*use)->OnDelete([&] { ++told; });
+  EXPECT_EQ(told, 2) << "already deleted";
+}
+
+TEST_F(SessionRegistryTest, CountsExpiredSessionsWhoeverFindsThem) {
+  for (const char* id : {"s1", "s2", "s3"}) ASSERT_TRUE(Create("a", id, absl::Minutes(1)).ok());
+  now_ += absl::Minutes(1);
+  EXPECT_TRUE(absl::IsNotFound(registry_->Get("a", "s1").status()));
+  EXPECT_TRUE(registry_->List("a", "", 10).empty());
+  EXPECT_EQ(registry_->RemoveExpired(), 3);
+  EXPECT_EQ(registry_->RemoveExpired(), 0);
+}
+
 TEST_F(SessionRegistryTest, ListsInNameOrderFromAnyName) {
   for (const char* id : {"c", "a", "b"}) ASSERT_TRUE(Create("t", id).ok());
   ASSERT_TRUE(Create("u", "aa").ok());

@@ -35,11 +35,17 @@ TEST(SettingsTest, DefaultTtlAppliesOnlyWhereNoneIsGiven) {
   session.mutable_ttl()->set_seconds(5);
   session.mutable_ttl()->set_nanos(500'000'000);
   EXPECT_EQ(ReadSettings(session, absl::Hours(1))->ttl, absl::Milliseconds(5500));
+  session.mutable_ttl()->set_seconds(3650 * 86'400);
+  session.mutable_ttl()->set_nanos(0);
+  EXPECT_TRUE(ReadSettings(session, absl::Hours(1)).ok());
 }
 
 TEST(SettingsTest, RejectsNegativeAndImpossibleTtl) {
-  for (const auto& [seconds, nanos] :
-       {std::pair<int64_t, int>{-1, 0}, {0, -1}, {0, 1'000'000'000}, {400'000'000'000, 0}}) {
+  for (const auto& [seconds, nanos] : {std::pair<int64_t, int>{-1, 0},
+                                       {0, -1},
+                                       {0, 1'000'000'000},
+                                       {3650 * 86'400, 1},
+                                       {400'000'000'000, 0}}) {
     v1::Session session;
     session.mutable_ttl()->set_seconds(seconds);
     session.mutable_ttl()->set_nanos(nanos);

@@ -261,6 +261,28 @@ TEST_F(SessionServiceTest, BadSnapshotsAreRefusedAndLeaveNothing) {
   EXPECT_EQ(server_.engine().Stats().reserved_bytes, before);
 }
 
+TEST_F(SessionServiceTest, ACancelledImportCreatesNoSession) {
+  server_.CreateSession("s");
+  std::vector<std::string> chunks;
+  ASSERT_TRUE(Export("s", &chunks).ok());
+  for (int i = 0; i < 50; ++i) {  // the cancellation races with the end of the stream
+    grpc::ClientContext context;
+    Bound(context);
+    v1::Session session;
+    const auto writer = server_.sessions().ImportSession(&context, &session);
+    v1::ImportSessionRequest request;
+    for (const std::string& chunk : chunks) {
+      request.set_chunk(chunk);
+      ASSERT_TRUE(writer->Write(request));
+    }
+    ASSERT_TRUE(Get("s", &session).ok());  // behind the chunks on the same connection
+    context.TryCancel();
+    EXPECT_EQ(writer->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  }
+  server_.server().Drain(absl::Seconds(30));  // until every call has ended
+  EXPECT_EQ(server_.server().sessions().size(), 1);
+}
+
 TEST_F(SessionServiceTest, SnapshotsOfAnotherModelAreRefused) {
   server_.CreateSession("s");
   std::vector<std::string> chunks;

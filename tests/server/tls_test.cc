@@ -71,7 +71,9 @@ TEST_F(TlsTest, MutualTlsRequiresACertificateOfTheAuthority) {
   options_.tls_client_ca = authority_file_;
   TestServer server(MakeSetup());
   EXPECT_TRUE(Ask(server, Client(authority_.Issue("plant-a"))).status.ok());
-  EXPECT_EQ(Ask(server, Client()).status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  const grpc::Status missing = Ask(server, Client()).status;
+  EXPECT_EQ(missing.error_code(), grpc::StatusCode::UNAUTHENTICATED);
+  EXPECT_EQ(ErrorInfoOf(missing).reason(), "CREDENTIALS_MISSING");
   const CertificateAuthority stranger("stranger");
   EXPECT_EQ(Ask(server, Client(stranger.Issue("plant-a"))).status.error_code(),
             grpc::StatusCode::UNAVAILABLE);
@@ -88,6 +90,20 @@ TEST_F(TlsTest, WithMutualTlsTheCommonNameIsTheTenant) {
   EXPECT_TRUE(server.server().sessions().Get("plant-a", "s").ok());
 }
 
+TEST_F(TlsTest, WithKeysAndMutualTlsACallNeedsBoth) {
+  options_.tls_client_ca = authority_file_;
+  options_.api_keys = folder_.Write("keys", "plant-a key-of-plant-a-0001\n");
+  TestServer server(MakeSetup());
+  const auto ask = [&](const PemPair& pair, const std::string& key) {
+    const auto stub = v1::InferenceService::NewStub(server.Connect(Client(pair)));
+    return Generate(*stub, PromptRequest("", "x", 1), key).status.error_code();
+  };
+  const PemPair pair = authority_.Issue("gateway-1");
+  EXPECT_EQ(ask(pair, "key-of-plant-a-0001"), grpc::StatusCode::OK);
+  EXPECT_EQ(ask({}, "key-of-plant-a-0001"), grpc::StatusCode::UNAUTHENTICATED);
+  EXPECT_EQ(ask(pair, ""), grpc::StatusCode::UNAUTHENTICATED);
+}
+
 TEST_F(TlsTest, TheProbeConnectsWithTheServersOwnFiles) {
   {
     TestServer server(MakeSetup());
@@ -95,7 +111,8 @@ TEST_F(TlsTest, TheProbeConnectsWithTheServersOwnFiles) {
         << Probe(options_, server.server().address());
     EXPECT_FALSE(Probe(Options(), server.server().address()).ok()) << "without TLS it is no answer";
   }
-  options_.tls_client_ca = authority_file_;
+  const CertificateAuthority of_clients("authority of clients");
+  options_.tls_client_ca = folder_.Write("clients.pem", of_clients.certificate());
   TestServer mutual(MakeSetup());
   EXPECT_TRUE(Probe(options_, mutual.server().address()).ok()) << Probe(options_, mutual.server().address());
 }

@@ -15,12 +15,10 @@ std::vector<TokenId> Stream(const Tokenizer& tokenizer, std::string_view text, s
   std::vector<TokenId> ids;
   while (!text.empty()) {
     const size_t size = std::min<size_t>(text.size(), 1 + random() % largest_chunk);
-    const std::vector<TokenId> more = stream.Push(text.substr(0, size)).value();
-    ids.insert(ids.end(), more.begin(), more.end());
+    EXPECT_TRUE(stream.Push(text.substr(0, size), ids).ok());
     text.remove_prefix(size);
   }
-  const std::vector<TokenId> rest = stream.Finish().value();
-  ids.insert(ids.end(), rest.begin(), rest.end());
+  EXPECT_TRUE(stream.Finish(ids).ok());
   return ids;
 }
 
@@ -55,8 +53,9 @@ TEST(StreamingTokenizerTest, CutsALongLineAtASpaceWithoutChangingItsIds) {
   while (line.size() < 200'000) line += line.size() % 3 == 0 ? " wor" : " hello";
   const std::vector<TokenId> whole = tokenizer->Encode(line, TextPosition::kStart).value();
   StreamingTokenizer stream(*tokenizer, TextPosition::kStart);
-  const size_t at_once = stream.Push(line)->size();
-  EXPECT_GT(at_once, whole.size() / 2) << "a line this long is not held back to its end";
+  std::vector<TokenId> at_once;
+  ASSERT_TRUE(stream.Push(line, at_once).ok());
+  EXPECT_GT(at_once.size(), whole.size() / 2) << "a line this long is not held back to its end";
   EXPECT_TRUE(Stream(*tokenizer, line, 999, SpecialTokens::kParse, 1) == whole);
 }
 
@@ -64,35 +63,75 @@ TEST(StreamingTokenizerTest, HoldsBackNoMoreThan64KiBOfAWordWithoutEnd) {
   const auto tokenizer = MakeTokenizer(TinyByteLevelJson());
   StreamingTokenizer stream(*tokenizer, TextPosition::kStart);
   const std::string word(1 << 20, 'x');
-  const size_t given = stream.Push(word)->size();
-  EXPECT_GE(given, word.size() - (66 << 10));
-  EXPECT_EQ(given + stream.Finish()->size(), word.size());
+  std::vector<TokenId> ids;
+  ASSERT_TRUE(stream.Push(word, ids).ok());
+  EXPECT_GE(ids.size(), word.size() - (66 << 10));
+  ASSERT_TRUE(stream.Finish(ids).ok());
+  EXPECT_EQ(ids.size(), word.size());
 }
 
 TEST(StreamingTokenizerTest, AddsTheBeginTokenOnce) {
   const auto tokenizer = MakeTokenizer(TinySentencePieceJson());
   StreamingTokenizer empty(*tokenizer, TextPosition::kStart);
-  EXPECT_THAT(*empty.Finish(), testing::ElementsAre(1));
+  std::vector<TokenId> ids;
+  ASSERT_TRUE(empty.Finish(ids).ok());
+  EXPECT_THAT(ids, testing::ElementsAre(1));
   StreamingTokenizer continued(*tokenizer, TextPosition::kContinuation);
-  EXPECT_THAT(*continued.Finish(), testing::IsEmpty());
+  ASSERT_TRUE(continued.Finish(ids).ok());
+  EXPECT_THAT(ids, testing::ElementsAre(1));
 }
 
 TEST(StreamingTokenizerTest, ReportsTheOffsetOfInvalidBytesInTheStreamAndStaysFailed) {
   const auto tokenizer = MakeTokenizer(TinyByteLevelJson());
   StreamingTokenizer stream(*tokenizer, TextPosition::kStart);
-  ASSERT_TRUE(stream.Push(std::string(5000, '\n') + "a\xE2").ok());
-  const absl::Status status = stream.Push("(").status();
+  std::vector<TokenId> ids;
+  ASSERT_TRUE(stream.Push(std::string(5000, '\n') + "a\xE2", ids).ok());
+  const absl::Status status = stream.Push("(", ids);
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), testing::HasSubstr("at byte 5001"));
-  EXPECT_EQ(stream.Push("more").status(), status);
-  EXPECT_EQ(stream.Finish().status(), status);
+  const std::vector<TokenId> before = ids;
+  EXPECT_EQ(stream.Push("more", ids), status);
+  EXPECT_EQ(stream.Finish(ids), status);
+  EXPECT_EQ(ids, before);
+}
+
+TEST(StreamingTokenizerTest, CountsBytesFromTheFirstByteItWasGiven) {
+  const auto tokenizer = MakeTokenizer(TinyByteLevelJson());
+  StreamingTokenizer stream(*tokenizer, TextPosition::kContinuation, SpecialTokens::kParse, 700);
+  std::vector<TokenId> ids;
+  EXPECT_THAT(std::string(stream.Push("ab\xFF", ids).message()), testing::HasSubstr("at byte 702"));
+}
+
+TEST(StreamingTokenizerTest, GivesTheIdsOfAllTextBeforeAnInvalidByte) {
+  const auto tokenizer = MakeTokenizer(TinyByteLevelJson());
+  const std::string good = RandomText(3, 9000);
+  const std::vector<TokenId> whole = tokenizer->Encode(good, TextPosition::kStart).value();
+  StreamingTokenizer in_one_chunk(*tokenizer, TextPosition::kStart);
+  std::vector<TokenId> ids;
+  EXPECT_TRUE(absl::IsInvalidArgument(in_one_chunk.Push(good + "\xFF more", ids)));
+  EXPECT_TRUE(ids == whole);
+
+  StreamingTokenizer cut_off(*tokenizer, TextPosition::kStart);
+  ids.clear();
+  ASSERT_TRUE(cut_off.Push(good + "\xE2\x82", ids).ok());
+  EXPECT_TRUE(absl::IsInvalidArgument(cut_off.Finish(ids)));
+  EXPECT_TRUE(ids == whole);
+}
+
+TEST(StreamingTokenizerTest, NothingBeforeAnInvalidByteGivesNoIds) {
+  const auto tokenizer = MakeTokenizer(TinySentencePieceJson());
+  StreamingTokenizer stream(*tokenizer, TextPosition::kStart);
+  std::vector<TokenId> ids;
+  EXPECT_TRUE(absl::IsInvalidArgument(stream.Push("\xFF", ids)));
+  EXPECT_THAT(ids, testing::IsEmpty());
 }
 
 TEST(StreamingTokenizerTest, RefusesAnEndInsideACharacter) {
   const auto tokenizer = MakeTokenizer(TinyByteLevelJson());
   StreamingTokenizer stream(*tokenizer, TextPosition::kStart);
-  ASSERT_TRUE(stream.Push("ab\xE2\x82").ok());
-  EXPECT_THAT(std::string(stream.Finish().status().message()), testing::HasSubstr("at byte 2"));
+  std::vector<TokenId> ids;
+  ASSERT_TRUE(stream.Push("ab\xE2\x82", ids).ok());
+  EXPECT_THAT(std::string(stream.Finish(ids).message()), testing::HasSubstr("at byte 2"));
 }
 
 }  // namespace
