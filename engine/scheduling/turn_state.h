@@ -50,7 +50,6 @@ class Turn {
   // Tokens that wait to be taken in: the rest of the input, or the token just sampled.
   absl::Span<const int32_t> waiting() const { return absl::MakeConstSpan(input_).subspan(next_); }
   bool decoding() const { return generated_ > 0; }
-  SessionLease& lease() const { return *lease_; }
 
   // The next part of at most `budget` tokens, up to the next fold; empty if nothing waits.
   SequenceChunk NextChunk(int64_t budget) const;

@@ -319,14 +319,18 @@ ExprPtr ExpressionParser::ParsePostfix(ExprPtr expr) {
     } else if (TakeOperator("[")) {
       expr = ParseSubscript(std::move(expr));
     } else if (Sees(TokenType::kOperator, "(")) {
-      expr = Make(ExprKind::kCall, line, Operands(std::move(expr)));
-      expr->arguments = ParseArguments();
-      expr = Sealed(std::move(expr));
+      expr = ParseCall(std::move(expr));
     } else {
       break;
     }
   }
   return expr;
+}
+
+ExprPtr ExpressionParser::ParseCall(ExprPtr expr) {
+  expr = Make(ExprKind::kCall, current().line, Operands(std::move(expr)));
+  expr->arguments = ParseArguments();
+  return Sealed(std::move(expr));
 }
 
 ExprPtr ExpressionParser::ParseSubscript(ExprPtr expr) {
@@ -390,9 +394,7 @@ ExprPtr ExpressionParser::ParseFiltersAndTests(ExprPtr expr) {
     } else if (TakeName("is")) {
       expr = ParseTest(std::move(expr));
     } else if (Sees(TokenType::kOperator, "(")) {
-      expr = Make(ExprKind::kCall, line, Operands(std::move(expr)));
-      expr->arguments = ParseArguments();
-      expr = Sealed(std::move(expr));
+      expr = ParseCall(std::move(expr));
     } else {
       break;
     }

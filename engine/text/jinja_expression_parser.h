@@ -56,6 +56,7 @@ class ExpressionParser {
   ExprPtr ParseDict();
   ExprPtr ParsePostfix(ExprPtr expr);
   ExprPtr ParseFiltersAndTests(ExprPtr expr);
+  ExprPtr ParseCall(ExprPtr expr);
   ExprPtr ParseSubscript(ExprPtr expr);
   ExprPtr ParseTest(ExprPtr expr);
 
