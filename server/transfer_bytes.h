@@ -54,6 +54,11 @@ class TransferBytes {
       return made.status();
     }
     const std::string& data() const { return data_; }
+    // Empties the buffer and gives its bytes back.
+    void Clear() {
+      std::string().swap(data_);
+      reserved_.Release();
+    }
 
    private:
     TransferBytes& owner_;

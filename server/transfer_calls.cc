@@ -27,7 +27,7 @@ grpc::ServerWriteReactor<v1::ExportSessionResponse>* ExportCall::Start(
   if (status.ok()) {
     call->WriteNext();
   } else {
-    call->Finish(call->call_.Finish(status));
+    call->End(status);
   }
   return call;
 }
@@ -45,7 +45,7 @@ absl::Status ExportCall::TakeSnapshot(const v1::ExportSessionRequest& request) {
 void ExportCall::WriteNext() {
   const size_t bytes = std::min(kChunkBytes, snapshot_.data().size() - sent_bytes_);
   if (bytes == 0) {
-    Finish(call_.Finish(absl::OkStatus()));
+    End(absl::OkStatus());
     return;
   }
   message_.set_chunk(snapshot_.data().data() + sent_bytes_, bytes);
@@ -57,8 +57,13 @@ void ExportCall::OnWriteDone(bool ok) {
   if (ok) {
     WriteNext();
   } else {
-    Finish(call_.Finish(absl::CancelledError("the client stopped reading")));
+    End(absl::CancelledError("the client stopped reading"));
   }
+}
+
+void ExportCall::End(const absl::Status& status) {
+  snapshot_.Clear();  // whoever sees the end of the call finds its bytes free
+  Finish(call_.Finish(status));
 }
 
 ImportCall::ImportCall(const ServiceContext& context, const grpc::CallbackServerContext& rpc,
@@ -77,7 +82,7 @@ grpc::ServerReadReactor<v1::ImportSessionRequest>* ImportCall::Start(const Servi
   if (status.ok()) {
     call->StartRead(&call->message_);
   } else {
-    call->Finish(call->call_.Finish(status));
+    call->End(status);
   }
   return call;
 }
@@ -93,12 +98,12 @@ void ImportCall::OnReadDone(bool ok) {
   if (status.ok()) {
     StartRead(&message_);
   } else {
-    Finish(call_.Finish(status));
+    End(status);
   }
 }
 
 void ImportCall::OnSendInitialMetadataDone(bool ok) {
-  Finish(call_.Finish(ok ? Complete() : absl::CancelledError("the call was cancelled")));
+  End(ok ? Complete() : absl::CancelledError("the call was cancelled"));
 }
 
 absl::Status ImportCall::TakeMessage() {
@@ -117,6 +122,11 @@ absl::Status ImportCall::Complete() {
     return WithDefaultReason(record.status(), absl::StatusCode::kInvalidArgument, "SNAPSHOT_INVALID");
   *response_ = ToProto(*record, context_.engine.Describe(*record->session), context_.engine.model());
   return absl::OkStatus();
+}
+
+void ImportCall::End(const absl::Status& status) {
+  snapshot_.Clear();  // whoever sees the end of the call finds its bytes free
+  Finish(call_.Finish(status));
 }
 
 }  // namespace memgate

@@ -28,6 +28,7 @@ class ExportCall final : public grpc::ServerWriteReactor<v1::ExportSessionRespon
   // Takes the snapshot; the session is free again when this returns.
   absl::Status TakeSnapshot(const v1::ExportSessionRequest& request);
   void WriteNext();
+  void End(const absl::Status& status);
 
   const ServiceContext& context_;
   Call call_;
@@ -50,6 +51,7 @@ class ImportCall final : public grpc::ServerReadReactor<v1::ImportSessionRequest
   ImportCall(const ServiceContext& context, const grpc::CallbackServerContext& rpc, v1::Session* response);
   absl::Status TakeMessage();
   absl::Status Complete();
+  void End(const absl::Status& status);
 
   const ServiceContext& context_;
   Call call_;
