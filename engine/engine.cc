@@ -47,6 +47,9 @@ class EngineImpl : public Engine {
     return SessionLease::Acquire(session);
   }
   absl::StatusOr<std::shared_ptr<Session>> Fork(const SessionLease& lease) override;
+  MemoryReport ReportMemory(const SessionLease& lease, RetainedPositions positions) const override {
+    return memgate::ReportMemory(lease.state(), lease.pending_token() != kNoToken, positions);
+  }
   void Reset(SessionLease& lease) override;
   absl::StatusOr<std::string> Export(const SessionLease& lease) const override;
   absl::StatusOr<std::shared_ptr<Session>> Import(std::string_view snapshot) override;
@@ -285,6 +288,7 @@ absl::StatusOr<std::shared_ptr<Turn>> EngineImpl::Submit(TurnRequest request,
     if (request.lease == nullptr) return absl::InvalidArgumentError("session: ingesting needs a session");
     request.max_new_tokens = 0;
   } else {
+    if (request.score) return absl::InvalidArgumentError("score: only text that is ingested can be scored");
     if (request.max_new_tokens < 1) return absl::InvalidArgumentError("max_tokens: must be at least 1");
     if (auto s = ValidateSamplingParams(request.sampling, vocab_size); !s.ok()) return s;
     request.max_new_tokens = std::min(request.max_new_tokens, kMaxNewTokens);

@@ -17,6 +17,7 @@
 #include "engine/kernels/weight_format.h"
 #include "engine/scheduling/turn.h"
 #include "engine/session/byte_accountant.h"
+#include "engine/session/memory_report.h"
 #include "engine/session/shape.h"
 #include "engine/text/chat_template.h"
 #include "engine/text/tokenizer.h"
@@ -102,7 +103,8 @@ struct EngineStats {
   std::vector<KindStats> sessions_by_kind;
 };
 
-// Loads one model and serves turns on it. Thread-safe. Sessions may outlive the engine; everything else must not.
+// Loads one model and serves turns on it. Thread-safe. Sessions may outlive the engine; everything else must
+// not.
 //
 // Usage:
 //   auto engine = Engine::Load(options);
@@ -113,8 +115,9 @@ struct EngineStats {
 //   (*engine)->Cancel(turn);                              // optional; takes effect between two steps
 class Engine {
  public:
-  // NOT_FOUND, INVALID_ARGUMENT, UNIMPLEMENTED for a bad model or memory module (message names file and reason),
-  // FAILED_PRECONDITION for a module of another model, RESOURCE_EXHAUSTED when the weights exceed the budget.
+  // NOT_FOUND, INVALID_ARGUMENT, UNIMPLEMENTED for a bad model or memory module (message names file and
+  // reason), FAILED_PRECONDITION for a module of another model, RESOURCE_EXHAUSTED when the weights exceed
+  // the budget.
   static absl::StatusOr<std::unique_ptr<Engine>> Load(EngineOptions options);
   virtual ~Engine() = default;
 
@@ -135,6 +138,8 @@ class Engine {
   virtual absl::StatusOr<std::shared_ptr<SessionLease>> Acquire(const std::shared_ptr<Session>& session) = 0;
   // A copy with its own bytes. RESOURCE_EXHAUSTED (budget).
   virtual absl::StatusOr<std::shared_ptr<Session>> Fork(const SessionLease& lease) = 0;
+  // What the session's memory looks like now; see memory_report.h. REQUIRES: no turn runs on the lease.
+  virtual MemoryReport ReportMemory(const SessionLease& lease, RetainedPositions positions) const = 0;
   // Empties the session.
   virtual void Reset(SessionLease& lease) = 0;
   // The session as bytes (docs/formats.md); a restored session continues as if never interrupted.

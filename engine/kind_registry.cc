@@ -1,11 +1,14 @@
 #include "engine/kind_registry.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_join.h"
 #include "engine/base/strings.h"
-#include "engine/memory/infini.h"
+#include "engine/memory/kind_table.h"
 
 namespace memgate {
 namespace {
@@ -27,6 +30,27 @@ SessionShape UntrainedShape(const ModelConfig& config) {
   return shape;
 }
 
+SessionShape WithoutSlots(SessionShape shape) {
+  shape.salient = 0;
+  return shape;
+}
+
+// The folders under `folder`/memory that hold a module, in order of name.
+absl::StatusOr<std::vector<std::string>> NamedModuleFolders(const std::string& folder) {
+  const std::string parent = Concat(folder, "/memory");
+  std::vector<std::string> found;
+  std::error_code error;
+  if (!std::filesystem::is_directory(parent, error)) return found;
+  std::filesystem::directory_iterator entry(parent, error);
+  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
+    const std::string path = entry->path().string();
+    if (IsMemoryModuleFolder(path)) found.push_back(path);
+  }
+  if (error) return absl::UnavailableError(Concat(parent, ": ", error.message()));
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
 }  // namespace
 
 absl::Status CheckFitsModel(const SessionShape& shape, const ModelConfig& config) {
@@ -40,43 +64,66 @@ absl::Status CheckFitsModel(const SessionShape& shape, const ModelConfig& config
 absl::StatusOr<KindRegistry> KindRegistry::Load(const std::string& folder, bool required,
                                                 const ModelConfig& config, std::string_view fingerprint) {
   KindRegistry registry;
-  SessionShape bare = UntrainedShape(config);
-  absl::StatusOr<MemoryModule> module = LoadMemoryModule(folder, config, fingerprint);
-  if (module.ok()) {
-    const MemoryModuleConfig& trained = module->config;
-    const SessionShape shape{trained.sink_tokens, trained.window_tokens, trained.segment_tokens,
-                             trained.salient_tokens};
-    if (auto s = shape.Validate(); !s.ok()) {
-      return absl::InvalidArgumentError(Concat(folder, "/memory.json: ", s.message()));
-    }
-    if (auto s = CheckFitsModel(shape, config); !s.ok()) {
-      return absl::InvalidArgumentError(Concat(folder, "/memory.json: ", ToStdView(s.message())));
-    }
-    if (shape.salient > 0 && !module->kind->HasRetention()) {
-      return absl::InvalidArgumentError(Concat(folder, "/memory.json: 'salient_tokens' is ", shape.salient,
-                                               ", but kind '", module->kind->name(),
-                                               "' has no retention score"));
-    }
-    registry.Add(std::move(module->kind), shape, std::move(module->fingerprint));
-    bare = shape;
-    bare.salient = 0;
-  } else if (required || !absl::IsNotFound(module.status())) {
-    return module.status();
+  const bool has_default = IsMemoryModuleFolder(folder);
+  if (has_default) {
+    if (auto s = registry.AddModule(folder, config, fingerprint); !s.ok()) return s;
   }
-  registry.Add(MakeWindowKind(), bare, "");
-  registry.Add(MakeInfiniKind(config, InfiniRule::kLinear, std::nullopt), bare, "");
-  registry.Add(MakeInfiniKind(config, InfiniRule::kDelta, std::nullopt), bare, "");
+  const SessionShape bare =
+      has_default ? WithoutSlots(registry.default_kind().default_shape) : UntrainedShape(config);
+  // `window` needs no module, so without a default module it comes first.
+  if (!has_default) registry.Add({MakeWindowKind(), bare});
+  const auto folders = NamedModuleFolders(folder);
+  if (!folders.ok()) return folders.status();
+  for (const std::string& named : *folders) {
+    if (auto s = registry.AddModule(named, config, fingerprint); !s.ok()) return s;
+  }
+  if (required && !has_default && folders->empty()) {
+    return absl::NotFoundError(Concat(folder, ": holds no memory module (memory.json)"));
+  }
+  for (const MemoryKindRow& row : MemoryKindTable()) {
+    if (row.untrained != nullptr && !registry.Has(row.name)) registry.Add({row.untrained(config), bare});
+  }
   return registry;
 }
 
-void KindRegistry::Add(std::unique_ptr<MemoryKind> kind, const SessionShape& shape,
-                       std::string module_fingerprint) {
-  if (Find(kind->name()).ok()) return;  // the trained one came first
+absl::Status KindRegistry::AddModule(const std::string& folder, const ModelConfig& config,
+                                     std::string_view fingerprint) {
+  absl::StatusOr<MemoryModule> module = LoadMemoryModule(folder, config, fingerprint);
+  if (!module.ok()) return module.status();
+  const MemoryModuleConfig& trained = module->config;
+  const SessionShape shape{trained.sink_tokens, trained.window_tokens, trained.segment_tokens,
+                           trained.salient_tokens};
+  absl::Status fits = shape.Validate();
+  if (fits.ok()) fits = CheckFitsModel(shape, config);
+  if (fits.ok() && shape.salient > 0 && !module->kind->HasRetention()) {
+    fits = absl::InvalidArgumentError(Concat("'salient_tokens' is ", shape.salient, ", but kind '",
+                                             module->kind->name(), "' has no retention score"));
+  }
+  if (!fits.ok()) return absl::InvalidArgumentError(Concat(folder, ": ", ToStdView(fits.message())));
+
+  MemoryKinds kinds = std::move(module->variants);
+  kinds.insert(kinds.begin(), std::move(module->kind));
+  for (std::unique_ptr<MemoryKind>& kind : kinds) {
+    if (const auto same = Find(kind->name()); same.ok()) {
+      return absl::InvalidArgumentError(Concat("memory modules in ", (*same)->module_folder, " and ", folder,
+                                               " are both of kind '", kind->name(), "'"));
+    }
+    Add({std::move(kind), shape, module->fingerprint, folder});
+  }
+  return absl::OkStatus();
+}
+
+void KindRegistry::Add(NewKind added) {
   auto entry = std::make_unique<KindEntry>();
-  entry->kind = std::move(kind);
-  entry->default_shape = shape;
-  entry->module_fingerprint = std::move(module_fingerprint);
+  entry->kind = std::move(added.kind);
+  entry->default_shape = added.default_shape;
+  entry->module_fingerprint = std::move(added.module_fingerprint);
+  entry->module_folder = std::move(added.module_folder);
   entries_.push_back(std::move(entry));
+}
+
+bool KindRegistry::Has(std::string_view name) const {
+  return absl::c_any_of(entries_, [&](const auto& entry) { return entry->kind->name() == name; });
 }
 
 absl::StatusOr<KindEntry*> KindRegistry::Find(std::string_view name) const {

@@ -23,6 +23,7 @@ struct KindEntry {
   std::unique_ptr<MemoryKind> kind;
   SessionShape default_shape;
   std::string module_fingerprint;  // of the trained weights; empty if there are none
+  std::string module_folder;       // where they came from; empty likewise
   std::atomic<int64_t> sessions{0};
   std::atomic<int64_t> session_bytes{0};
 };
@@ -30,8 +31,10 @@ struct KindEntry {
 // Constant after construction, except for the counters: thread-safe.
 class KindRegistry {
  public:
-  // Loads `folder`/memory.json if there is one; without it the default is `window`. If `required`, its
-  // absence is an error. Errors as LoadMemoryModule.
+  // Loads the default module from `folder` and further ones from `folder`/memory/<name>/, each if it is there
+  // (engine/memory/module.h). Without a module in `folder` itself the default is `window`. Kinds that work
+  // without training follow. If `required`, no module at all is an error. Errors as LoadMemoryModule;
+  // INVALID_ARGUMENT names both folders if two modules give the same kind.
   static absl::StatusOr<KindRegistry> Load(const std::string& folder, bool required,
                                            const ModelConfig& config, std::string_view fingerprint);
 
@@ -41,7 +44,16 @@ class KindRegistry {
   const std::vector<std::unique_ptr<KindEntry>>& entries() const { return entries_; }
 
  private:
-  void Add(std::unique_ptr<MemoryKind> kind, const SessionShape& shape, std::string module_fingerprint);
+  struct NewKind {
+    std::unique_ptr<MemoryKind> kind;
+    SessionShape default_shape;
+    std::string module_fingerprint;
+    std::string module_folder;
+  };
+
+  absl::Status AddModule(const std::string& folder, const ModelConfig& config, std::string_view fingerprint);
+  void Add(NewKind added);
+  bool Has(std::string_view name) const;
 
   std::vector<std::unique_ptr<KindEntry>> entries_;  // the default first
 };

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <vector>
+#include <memory>
 
 #include "engine/kernels/attend.h"
 #include "engine/kernels/parallel.h"
@@ -26,7 +26,7 @@ void StoreChunk(const AttentionChunk& chunk, const LayerView& view) {
     }
   }
   // Sinks never leave, so only window tokens keep features.
-  const int features = session.kind().TokenFeatures();
+  const int features = config.num_kv_heads * session.kind().TokenFeatures();
   const int skip =
       static_cast<int>(std::clamp<int64_t>(session.shape().sinks - session.length(), 0, chunk.tokens));
   if (features > 0 && skip < chunk.tokens) {
@@ -36,43 +36,78 @@ void StoreChunk(const AttentionChunk& chunk, const LayerView& view) {
   }
 }
 
+// Most queries that share a pass over the keys of their KV head: enough that transposing keys costs little,
+// few enough that their scores stay in the second-level cache.
+constexpr int kQueriesTogether = 128;
+
+// The queries of tokens [begin, end) that read KV head g, as [tokens, R, D], rotated by one angle per token.
+void RotateQueries(const AttentionChunk& chunk, int begin, int end, int g, const float* angles,
+                   int64_t angle_stride, float* out) {
+  const ModelConfig& config = *chunk.session->context().config;
+  const int dim = config.head_dim;
+  for (int t = begin; t < end; ++t) {
+    const float* query = chunk.queries + t * chunk.row_stride + int64_t{g} * config.group_size() * dim;
+    for (int r = 0; r < config.group_size(); ++r, query += dim, out += dim) {
+      Rotate(angles + t * angle_stride, dim, query, out);
+    }
+  }
+}
+
 // One softmax over two runs of rows: [sinks | salient] and the window up to the query's own token. Before the
 // first fold there are no salient tokens and the sinks are seen at their true positions: plain causal
 // attention.
-void AttendLocally(const AttentionChunk& chunk, const LayerView& view, float* out) {
+void AttendTokens(const AttentionChunk& chunk, const LayerView& view, int g, int begin, int end, float* out) {
   const SessionState& session = *chunk.session;
   const ModelConfig& config = *session.context().config;
   const int dim = config.head_dim;
+  const int group = config.group_size();
+  const int64_t block_floats = int64_t{end - begin} * group * dim;
+  const bool far = session.clamped();
+  const auto scratch = std::make_unique_for_overwrite<float[]>((far ? 3 : 2) * block_floats);
+  float* attended = scratch.get();
+  float* near_queries = attended + block_floats;
+  float* far_queries = far ? near_queries + block_floats : near_queries;
+  RotateQueries(chunk, begin, end, g, chunk.angles, dim, near_queries);
+  if (far) RotateQueries(chunk, begin, end, g, chunk.far_angles, 0, far_queries);
+
   const int64_t head_floats = session.shape().rows() * dim;
-  const bool far = session.folded() > 0;
-  const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
+  const float* keys = view.keys + g * head_floats;
+  const float* values = view.values + g * head_floats;
+  const int64_t window_offset = int64_t{session.window_row()} * dim;
+  const int64_t held = session.length() + end - session.folded();  // sinks and window tokens
+  const int64_t sinks = std::min<int64_t>(held, session.shape().sinks);
+  const AttendRun runs[] = {
+      {far_queries, keys, values, sinks + session.salient_count()},
+      {near_queries, keys + window_offset, values + window_offset, held - sinks},
+  };
+  Attend(runs,
+         {.count = (end - begin) * group,
+          .per_token = group,
+          .first_limit = session.salient_count() + session.length() + begin + 1 - session.folded(),
+          .head_dim = dim,
+          .scale = 1.0f / std::sqrt(static_cast<float>(dim))},
+         attended);
+  for (int t = begin; t < end; ++t, attended += group * dim) {
+    std::copy_n(attended, group * dim, out + (int64_t{t} * config.num_heads + int64_t{g} * group) * dim);
+  }
+}
 
+void AttendLocally(const AttentionChunk& chunk, const LayerView& view, float* out) {
+  const SessionState& session = *chunk.session;
+  const ModelConfig& config = *session.context().config;
+  // Blocks of tokens: work for every thread.
+  const int wanted = (ComputeThreads() + config.num_kv_heads - 1) / config.num_kv_heads;
+  const int most = std::max(1, kQueriesTogether / config.group_size());
+  const int together = std::clamp((chunk.tokens + wanted - 1) / wanted, 1, most);
+  const int blocks = (chunk.tokens + together - 1) / together;
   const int64_t held = session.salient_count() + session.length() - session.folded() + chunk.tokens;
-  ParallelFor(int64_t{chunk.tokens} * config.num_heads, LeastItems(2 * held * dim),
-              [&](int64_t begin, int64_t end, int) {
-                std::vector<float> scores(session.shape().rows());
-                std::vector<float> near_query(dim);
-                std::vector<float> far_query(dim);
-                for (int64_t i = begin; i < end; ++i) {
-                  const int t = static_cast<int>(i / config.num_heads);
-                  const int head = static_cast<int>(i % config.num_heads);
-                  const float* query = chunk.queries + t * chunk.row_stride + head * dim;
-                  Rotate(chunk.angles + int64_t{t} * dim, dim, query, near_query.data());
-                  if (far) Rotate(chunk.far_angles, dim, query, far_query.data());
-
-                  const float* keys = view.keys + (head / config.group_size()) * head_floats;
-                  const float* values = view.values + (head / config.group_size()) * head_floats;
-                  const int64_t position = session.length() + t;
-                  const int64_t window_offset = int64_t{session.window_row()} * dim;
-                  const AttendPart parts[] = {
-                      {far ? far_query.data() : near_query.data(), keys, values,
-                       static_cast<int>(std::min<int64_t>(position + 1, session.shape().sinks)) +
-                           session.salient_count()},
-                      {near_query.data(), keys + window_offset, values + window_offset,
-                       static_cast<int>(
-                           std::max<int64_t>(0, position + 1 - session.shape().sinks - session.folded()))},
-                  };
-                  Attend(parts, dim, scale, scores.data(), out + i * dim);
+  const int64_t queries = int64_t{together} * config.group_size();
+  ParallelFor(int64_t{blocks} * config.num_kv_heads, LeastItems(2 * held * config.head_dim * queries),
+              [&](int64_t first, int64_t last, int) {
+                for (int64_t i = first; i < last; ++i) {
+                  const int begin = static_cast<int>(i % blocks) * together;
+                  AttendTokens(chunk, view, static_cast<int>(i / blocks), begin,
+                               std::min(begin + together, chunk.tokens), out);
                 }
               });
 }
@@ -84,8 +119,15 @@ void AttendChunk(const AttentionChunk& chunk, float* out) {
   const LayerView view = session.Layer(chunk.layer);
   StoreChunk(chunk, view);
   AttendLocally(chunk, view, out);
-  if (session.folded() > 0 && session.kind().StateFloats() > 0) {
-    session.kind().Combine(chunk.layer, {chunk.tokens, chunk.queries, chunk.row_stride, chunk.layer_input},
+  if (session.written() > 0 && session.kind().StateFloats() > 0) {
+    session.kind().Combine(chunk.layer,
+                           {.tokens = chunk.tokens,
+                            .position = session.length(),
+                            .queries = chunk.queries,
+                            .query_stride = chunk.row_stride,
+                            .layer_input = chunk.layer_input,
+                            .angles = chunk.angles,
+                            .written = session.written()},
                            view.memory, out);
   }
 }

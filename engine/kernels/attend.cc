@@ -1,90 +1,234 @@
 #include "engine/kernels/attend.h"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
+#include <memory>
+#include <vector>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "engine/kernels/attend.cc"
 #include "hwy/foreach_target.h"
 // clang-format off: Highway needs this order.
+#include "engine/kernels/product-inl.h"
 #include "hwy/contrib/math/math-inl.h"
 #include "hwy/highway.h"
 // clang-format on
+
+#ifndef MEMGATE_ATTEND_SIZES
+#define MEMGATE_ATTEND_SIZES
+namespace memgate {
+
+// Rows between two updates of the online softmax: their values [128, D] stay in the second-level cache.
+constexpr int kBlockRows = 128;
+// Keys that are transposed together: two AVX-512 vectors.
+constexpr int kPanelKeys = 32;
+// A block's scores; its last panel may reach past the block.
+constexpr int kScoreStride = kBlockRows + kPanelKeys;
+
+// One call of Attend and its scratch.
+struct AttendCall {
+  const AttendRun* runs = nullptr;
+  size_t num_runs = 0;
+  AttendQueries queries;
+  float* panel = nullptr;    // [D, kPanelKeys]: keys, transposed
+  float* scores = nullptr;   // [Q, kScoreStride]
+  float* largest = nullptr;  // [Q]: the largest logit so far
+  float* sums = nullptr;     // [Q]: of exp(logit - largest)
+  float* out = nullptr;      // [Q, D]: sums of exp(logit - largest) * value
+};
+
+}  // namespace memgate
+#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace memgate {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-using Wide = hn::ScalableTag<float>;
+using Wide = hn::CappedTag<float, 16>;
 
-// scores[r] = scale * q . k_r; returns the largest.
-float Scores(const AttendPart& part, int head_dim, float scale, float* scores) {
-  const Wide d;
-  const int lanes = static_cast<int>(hn::Lanes(d));
-  float largest = -std::numeric_limits<float>::infinity();
-  for (int r = 0; r < part.rows; ++r) {
-    const float* key = part.keys + static_cast<size_t>(r) * head_dim;
-    auto sums = hn::Zero(d);
-    int i = 0;
-    for (; i + lanes <= head_dim; i += lanes) {
-      sums = hn::MulAdd(hn::LoadU(d, part.query + i), hn::LoadU(d, key + i), sums);
-    }
-    float sum = hn::GetLane(hn::SumOfLanes(d, sums));
-    for (; i < head_dim; ++i) sum += part.query[i] * key[i];
-    scores[r] = scale * sum;
-    largest = std::max(largest, scores[r]);
-  }
-  return largest;
-}
-
-// scores[r] = exp(scores[r] - largest); returns the sum.
-float Exponentiate(float largest, int rows, float* scores) {
-  const Wide d;
-  const int lanes = static_cast<int>(hn::Lanes(d));
-  const auto shift = hn::Set(d, largest);
-  auto sums = hn::Zero(d);
+// panel(i, r) = keys(r, i) for `count` <= kPanelKeys keys; what lies behind them is left as it is.
+void TransposeKeys(const float* keys, int count, int head_dim, float* panel) {
+  const hn::FixedTag<float, 4> d;
   int r = 0;
-  for (; r + lanes <= rows; r += lanes) {
-    const auto e = hn::Exp(d, hn::Sub(hn::LoadU(d, scores + r), shift));
-    hn::StoreU(e, d, scores + r);
-    sums = hn::Add(sums, e);
+  for (; r + 4 <= count; r += 4) {
+    const float* key = keys + int64_t{r} * head_dim;
+    int i = 0;
+    for (; i + 4 <= head_dim; i += 4) {
+      const auto k0 = hn::LoadU(d, key + i);
+      const auto k1 = hn::LoadU(d, key + head_dim + i);
+      const auto k2 = hn::LoadU(d, key + 2 * int64_t{head_dim} + i);
+      const auto k3 = hn::LoadU(d, key + 3 * int64_t{head_dim} + i);
+      const auto low02 = hn::InterleaveLower(d, k0, k2), high02 = hn::InterleaveUpper(d, k0, k2);
+      const auto low13 = hn::InterleaveLower(d, k1, k3), high13 = hn::InterleaveUpper(d, k1, k3);
+      float* to = panel + int64_t{i} * kPanelKeys + r;
+      hn::StoreU(hn::InterleaveLower(d, low02, low13), d, to);
+      hn::StoreU(hn::InterleaveUpper(d, low02, low13), d, to + kPanelKeys);
+      hn::StoreU(hn::InterleaveLower(d, high02, high13), d, to + 2 * kPanelKeys);
+      hn::StoreU(hn::InterleaveUpper(d, high02, high13), d, to + 3 * kPanelKeys);
+    }
+    for (; i < head_dim; ++i) {
+      for (int j = 0; j < 4; ++j) panel[int64_t{i} * kPanelKeys + r + j] = key[int64_t{j} * head_dim + i];
+    }
   }
-  float sum = hn::GetLane(hn::SumOfLanes(d, sums));
-  for (; r < rows; ++r) {
-    scores[r] = std::exp(scores[r] - largest);
-    sum += scores[r];
+  for (; r < count; ++r) {
+    for (int i = 0; i < head_dim; ++i) panel[int64_t{i} * kPanelKeys + r] = keys[int64_t{r} * head_dim + i];
   }
-  return sum;
 }
 
-void AttendImpl(const AttendPart* parts, size_t num_parts, int head_dim, float scale, float* scores,
-                float* out) {
+// weights[r] = exp(scale * scores[r] - shift) for r < count, 0 up to the next full vector; returns their sum.
+float Exponentiate(float scale, float shift, int count, float* scores) {
   const Wide d;
   const int lanes = static_cast<int>(hn::Lanes(d));
-  float largest = -std::numeric_limits<float>::infinity();
-  int rows = 0;
-  for (size_t p = 0; p < num_parts; ++p) {
-    largest = std::max(largest, Scores(parts[p], head_dim, scale, scores + rows));
-    rows += parts[p].rows;
+  const auto scales = hn::Set(d, scale), shifts = hn::Set(d, shift);
+  auto sums = hn::Zero(d);
+  for (int r = 0; r < count; r += lanes) {
+    const auto e = hn::Exp(d, hn::MulSub(hn::LoadU(d, scores + r), scales, shifts));
+    const auto weights = hn::IfThenElseZero(hn::FirstN(d, count - r), e);
+    hn::StoreU(weights, d, scores + r);
+    sums = hn::Add(sums, weights);
   }
-  std::fill(out, out + head_dim, 0.0f);
-  if (rows == 0) return;
-  const float inverse_sum = 1.0f / Exponentiate(largest, rows, scores);
+  return hn::GetLane(hn::SumOfLanes(d, sums));
+}
 
-  const float* weight = scores;
-  for (size_t p = 0; p < num_parts; ++p) {
-    for (int r = 0; r < parts[p].rows; ++r, ++weight) {
-      const float* value = parts[p].values + static_cast<size_t>(r) * head_dim;
-      const float w = *weight * inverse_sum;
-      const auto weights = hn::Set(d, w);
-      int i = 0;
-      for (; i + lanes <= head_dim; i += lanes) {
-        hn::StoreU(hn::MulAdd(weights, hn::LoadU(d, value + i), hn::LoadU(d, out + i)), d, out + i);
-      }
-      for (; i < head_dim; ++i) out[i] += w * value[i];
+// The largest of scores[0, count), count > 0.
+float Largest(const float* scores, int count) {
+  const Wide d;
+  const int lanes = static_cast<int>(hn::Lanes(d));
+  const auto lowest = hn::Set(d, -std::numeric_limits<float>::infinity());
+  auto largest = lowest;
+  for (int r = 0; r < count; r += lanes) {
+    largest = hn::Max(largest, hn::IfThenElse(hn::FirstN(d, count - r), hn::LoadU(d, scores + r), lowest));
+  }
+  return hn::GetLane(hn::MaxOfLanes(d, largest));
+}
+
+// exp(x) by the same instructions as everywhere here.
+float ExpOf(float x) {
+  const hn::CappedTag<float, 4> d;
+  return hn::GetLane(hn::Exp(d, hn::Set(d, x)));
+}
+
+// out[i] = factor * x[i].
+void Scale(float factor, const float* x, int n, float* out) {
+  const Wide d;
+  const int lanes = static_cast<int>(hn::Lanes(d));
+  const auto factors = hn::Set(d, factor);
+  int i = 0;
+  for (; i + lanes <= n; i += lanes) hn::StoreU(hn::Mul(factors, hn::LoadU(d, x + i)), d, out + i);
+  for (; i < n; ++i) out[i] = factor * x[i];
+}
+
+struct RowRange {
+  int64_t begin = 0;
+  int64_t end = 0;
+};
+
+// What a run that begins at row `run_begin` of the sequence holds of a block, counted from the run's begin.
+RowRange InRun(RowRange block, int64_t run_begin, const AttendRun& run) {
+  return {std::max(block.begin, run_begin) - run_begin,
+          std::min(block.end, run_begin + run.rows) - run_begin};
+}
+
+// First query that sees `row` of the sequence.
+int FirstToSee(const AttendQueries& q, int64_t row) {
+  const int64_t tokens = std::max<int64_t>(0, row + 1 - q.first_limit);
+  return static_cast<int>(std::min<int64_t>(tokens * q.per_token, q.count));
+}
+
+// Rows of the block that query i sees.
+int Seen(const AttendQueries& q, int i, RowRange block) {
+  const int64_t limit = q.first_limit + i / q.per_token;
+  return static_cast<int>(std::clamp<int64_t>(limit, block.begin, block.end) - block.begin);
+}
+
+// Dot products of the queries with the block's keys. Queries that see none of a panel's keys are left out.
+// Scores behind a run's last key mean nothing; the next run's replace them, or no query sees them.
+void ScoreBlock(const AttendCall& call, RowRange block) {
+  const AttendQueries& q = call.queries;
+  const int lanes = static_cast<int>(hn::Lanes(Wide()));
+  int64_t run_begin = 0;
+  for (size_t i = 0; i < call.num_runs; run_begin += call.runs[i].rows, ++i) {
+    const AttendRun& run = call.runs[i];
+    const RowRange rows = InRun(block, run_begin, run);
+    for (int64_t r = rows.begin; r < rows.end; r += kPanelKeys) {
+      const int first = FirstToSee(q, run_begin + r);
+      const int count = static_cast<int>(std::min<int64_t>(kPanelKeys, rows.end - r));
+      TransposeKeys(run.keys + r * q.head_dim, count, q.head_dim, call.panel);
+      Multiply({.rows = q.count - first,
+                .inner = q.head_dim,
+                .columns = (count + lanes - 1) / lanes * lanes,
+                .a = run.queries + int64_t{first} * q.head_dim,
+                .a_row = q.head_dim,
+                .b = call.panel,
+                .b_row = kPanelKeys,
+                .out = call.scores + int64_t{first} * kScoreStride + run_begin + r - block.begin,
+                .out_row = kScoreStride});
     }
+  }
+}
+
+// Turns scores into weights relative to the largest logit so far, and what was summed before with them.
+void WeighBlock(const AttendCall& call, RowRange block) {
+  const AttendQueries& q = call.queries;
+  for (int i = FirstToSee(q, block.begin); i < q.count; ++i) {
+    float* scores = call.scores + int64_t{i} * kScoreStride;
+    float* out = call.out + int64_t{i} * q.head_dim;
+    const int seen = Seen(q, i, block);
+    const float before = call.largest[i];
+    const float largest = std::max(before, q.scale * Largest(scores, seen));
+    if (block.begin > 0 && largest != before) {
+      const float shrink = ExpOf(before - largest);
+      call.sums[i] *= shrink;
+      Scale(shrink, out, q.head_dim, out);
+    }
+    call.largest[i] = largest;
+    call.sums[i] += Exponentiate(q.scale, largest, seen, scores);
+  }
+}
+
+// out_i += the weighted values of rows [from, to) of the block, for the queries [first, end).
+void AddValues(const AttendCall& call, RowRange block, int first, int end, int from, int to) {
+  const int head_dim = call.queries.head_dim;
+  int64_t run_begin = 0;
+  for (size_t i = 0; i < call.num_runs; run_begin += call.runs[i].rows, ++i) {
+    const AttendRun& run = call.runs[i];
+    const RowRange rows = InRun({block.begin + from, block.begin + to}, run_begin, run);
+    if (rows.begin >= rows.end) continue;
+    Multiply({.rows = end - first,
+              .inner = static_cast<int>(rows.end - rows.begin),
+              .columns = head_dim,
+              .a = call.scores + int64_t{first} * kScoreStride + run_begin + rows.begin - block.begin,
+              .a_row = kScoreStride,
+              .b = run.values + rows.begin * head_dim,
+              .b_row = head_dim,
+              .out = call.out + int64_t{first} * head_dim,
+              .out_row = head_dim,
+              .accumulate = true});
+  }
+}
+
+void AttendImpl(const AttendCall& call) {
+  // Queries of a block's causal edge that are worked on together before each goes on alone.
+  constexpr int kTogether = 4;
+  const AttendQueries& q = call.queries;
+  const int64_t rows = q.first_limit + (q.count - 1) / q.per_token;
+  for (int64_t begin = 0; begin < rows; begin += kBlockRows) {
+    const RowRange block{begin, std::min(begin + kBlockRows, rows)};
+    ScoreBlock(call, block);
+    WeighBlock(call, block);
+    const int whole = FirstToSee(q, block.end - 1);
+    for (int first = FirstToSee(q, block.begin); first < whole; first += kTogether) {
+      const int end = std::min(first + kTogether, whole);
+      const int shared = Seen(q, first, block);
+      AddValues(call, block, first, end, 0, shared);
+      for (int i = first; i < end; ++i) AddValues(call, block, i, i + 1, shared, Seen(q, i, block));
+    }
+    AddValues(call, block, whole, q.count, 0, static_cast<int>(block.end - block.begin));
+  }
+  for (int i = 0; i < q.count; ++i) {
+    float* out = call.out + int64_t{i} * q.head_dim;
+    if (call.sums[i] != 0.0f) Scale(1.0f / call.sums[i], out, q.head_dim, out);
   }
 }
 
@@ -97,8 +241,16 @@ namespace memgate {
 
 HWY_EXPORT(AttendImpl);
 
-void Attend(absl::Span<const AttendPart> parts, int head_dim, float scale, float* scores, float* out) {
-  HWY_DYNAMIC_DISPATCH(AttendImpl)(parts.data(), parts.size(), head_dim, scale, scores, out);
+void Attend(absl::Span<const AttendRun> runs, const AttendQueries& queries, float* out) {
+  const int64_t count = queries.count;
+  std::fill_n(out, count * queries.head_dim, 0.0f);
+  if (count == 0) return;
+  const auto panel = std::make_unique_for_overwrite<float[]>(int64_t{queries.head_dim} * kPanelKeys);
+  const auto scores = std::make_unique_for_overwrite<float[]>(count * kScoreStride);
+  std::vector<float> largest(count, -std::numeric_limits<float>::infinity());
+  std::vector<float> sums(count, 0.0f);
+  HWY_DYNAMIC_DISPATCH(AttendImpl)
+  ({runs.data(), runs.size(), queries, panel.get(), scores.get(), largest.data(), sums.data(), out});
 }
 
 }  // namespace memgate

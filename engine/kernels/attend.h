@@ -1,23 +1,37 @@
-// Softmax attention of one query over rows that may lie in several places.
+// Softmax attention of a block of queries over keys and values that may lie in several places.
 #ifndef MEMGATE_ENGINE_KERNELS_ATTEND_H_
 #define MEMGATE_ENGINE_KERNELS_ATTEND_H_
+
+#include <cstdint>
 
 #include "absl/types/span.h"
 
 namespace memgate {
 
-// A run of keys and values with the query that applies to them: far tokens see the query at another rotation.
-struct AttendPart {
-  const float* query = nullptr;   // [D]
-  const float* keys = nullptr;    // [rows, D]
-  const float* values = nullptr;  // [rows, D]
-  int rows = 0;
+// A run of keys and values, with the queries as rotated for it: far keys see a query at another rotation.
+struct AttendRun {
+  const float* queries = nullptr;  // [Q, D]
+  const float* keys = nullptr;     // [rows, D]
+  const float* values = nullptr;   // [rows, D]
+  int64_t rows = 0;
 };
 
-// out = softmax(scale * [q_1 K_1^T, q_2 K_2^T, ...]) [V_1; V_2; ...]: one softmax over all parts.
-// scores: scratch, at least the sum of rows. out: [D]; zeros if there are no rows. Plain-loop twin:
-// tests/reference/.
-void Attend(absl::Span<const AttendPart> parts, int head_dim, float scale, float* scores, float* out);
+// The Q queries of consecutive tokens that read the same KV head. The rows of all runs count as one sequence;
+// query i sees its first `first_limit` + i / per_token rows.
+struct AttendQueries {
+  int count = 0;      // Q
+  int per_token = 1;  // R
+  int64_t first_limit = 0;
+  int head_dim = 0;    // D
+  float scale = 1.0f;  // > 0
+};
+
+// out_i = softmax(scale * [q_i K_1^T, q_i K_2^T, ...]) [V_1; V_2; ...] over the rows that query i sees: one
+// softmax over all runs, made block by block of rows (online softmax, arXiv 1805.02867). Blocks begin at
+// fixed places of the sequence of rows and every sum has a fixed order, so neither the other queries, nor how
+// the rows are cut into runs, changes any bit of out_i. Memory beside the arguments: proportional to Q and D.
+// out: [Q, D]; zeros where a query sees no row. REQUIRES: the runs hold the rows that the last query sees.
+void Attend(absl::Span<const AttendRun> runs, const AttendQueries& queries, float* out);
 
 }  // namespace memgate
 

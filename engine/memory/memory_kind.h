@@ -6,26 +6,34 @@
 #include <cstdint>
 #include <memory>
 #include <string_view>
+#include <vector>
 
 #include "absl/types/span.h"
 #include "engine/checkpoint/model_config.h"
+#include "engine/kernels/rope.h"
 
 namespace memgate {
 
-// Tokens of one KV head that leave the exact part, oldest first.
+// Tokens of one KV head that are held exactly no longer: they left the window and have no salient slot.
 struct EvictedTokens {
   int kv_head = 0;
   int tokens = 0;
-  const float* keys = nullptr;    // [tokens, D], not rotated
-  const float* values = nullptr;  // [tokens, D]
+  const int64_t* positions = nullptr;  // [tokens], ascending
+  const float* keys = nullptr;         // [tokens, D], not rotated
+  const float* values = nullptr;       // [tokens, D]
+  const float* features = nullptr;     // [tokens, TokenFeatures()], as computed when the token entered
+  const Rope* rope = nullptr;          // for kinds that hold rotated keys
 };
 
 // Tokens of one chunk that ask the memory. All see the same state: it changes between chunks only.
 struct MemoryQuery {
   int tokens = 0;
+  int64_t position = 0;                // of the first token
   const float* queries = nullptr;      // [tokens, H, D], not rotated
   int64_t query_stride = 0;            // floats from one token's queries to the next one's
   const float* layer_input = nullptr;  // [tokens, C], after the input RMSNorm
+  const float* angles = nullptr;       // [tokens, D], Rope::Angles of each token's position
+  int64_t written = 0;                 // tokens that the memory has absorbed, the same for every KV head
 };
 
 // Stateless and constant after construction: thread-safe. The state of a session lives in the session
@@ -41,16 +49,25 @@ class MemoryKind {
   // Floats of compressive state per layer; 0 = tokens that leave are not held in any form.
   virtual int64_t StateFloats() const { return 0; }
 
-  // Floats that the layer computes per token when it enters the session and keeps until it leaves the window.
+  // Floats that the layer computes per token and KV head when the token enters the session. They stay with it
+  // in the window and in a salient slot, and go to Write with it.
   virtual int TokenFeatures() const { return 0; }
-  // layer_input: [tokens, C] after the input RMSNorm. features: [tokens, TokenFeatures()].
+  // layer_input: [tokens, C] after the input RMSNorm. features: [tokens, G, TokenFeatures()].
   virtual void ComputeFeatures(int /*layer*/, const float* /*layer_input*/, int /*tokens*/,
                                float* /*features*/) const {}
 
-  // Whether features[g] is the retention score of KV head g, by which tokens compete for salient slots.
+  // Whether feature 0 is the retention score, by which tokens compete for salient slots.
   virtual bool HasRetention() const { return false; }
 
-  // Absorbs tokens into `state` [StateFloats()].
+  // Whether sinks and salient tokens sit at the far distance once something was folded (docs/design.md). If
+  // not, sinks stay at their true positions. Always true for a kind with retention.
+  virtual bool ClampsFarTokens() const { return true; }
+
+  // Per query head, what weighs the memory against local attention in `layer` [H]; empty if there is no such
+  // number. For reports.
+  virtual std::vector<float> Gates(int /*layer*/) const { return {}; }
+
+  // Absorbs tokens into `state` [StateFloats()], of which KV head g owns the g-th of G equal parts.
   virtual void Write(int /*layer*/, const EvictedTokens& /*evicted*/, absl::Span<float> /*state*/) const {}
 
   // Turns local attention [tokens, H, D] into the layer's attention output, in place. Called only once

@@ -1,6 +1,8 @@
 #include "engine/memory/module.h"
 
+#include <filesystem>
 #include <fstream>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -8,8 +10,8 @@
 #include "engine/checkpoint/hugging_face.h"
 #include "engine/checkpoint/json_util.h"
 #include "engine/checkpoint/safetensors.h"
-#include "engine/memory/infini.h"
-#include "engine/memory/retention.h"
+#include "engine/memory/ahn.h"
+#include "engine/memory/kind_table.h"
 #include "nlohmann/json.hpp"
 
 namespace memgate {
@@ -71,42 +73,57 @@ absl::Status CheckFits(const MemoryModuleConfig& module, const ModelConfig& base
   return absl::OkStatus();
 }
 
-// Appends layers.{i}.{suffix} of every layer.
-absl::StatusOr<std::vector<float>> ReadLayers(const TensorSource& tensors, int num_layers,
-                                              std::string_view suffix, std::vector<int64_t> shape) {
-  int64_t per_layer = 1;
-  for (int64_t n : shape) per_layer *= n;
-  std::vector<float> all(num_layers * per_layer);
-  for (int l = 0; l < num_layers; ++l) {
-    auto view = FindShaped(tensors, Concat("layers.", l, ".", suffix), shape);
-    if (!view.ok()) return view.status();
-    ToFloat(*view, absl::MakeSpan(all).subspan(l * per_layer, per_layer));
-  }
-  return all;
-}
-
-absl::StatusOr<std::unique_ptr<MemoryKind>> MakeKind(const MemoryModuleConfig& module,
-                                                     const ModelConfig& base, const TensorSource& tensors) {
-  if (module.kind == "memgate") {
-    auto weight =
-        ReadLayers(tensors, base.num_layers, "retention.weight", {base.num_kv_heads, base.hidden_size});
-    if (!weight.ok()) return weight.status();
-    auto bias = ReadLayers(tensors, base.num_layers, "retention.bias", {base.num_kv_heads});
-    if (!bias.ok()) return bias.status();
-    return MakeRetentionKind(base, {*std::move(weight), *std::move(bias)});
-  }
-  if (module.kind == "infini" || module.kind == "infini-delta") {
-    auto gates = ReadLayers(tensors, base.num_layers, "infini.beta", {base.num_heads});
-    if (!gates.ok()) return gates.status();
-    const InfiniRule rule = module.kind == "infini" ? InfiniRule::kLinear : InfiniRule::kDelta;
-    return MakeInfiniKind(base, rule, *std::move(gates));
-  }
-  return absl::UnimplementedError(
-      Concat("memory kind '", module.kind, "' is not supported; known: memgate, infini, infini-delta"));
-}
-
 absl::Status WithPath(const absl::Status& status, const std::string& path) {
   return absl::Status(status.code(), Concat(path, ": ", status.message()));
+}
+
+absl::StatusOr<std::string> ReadConfigText(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return absl::NotFoundError(Concat(path, ": cannot be opened"));
+  std::string text(kMaxConfigBytes + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<size_t>(file.gcount()));
+  if (text.size() > kMaxConfigBytes) return absl::InvalidArgumentError(Concat(path, ": larger than 1 MiB"));
+  return text;
+}
+
+absl::StatusOr<MemoryKinds> MakeKinds(const ModuleContents& module) {
+  const MemoryKindRow* row = FindMemoryKind(module.config.kind);
+  if (row != nullptr && row->load != nullptr) return row->load(module);
+  return absl::UnimplementedError(
+      Concat("memory kind '", module.config.kind, "' is not supported; known: ", LoadableKindNames()));
+}
+
+absl::StatusOr<MemoryModule> MakeModule(const std::string& folder, MemoryModuleConfig config,
+                                        const ModelConfig& base, const TensorSource& tensors) {
+  MemoryModule module;
+  module.config = std::move(config);
+  auto kinds = MakeKinds({module.config, base, tensors});
+  if (!kinds.ok()) return WithPath(kinds.status(), folder);
+  module.variants = *std::move(kinds);
+  module.kind = std::move(module.variants.front());
+  module.variants.erase(module.variants.begin());
+  auto fingerprint = Fingerprint(tensors);
+  if (!fingerprint.ok()) return fingerprint.status();
+  module.fingerprint = *std::move(fingerprint);
+  return module;
+}
+
+bool IsPublishedAhnFolder(const std::string& folder) {
+  const auto text = ReadConfigText(Concat(folder, "/config.json"));
+  return text.ok() && IsPublishedAhnConfig(*text);
+}
+
+// A published module is a Hugging Face folder of its own; merged with its base, it is the model's.
+absl::StatusOr<MemoryModule> LoadPublishedAhn(const std::string& folder, const ModelConfig& base) {
+  const std::string path = Concat(folder, "/config.json");
+  const auto text = ReadConfigText(path);
+  if (!text.ok()) return text.status();
+  auto config = ParsePublishedAhnConfig(*text, base);
+  if (!config.ok()) return WithPath(config.status(), path);
+  const auto tensors = OpenSafetensorsFolder(folder);
+  if (!tensors.ok()) return tensors.status();
+  return MakeModule(folder, *std::move(config), base, **tensors);
 }
 
 }  // namespace
@@ -132,33 +149,32 @@ absl::StatusOr<MemoryModuleConfig> ParseMemoryModuleConfig(std::string_view text
   }
   if (auto s = ReadInt(json, "sink_tokens", 0, kMaxDimension, config.sink_tokens); !s.ok()) return s;
   if (auto s = ReadInt(json, "salient_tokens", 0, kMaxDimension, config.salient_tokens); !s.ok()) return s;
+  for (const auto& [key, value] : json.items()) {
+    if (value.is_string()) config.options[key] = value.get<std::string>();
+  }
   return config;
+}
+
+bool IsMemoryModuleFolder(const std::string& folder) {
+  std::error_code error;
+  return std::filesystem::exists(Concat(folder, "/memory.json"), error) || IsPublishedAhnFolder(folder);
 }
 
 absl::StatusOr<MemoryModule> LoadMemoryModule(const std::string& folder, const ModelConfig& base,
                                               std::string_view base_fingerprint) {
+  std::error_code error;
   const std::string path = Concat(folder, "/memory.json");
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return absl::NotFoundError(Concat(path, ": cannot be opened"));
-  std::string text(kMaxConfigBytes + 1, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<size_t>(file.gcount()));
-  if (text.size() > kMaxConfigBytes) return absl::InvalidArgumentError(Concat(path, ": larger than 1 MiB"));
-
-  MemoryModule module;
-  auto config = ParseMemoryModuleConfig(text);
+  if (!std::filesystem::exists(path, error) && IsPublishedAhnFolder(folder)) {
+    return LoadPublishedAhn(folder, base);
+  }
+  const auto text = ReadConfigText(path);
+  if (!text.ok()) return text.status();
+  auto config = ParseMemoryModuleConfig(*text);
   if (!config.ok()) return WithPath(config.status(), path);
-  module.config = *std::move(config);
-  if (auto s = CheckFits(module.config, base, base_fingerprint); !s.ok()) return WithPath(s, path);
+  if (auto s = CheckFits(*config, base, base_fingerprint); !s.ok()) return WithPath(s, path);
   auto tensors = OpenSafetensorsFile(Concat(folder, "/memory.safetensors"));
   if (!tensors.ok()) return tensors.status();
-  auto kind = MakeKind(module.config, base, **tensors);
-  if (!kind.ok()) return WithPath(kind.status(), folder);
-  module.kind = *std::move(kind);
-  auto fingerprint = Fingerprint(**tensors);
-  if (!fingerprint.ok()) return fingerprint.status();
-  module.fingerprint = *std::move(fingerprint);
-  return module;
+  return MakeModule(folder, *std::move(config), base, **tensors);
 }
 
 }  // namespace memgate

@@ -8,6 +8,22 @@
 #include "engine/scheduling/status_reason.h"
 
 namespace memgate {
+namespace {
+
+// Rows of logits that a chunk asks for.
+int64_t LogitRowsOf(const SequenceChunk& chunk) {
+  switch (chunk.logits) {
+    case LogitRows::kNone:
+      return 0;
+    case LogitRows::kLast:
+      return 1;
+    case LogitRows::kAll:
+      return static_cast<int64_t>(chunk.tokens.size());
+  }
+  return 0;
+}
+
+}  // namespace
 
 Scheduler::Scheduler(const Transformer& transformer, Turn::Vocabulary vocabulary, SchedulerOptions options,
                      Admit admit)
@@ -158,16 +174,20 @@ void Scheduler::AdmitQueued() {
 }
 
 // Decoding turns first, one token each; what is left of the token budget goes to prefill. Turns that got a
-// part move to the back, so that all advance at the same pace when the budget is short.
+// part move to the back, so that all advance at the same pace when the budget is short, or the rows of logits
+// are. There is a row for every active turn, so somebody always advances.
 std::vector<Scheduler::Part> Scheduler::PlanStep() {
   std::vector<Part> parts;
   int64_t budget = options_.max_batch_tokens;
+  int64_t logit_rows = workspace_.max_logit_rows();
   for (const bool decoding : {true, false}) {
     for (const auto& turn : active_) {
       if (budget == 0) break;
       if (turn->decoding() != decoding) continue;
-      const SequenceChunk chunk = turn->NextChunk(budget);
+      const SequenceChunk chunk = turn->NextChunk(budget, logit_rows);
+      if (chunk.tokens.empty() || LogitRowsOf(chunk) > logit_rows) continue;
       budget -= static_cast<int64_t>(chunk.tokens.size());
+      logit_rows -= LogitRowsOf(chunk);
       parts.push_back({turn, chunk});
     }
   }
@@ -197,14 +217,15 @@ void Scheduler::RunStep(std::vector<Part> parts) {
 
   const absl::Time now = options_.clock();
   const int vocab_size = transformer_.config().vocab_size;
-  int64_t row = 0;
+  int64_t first_row = 0;
   for (const Part& part : parts) {
     bool ended = true;
     if (!logits.ok()) {
       part.turn->End(logits.status(), FinishReason::kStop, now);
     } else {
-      absl::Span<const float> own;
-      if (part.chunk.logits == LogitRows::kLast) own = logits->subspan(row++ * vocab_size, vocab_size);
+      const int64_t rows = LogitRowsOf(part.chunk);
+      const auto own = logits->subspan(first_row * vocab_size, rows * vocab_size);
+      first_row += rows;
       ended = part.turn->Advance(part.chunk, own, vocabulary_, now);
     }
     if (ended) active_.remove(part.turn);

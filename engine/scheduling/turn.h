@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,12 @@ class Turn;          // one running request; engine/scheduling/turn_state.h
 enum class TurnMode { kGenerate, kIngest };
 enum class FinishReason { kStop, kLength, kCut };
 
+// How likely a text is to the model.
+struct TextScore {
+  int64_t tokens = 0;      // that were scored
+  double logprob_sum = 0;  // of their natural log-probabilities, each given all before it in the session
+};
+
 struct TurnRequest {
   // The lease of a named session, or null for an ephemeral turn (kGenerate only).
   std::shared_ptr<SessionLease> lease;
@@ -33,6 +40,10 @@ struct TurnRequest {
   SamplingParams sampling;
   std::vector<std::string> stop;
   bool ignore_eos = false;
+  // kIngest only: what the scores of `tokens` are added to; absent = they are not scored. Only a token with
+  // nothing before it has no score: the first of an empty session, or of one without a pending token. A step
+  // scores at most as many tokens as there may be active turns.
+  std::optional<TextScore> score;
   PathPreference preference = PathPreference::kAuto;
   absl::Time deadline = absl::InfiniteFuture();
 };
@@ -55,6 +66,7 @@ struct TurnDelta {
 struct TurnProgress {
   int64_t processed_tokens = 0;  // of this turn's input
   TokenAccounting accounting;
+  TextScore score;  // the request's and that of what was taken in; nothing if not asked for
 };
 
 struct TurnEnd {
@@ -66,6 +78,7 @@ struct TurnEnd {
   int64_t completion_tokens = 0;
   int64_t folded_tokens = 0;
   TokenAccounting accounting;
+  TextScore score;  // as in TurnProgress
   absl::Duration queue_time, prefill_time, decode_time, time_to_first_token;
   std::vector<absl::Duration> inter_token;  // one per generated token after the first
 };

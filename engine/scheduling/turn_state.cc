@@ -1,9 +1,12 @@
 #include "engine/scheduling/turn_state.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "absl/algorithm/container.h"
+#include "engine/kernels/parallel.h"
+#include "engine/sampling/log_probability.h"
 
 namespace memgate {
 
@@ -31,18 +34,23 @@ bool Turn::Begin(std::shared_ptr<SessionLease> lease, const Vocabulary& vocabula
   return true;
 }
 
-SequenceChunk Turn::NextChunk(int64_t budget) const {
+SequenceChunk Turn::NextChunk(int64_t budget, int64_t logit_rows) const {
   const absl::Span<const int32_t> rest = waiting();
   const int64_t until_fold = lease_->state().shape().TokensUntilFold(lease_->state().length());
-  const int64_t count = std::min({budget, until_fold, static_cast<int64_t>(rest.size())});
-  const bool last = count == static_cast<int64_t>(rest.size());
-  return {.session = &lease_->state(),
-          .tokens = rest.first(count),
-          .logits = last && request_.mode == TurnMode::kGenerate ? LogitRows::kLast : LogitRows::kNone};
+  int64_t count = std::min({budget, until_fold, static_cast<int64_t>(rest.size())});
+  LogitRows logits = LogitRows::kNone;
+  if (request_.score) {
+    count = std::min(count, logit_rows);
+    logits = LogitRows::kAll;
+  } else if (request_.mode == TurnMode::kGenerate && count == static_cast<int64_t>(rest.size())) {
+    logits = LogitRows::kLast;
+  }
+  return {.session = &lease_->state(), .tokens = rest.first(count), .logits = logits};
 }
 
 bool Turn::Advance(const SequenceChunk& chunk, absl::Span<const float> logits, const Vocabulary& vocabulary,
                    absl::Time now) {
+  const absl::Status scored = request_.score ? Score(chunk, logits, vocabulary.size) : absl::OkStatus();
   next_ += chunk.tokens.size();
   lease_->set_pending_token(kNoToken);
   lease_->Publish();
@@ -50,13 +58,40 @@ bool Turn::Advance(const SequenceChunk& chunk, absl::Span<const float> logits, c
     // The session's earlier pending token is none of this turn's input; the held-back one is.
     const bool held_back_reached = waiting().empty() && held_back_ != kNoToken;
     const int64_t done = static_cast<int64_t>(next_) - begins_with_pending_ + held_back_reached;
-    observer_->OnProgress(
-        {.processed_tokens = std::min(done, prompt_tokens_), .accounting = lease_->Accounting()});
+    observer_->OnProgress({.processed_tokens = std::min(done, prompt_tokens_),
+                           .accounting = lease_->Accounting(),
+                           .score = score_});
+  }
+  if (!scored.ok()) {
+    End(scored, FinishReason::kStop, now);
+    return true;
   }
   if (!waiting().empty()) return false;
   if (request_.mode == TurnMode::kGenerate) return Sample(logits, vocabulary, now);
   End(absl::OkStatus(), FinishReason::kStop, now);
   return true;
+}
+
+// The logits of a token score the one after it; those of the last one that is taken in score the held-back
+// token, which the next turn begins with. So no token is left out where a text is cut.
+absl::Status Turn::Score(const SequenceChunk& chunk, absl::Span<const float> logits, int vocab_size) {
+  const size_t count = chunk.tokens.size();
+  std::vector<double> logprobs(count);
+  constexpr int kOperationsPerLogit = 20;  // exp()
+  ParallelFor(static_cast<int64_t>(count), LeastItems(int64_t{kOperationsPerLogit} * vocab_size),
+              [&](int64_t begin, int64_t end, int) {
+                for (int64_t i = begin; i < end; ++i) {
+                  const size_t next = next_ + i + 1;
+                  const int32_t target = next < input_.size() ? input_[next] : held_back_;
+                  logprobs[i] = LogProbability(logits.subspan(i * vocab_size, vocab_size), target);
+                }
+              });
+  for (const double logprob : logprobs) {
+    if (!std::isfinite(logprob)) return absl::InternalError("the logits of the text are not finite");
+    score_.logprob_sum += logprob;
+    ++score_.tokens;
+  }
+  return absl::OkStatus();
 }
 
 bool Turn::Sample(absl::Span<const float> logits, const Vocabulary& vocabulary, absl::Time now) {
@@ -113,6 +148,7 @@ void Turn::End(absl::Status status, FinishReason reason, absl::Time now) {
   TurnEnd end{.status = std::move(status), .reason = reason};
   end.prompt_tokens = prompt_tokens_;
   end.completion_tokens = generated_;
+  end.score = score_;
   if (lease_ == nullptr) {
     end.queue_time = now - arrival_;
   } else {

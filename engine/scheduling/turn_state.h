@@ -29,6 +29,7 @@ class Turn {
         prompt_tokens_(static_cast<int64_t>(request_.tokens.size())),
         prompt_bytes_(std::move(prompt_bytes)),
         observer_(std::move(observer)),
+        score_(request_.score.value_or(TextScore())),
         arrival_(arrival) {}
 
   void Cancel() { cancelled_.store(true, std::memory_order_release); }
@@ -51,9 +52,10 @@ class Turn {
   absl::Span<const int32_t> waiting() const { return absl::MakeConstSpan(input_).subspan(next_); }
   bool decoding() const { return generated_ > 0; }
 
-  // The next part of at most `budget` tokens, up to the next fold; empty if nothing waits.
-  SequenceChunk NextChunk(int64_t budget) const;
-  // The part was taken in. `logits`: [V] if it asked for them. Returns true if the turn has ended.
+  // The next part of at most `budget` tokens, up to the next fold; empty if nothing waits. A turn that scores
+  // takes no more tokens than `logit_rows`.
+  SequenceChunk NextChunk(int64_t budget, int64_t logit_rows) const;
+  // The part was taken in. `logits`: the rows it asked for, [rows, V]. Returns true if the turn has ended.
   bool Advance(const SequenceChunk& chunk, absl::Span<const float> logits, const Vocabulary& vocabulary,
                absl::Time now);
   // Ends the turn; the observer hears of it. Valid in every state but ended.
@@ -61,6 +63,7 @@ class Turn {
 
  private:
   bool Sample(absl::Span<const float> logits, const Vocabulary& vocabulary, absl::Time now);
+  absl::Status Score(const SequenceChunk& chunk, absl::Span<const float> logits, int vocab_size);
   void Emit(StopMatcher::Result result, std::optional<SampledToken> token);
   void LeavePendingToken(bool finished);
 
@@ -75,6 +78,7 @@ class Turn {
   size_t next_ = 0;             // first of input_ that is not taken in
   bool begins_with_pending_ = false;
   int32_t held_back_ = kNoToken;  // the last token of an ingested text: left pending
+  TextScore score_;
   int64_t folded_before_ = 0;
   int64_t generated_ = 0;
   std::optional<Sampler> sampler_;

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <numeric>
+#include <utility>
 #include <vector>
 
 #include "engine/base/strings.h"
@@ -24,24 +24,50 @@ float Comparable(float score) { return std::isnan(score) ? -std::numeric_limits<
 
 }  // namespace
 
+// Tokens of one KV head outside the stores. Keys are not rotated.
+struct SessionState::TokenRows {
+  int dim;
+  int features_per_token;
+  std::vector<int64_t> positions;
+  std::vector<float> keys, values;  // [tokens, D]
+  std::vector<float> features;      // [tokens, f]
+
+  TokenRows(int head_dim, int features, int tokens) : dim(head_dim), features_per_token(features) {
+    positions.reserve(tokens);
+    keys.reserve(static_cast<size_t>(tokens) * dim);
+    values.reserve(static_cast<size_t>(tokens) * dim);
+    this->features.reserve(static_cast<size_t>(tokens) * features);
+  }
+  int size() const { return static_cast<int>(positions.size()); }
+  void Append(int64_t position, const float* key, const float* value, const float* token_features) {
+    positions.push_back(position);
+    keys.insert(keys.end(), key, key + dim);
+    values.insert(values.end(), value, value + dim);
+    features.insert(features.end(), token_features, token_features + features_per_token);
+  }
+};
+
 // Element counts of one layer.
 struct SessionState::Layout {
   int64_t head_floats;  // keys (or values) of one KV head
   int64_t key_floats;   // keys (or values) of all KV heads
   int64_t feature_floats;
   int64_t salient;  // slots of all KV heads
+  int64_t salient_floats;
   int64_t memory_floats;
 
   Layout(const SessionContext& context, const SessionShape& shape)
       : head_floats(shape.rows() * context.config->head_dim),
         key_floats(head_floats * context.config->num_kv_heads),
-        feature_floats((int64_t{shape.window} + shape.segment) * context.kind->TokenFeatures()),
+        feature_floats((int64_t{shape.window} + shape.segment) * context.config->num_kv_heads *
+                       context.kind->TokenFeatures()),
         salient(int64_t{shape.salient} * context.config->num_kv_heads),
+        salient_floats(salient * context.kind->TokenFeatures()),
         memory_floats(context.kind->StateFloats()) {}
 
   // Positions first, so that they are aligned; padded for the next layer's.
   int64_t bytes() const {
-    const int64_t floats = 2 * key_floats + feature_floats + salient + memory_floats;
+    const int64_t floats = 2 * key_floats + feature_floats + salient_floats + memory_floats;
     return salient * int64_t{sizeof(int64_t)} + (floats + floats % 2) * int64_t{sizeof(float)};
   }
 };
@@ -80,90 +106,150 @@ LayerView SessionState::Layer(int layer) {
   view.keys = floats;
   view.values = view.keys + layout.key_floats;
   view.features = view.values + layout.key_floats;
-  view.salient_scores = view.features + layout.feature_floats;
-  view.memory = absl::MakeSpan(view.salient_scores + layout.salient, layout.memory_floats);
+  view.salient_features = view.features + layout.feature_floats;
+  view.memory = absl::MakeSpan(view.salient_features + layout.salient_floats, layout.memory_floats);
   return view;
 }
 
 void SessionState::Prepare(int64_t /*tokens*/) {
   const int64_t target = shape_.FoldedAt(length_);
+  if (folded_ == target) return;
+  const ModelConfig& config = *context_.config;
+  std::vector<float> angles(static_cast<size_t>(shape_.segment) * config.head_dim);
+  // A fold moves the whole window and, for most kinds, writes each token into a matrix of D columns.
+  const int64_t operations =
+      config.num_kv_heads * (shape_.rows() * config.head_dim) + shape_.segment * context_.kind->StateFloats();
   while (folded_ < target) {
-    ParallelFor(context_.config->num_layers, 1, [this](int64_t begin, int64_t end, int) {
-      for (int64_t layer = begin; layer < end; ++layer) FoldLayer(static_cast<int>(layer));
+    for (int t = 0; t < shape_.segment; ++t) {
+      context_.rope->Angles(shape_.sinks + folded_ + t, &angles[static_cast<size_t>(t) * config.head_dim]);
+    }
+    ParallelFor(config.num_layers, LeastItems(operations), [&](int64_t begin, int64_t end, int) {
+      for (int64_t layer = begin; layer < end; ++layer) FoldLayer(static_cast<int>(layer), angles.data());
     });
     folded_ += shape_.segment;
   }
 }
 
-void SessionState::FoldLayer(int layer) {
+// angles: [P, D], of the tokens that leave.
+void SessionState::FoldLayer(int layer, const float* angles) {
   const int dim = context_.config->head_dim;
   const int64_t head_floats = shape_.rows() * dim;
-  const int segment = shape_.segment;
   const LayerView view = Layer(layer);
+  const bool first_fold = folded_ == 0;
   std::vector<float> cos_sin(dim);
-  std::vector<float> keys(static_cast<size_t>(segment) * dim);
-
   for (int g = 0; g < context_.config->num_kv_heads; ++g) {
     float* head_keys = view.keys + g * head_floats;
-    float* head_values = view.values + g * head_floats;
-    if (folded_ == 0) {
-      for (int p = 0; p < shape_.sinks; ++p) {
-        context_.rope->Angles(p, cos_sin.data());
-        RotateBack(cos_sin.data(), dim, head_keys + p * dim, head_keys + p * dim);
-      }
+    for (int p = 0; first_fold && kind().ClampsFarTokens() && p < shape_.sinks; ++p) {
+      context_.rope->Angles(p, cos_sin.data());
+      RotateBack(cos_sin.data(), dim, head_keys + p * dim, head_keys + p * dim);
     }
-    float* window_keys = head_keys + int64_t{window_row()} * dim;
-    float* window_values = head_values + int64_t{window_row()} * dim;
-    for (int t = 0; t < segment; ++t) {
-      context_.rope->Angles(shape_.sinks + folded_ + t, cos_sin.data());
-      RotateBack(cos_sin.data(), dim, window_keys + t * dim, &keys[t * dim]);
+    if (shape_.salient > 0 || kind().StateFloats() > 0) {
+      TokenRows leaving = Segment(view, g, angles);
+      if (shape_.salient > 0) leaving = ExchangeSalient(view, g, std::move(leaving));
+      if (kind().StateFloats() > 0) Write(layer, g, leaving, view.memory);
     }
-    if (shape_.salient > 0) {
-      KeepSalient(view, g, keys.data(), window_values);
-    } else if (context_.kind->StateFloats() > 0) {
-      context_.kind->Write(layer, {g, segment, keys.data(), window_values}, view.memory);
+    for (float* store : {head_keys, view.values + g * head_floats}) {
+      float* window = store + int64_t{window_row()} * dim;
+      std::memmove(window, window + int64_t{shape_.segment} * dim,
+                   static_cast<size_t>(shape_.window) * dim * sizeof(float));
     }
-    const size_t kept_bytes = static_cast<size_t>(shape_.window) * dim * sizeof(float);
-    std::memmove(window_keys, window_keys + segment * dim, kept_bytes);
-    std::memmove(window_values, window_values + segment * dim, kept_bytes);
   }
-  const int features = context_.kind->TokenFeatures();
-  std::memmove(view.features, view.features + segment * features,
+  const int64_t features = int64_t{context_.config->num_kv_heads} * kind().TokenFeatures();
+  std::memmove(view.features, view.features + shape_.segment * features,
                static_cast<size_t>(shape_.window) * features * sizeof(float));
 }
 
-// Streaming top-E by retention score; on equal scores the older token stays.
-void SessionState::KeepSalient(const LayerView& view, int kv_head, float* keys, float* values) {
+void SessionState::Write(int layer, int kv_head, const TokenRows& tokens, absl::Span<float> memory) const {
+  if (tokens.positions.empty()) return;
+  kind().Write(layer,
+               {.kv_head = kv_head,
+                .tokens = tokens.size(),
+                .positions = tokens.positions.data(),
+                .keys = tokens.keys.data(),
+                .values = tokens.values.data(),
+                .features = tokens.features.data(),
+                .rope = context_.rope},
+               memory);
+}
+
+// The P oldest tokens of the window.
+SessionState::TokenRows SessionState::Segment(const LayerView& view, int kv_head, const float* angles) const {
   const int dim = context_.config->head_dim;
-  const int features = context_.kind->TokenFeatures();
-  const int64_t head_floats = shape_.rows() * dim;
-  float* slot_keys = view.keys + kv_head * head_floats + int64_t{shape_.sinks} * dim;
-  float* slot_values = view.values + kv_head * head_floats + int64_t{shape_.sinks} * dim;
-  float* scores = view.salient_scores + int64_t{kv_head} * shape_.salient;
-  int64_t* positions = view.salient_positions + int64_t{kv_head} * shape_.salient;
-  // The slots as a heap with the next one to go on top: the lowest score, on equal scores the youngest.
-  const auto stays = [&](int a, int b) {
-    const float sa = Comparable(scores[a]), sb = Comparable(scores[b]);
-    return sa != sb ? sa > sb : positions[a] < positions[b];
-  };
-  std::vector<int> heap(salient_count());
-  std::iota(heap.begin(), heap.end(), 0);
-  std::make_heap(heap.begin(), heap.end(), stays);
+  const int features = kind().TokenFeatures();
+  const int64_t row = kv_head * shape_.rows() + window_row();
+  TokenRows segment(dim, features, shape_.segment);
+  std::vector<float> key(dim);
   for (int t = 0; t < shape_.segment; ++t) {
-    const float score = Comparable(view.features[t * features + kv_head]);
-    if (static_cast<int>(heap.size()) < shape_.salient) {
-      heap.push_back(static_cast<int>(heap.size()));
-    } else {
-      if (score <= Comparable(scores[heap.front()])) continue;
-      std::pop_heap(heap.begin(), heap.end(), stays);
-    }
-    const int slot = heap.back();
-    scores[slot] = score;
-    positions[slot] = shape_.sinks + folded_ + t;
-    std::copy_n(keys + t * dim, dim, slot_keys + slot * dim);
-    std::copy_n(values + t * dim, dim, slot_values + slot * dim);
-    std::push_heap(heap.begin(), heap.end(), stays);
+    RotateBack(angles + int64_t{t} * dim, dim, view.keys + (row + t) * dim, key.data());
+    segment.Append(shape_.sinks + folded_ + t, key.data(), view.values + (row + t) * dim,
+                   view.features + (int64_t{t} * context_.config->num_kv_heads + kv_head) * features);
   }
+  return segment;
+}
+
+// Streaming top-E by retention score: of the slots and the segment the best E stay or move in, on equal
+// scores the older ones. Returns the others in order of position.
+SessionState::TokenRows SessionState::ExchangeSalient(const LayerView& view, int kv_head,
+                                                      TokenRows segment) const {
+  const int dim = segment.dim;
+  const int features = segment.features_per_token;
+  const int64_t first_row = kv_head * shape_.rows() + shape_.sinks;
+  float* slot_keys = view.keys + first_row * dim;
+  float* slot_values = view.values + first_row * dim;
+  float* slot_features = view.salient_features + int64_t{kv_head} * shape_.salient * features;
+  int64_t* slot_positions = view.salient_positions + int64_t{kv_head} * shape_.salient;
+
+  // Candidates: the used slots, then the segment's tokens.
+  struct Candidate {
+    float score;
+    int64_t position;
+    int index;
+  };
+  const int used = salient_count();
+  std::vector<Candidate> candidates;
+  candidates.reserve(used + segment.size());
+  for (int e = 0; e < used; ++e) {
+    candidates.push_back({Comparable(slot_features[int64_t{e} * features]), slot_positions[e], e});
+  }
+  for (int t = 0; t < segment.size(); ++t) {
+    candidates.push_back(
+        {Comparable(segment.features[int64_t{t} * features]), segment.positions[t], used + t});
+  }
+  const auto stays = [](const Candidate& a, const Candidate& b) {
+    return a.score != b.score ? a.score > b.score : a.position < b.position;
+  };
+  const auto older = [](const Candidate& a, const Candidate& b) {
+    return a.position != b.position ? a.position < b.position : a.index < b.index;
+  };
+  const auto kept = candidates.begin() + std::min<int64_t>(candidates.size(), shape_.salient);
+  std::nth_element(candidates.begin(), kept, candidates.end(), stays);
+  const auto moving_in =
+      std::partition(candidates.begin(), kept, [&](const Candidate& c) { return c.index < used; });
+  std::sort(moving_in, kept, older);
+  std::sort(kept, candidates.end(), older);
+
+  TokenRows leaving(dim, features, segment.size());
+  std::vector<int> free_slots;
+  for (auto c = kept; c != candidates.end(); ++c) {
+    const int64_t i = c->index < used ? c->index : c->index - used;
+    if (c->index < used) {
+      leaving.Append(c->position, slot_keys + i * dim, slot_values + i * dim, slot_features + i * features);
+      free_slots.push_back(c->index);
+    } else {
+      leaving.Append(c->position, &segment.keys[i * dim], &segment.values[i * dim],
+                     &segment.features[i * features]);
+    }
+  }
+  for (int e = used; e < kept - candidates.begin(); ++e) free_slots.push_back(e);
+  auto slot = free_slots.begin();
+  for (auto c = moving_in; c != kept; ++c) {
+    const int64_t t = c->index - used, e = *slot++;
+    slot_positions[e] = c->position;
+    std::copy_n(&segment.keys[t * dim], dim, slot_keys + e * dim);
+    std::copy_n(&segment.values[t * dim], dim, slot_values + e * dim);
+    std::copy_n(&segment.features[t * features], features, slot_features + e * features);
+  }
+  return leaving;
 }
 
 void SessionState::Clear() {
@@ -200,7 +286,7 @@ TokenAccounting AccountTokens(const MemoryKind& kind, const SessionShape& shape,
 }
 
 // Visits every live run of bytes in a fixed order: per layer, per KV head the rows of sinks, slots and window
-// of the keys, then of the values; then features, scores, positions, memory.
+// of the keys, then of the values; then features, the slots' features and positions, memory.
 template <typename Visitor>
 void SessionState::VisitLive(const SessionState& state, Visitor&& visit) {
   auto& self = const_cast<SessionState&>(state);
@@ -220,9 +306,11 @@ void SessionState::VisitLive(const SessionState& state, Visitor&& visit) {
         visit(head + int64_t{state.window_row()} * dim, window * dim * sizeof(float));
       }
     }
-    visit(view.features, window * state.kind().TokenFeatures() * sizeof(float));
+    const int features = state.kind().TokenFeatures();
+    visit(view.features, window * heads * features * sizeof(float));
     for (int g = 0; g < heads; ++g) {
-      visit(view.salient_scores + int64_t{g} * shape.salient, salient * sizeof(float));
+      visit(view.salient_features + int64_t{g} * shape.salient * features,
+            int64_t{salient} * features * sizeof(float));
       visit(view.salient_positions + int64_t{g} * shape.salient, salient * sizeof(int64_t));
     }
     visit(view.memory.data(), view.memory.size() * sizeof(float));
@@ -240,8 +328,8 @@ int64_t SessionState::LiveBytes(const SessionContext& context, const SessionShap
   const int64_t salient = std::min<int64_t>(folded, shape.salient);
   const int64_t window = length - folded - sinks;
   const int64_t heads = context.config->num_kv_heads;
-  const int64_t floats = 2 * heads * (sinks + salient + window) * context.config->head_dim +
-                         window * context.kind->TokenFeatures() + heads * salient +
+  const int64_t floats = heads * (2 * (sinks + salient + window) * context.config->head_dim +
+                                  (salient + window) * context.kind->TokenFeatures()) +
                          context.kind->StateFloats();
   return context.config->num_layers *
          (floats * int64_t{sizeof(float)} + heads * salient * int64_t{sizeof(int64_t)});

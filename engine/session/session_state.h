@@ -26,13 +26,14 @@ struct SessionContext {
 };
 
 // One layer of a session. Keys and values: [G, rows, D], rows = [S sinks | E salient slots | W + P window].
-// Window keys are rotated by their absolute position. Sinks are too, until the first fold; sinks and salient
-// keys are un-rotated from then on, and the query is rotated by the far distance for them.
+// Window keys are rotated by their absolute position. Sinks are too, until the session is clamped(); sinks
+// and salient keys are un-rotated from then on, and the query is rotated by the far distance for them. f =
+// MemoryKind::TokenFeatures().
 struct LayerView {
   float* keys;
   float* values;
-  float* features;             // [W + P, features per token]
-  float* salient_scores;       // [G, E]
+  float* features;             // [W + P, G, f], of the window's tokens
+  float* salient_features;     // [G, E, f], of the slots' tokens; feature 0 is the score
   int64_t* salient_positions;  // [G, E]
   absl::Span<float> memory;    // the kind's state
 };
@@ -41,7 +42,7 @@ struct LayerView {
 struct SessionBytes {
   int64_t key_value = 0;
   int64_t features = 0;
-  int64_t salient = 0;  // scores and positions, and up to 4 bytes of padding per layer
+  int64_t salient = 0;  // features and positions, and up to 4 bytes of padding per layer
   int64_t memory = 0;
   int64_t object = 0;  // the SessionState itself
   int64_t arena() const { return key_value + features + salient + memory; }
@@ -70,6 +71,11 @@ class SessionState {
   int64_t memory_writes() const { return folded_ / shape_.segment; }  // folding events
   int sink_count() const { return static_cast<int>(std::min<int64_t>(length_, shape_.sinks)); }
   int salient_count() const { return static_cast<int>(std::min<int64_t>(folded_, shape_.salient)); }
+  // Tokens per layer and KV head that the window let go and no slot holds: the kind's memory has absorbed
+  // them, or they are forgotten.
+  int64_t written() const { return folded_ - salient_count(); }
+  // Whether sinks and salient tokens sit at the far distance now.
+  bool clamped() const { return folded_ > 0 && kind().ClampsFarTokens(); }
 
   // Row of `position`, which must be a sink or in the window.
   int Row(int64_t position) const {
@@ -104,8 +110,12 @@ class SessionState {
  private:
   struct Layout;
 
-  void FoldLayer(int layer);
-  void KeepSalient(const LayerView& view, int kv_head, float* keys, float* values);
+  struct TokenRows;
+
+  void FoldLayer(int layer, const float* angles);
+  TokenRows Segment(const LayerView& view, int kv_head, const float* angles) const;
+  TokenRows ExchangeSalient(const LayerView& view, int kv_head, TokenRows segment) const;
+  void Write(int layer, int kv_head, const TokenRows& tokens, absl::Span<float> memory) const;
   template <typename Visitor>
   static void VisitLive(const SessionState& state, Visitor&& visit);
 

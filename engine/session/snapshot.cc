@@ -13,7 +13,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "snapshots are little-endian images");
 
 constexpr std::string_view kMagic = "MGSESS\r\n";
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 constexpr size_t kChecksumBytes = SHA256_DIGEST_LENGTH;
 constexpr uint32_t kMaxStringBytes = 256;
 constexpr int64_t kMaxLength = int64_t{1} << 40;  // tokens, and turns

@@ -9,7 +9,7 @@
 
 #include "engine/kernels/parallel.h"
 #include "engine/memory/infini.h"
-#include "engine/memory/retention.h"
+#include "engine/memory/memgate.h"
 #include "tests/reference/compare.h"
 #include "tests/reference/gated_rule.h"
 
@@ -85,7 +85,7 @@ class AttentionTest : public testing::Test {
           history.scores.push_back(reference::Dot(u, input) + retention_.bias[g + kv]);
         }
         const auto attended =
-            reference::AttendHead({.rule = rule, .shape = shape}, betas_[h + head], history,
+            reference::AttendHead({.rule = rule, .shape = shape}, {.beta = betas_[h + head]}, history,
                                   reference::RopeFrequencies({}, d), row(t * Width() + head * d), t);
         out.insert(out.end(), attended.begin(), attended.end());
       }
@@ -113,7 +113,7 @@ TEST_F(AttentionTest, IsPlainCausalAttentionWhileNothingWasFolded) {
 
 TEST_F(AttentionTest, EqualsTheDefinitionForEveryKind) {
   const auto window = MakeWindowKind();
-  const auto memgate = MakeRetentionKind(config_, retention_);
+  const auto memgate = MakeMemgateKind(config_, retention_);
   const auto infini = MakeInfiniKind(config_, InfiniRule::kLinear, betas_);
   const auto delta = MakeInfiniKind(config_, InfiniRule::kDelta, betas_);
   for (const SessionShape shape :
@@ -140,11 +140,11 @@ TEST_F(AttentionTest, EqualsTheDefinitionForEveryKind) {
 // A kind with retention scores but no slots forgets, and a window kind sees no difference in any bit.
 TEST_F(AttentionTest, RetentionWithoutSlotsIsTheWindowBitForBit) {
   const SessionShape shape{.sinks = 2, .window = 8, .segment = 4};
-  EXPECT_EQ(Run(*MakeRetentionKind(config_, retention_), shape, 60), Run(*MakeWindowKind(), shape, 60));
+  EXPECT_EQ(Run(*MakeMemgateKind(config_, retention_), shape, 60), Run(*MakeWindowKind(), shape, 60));
 }
 
 TEST_F(AttentionTest, ChunksAndThreadsChangeNoBit) {
-  const auto kind = MakeRetentionKind(config_, retention_);
+  const auto kind = MakeMemgateKind(config_, retention_);
   const SessionShape shape{.sinks = 2, .window = 8, .segment = 4, .salient = 5};
   const std::vector<float> whole = Run(*kind, shape, 60);
   for (const int chunk : {1, 2, 3, 5}) EXPECT_EQ(Run(*kind, shape, chunk), whole) << chunk;

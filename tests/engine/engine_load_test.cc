@@ -2,8 +2,10 @@
 #include <fstream>
 #include <string>
 
+#include "engine/checkpoint/hugging_face.h"
 #include "gmock/gmock.h"
 #include "tests/engine/engine_fixture.h"
+#include "tests/support/module_tensors.h"
 
 namespace memgate {
 namespace {
@@ -53,6 +55,97 @@ TEST_F(EngineLoadTest, AskedForModuleMustExist) {
   const auto engine = Engine::Load({.model_folder = model, .memory_folder = folder_.path()});
   EXPECT_EQ(engine.status().code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(std::string(engine.status().message()), testing::HasSubstr("memory.json"));
+}
+
+// Puts the module of a model made with the same seed under `folder`/memory/`name`.
+void AddNamedModule(const std::string& folder, const std::string& name, TinyMemory memory,
+                    const TempFolder& scratch) {
+  const std::string source = WriteTinyModel(scratch.path() + "/source-" + name, {.memory = memory});
+  const std::string target = folder + "/memory/" + name;
+  std::filesystem::create_directories(target);
+  for (const char* file : {"/memory.json", "/memory.safetensors"}) {
+    std::filesystem::copy_file(source + file, target + file);
+  }
+}
+
+std::vector<std::string> KindNames(const Engine& engine, bool trained) {
+  std::vector<std::string> names;
+  for (const auto& kind : engine.model().memory_kinds) {
+    if (kind.trained == trained) names.push_back(kind.kind);
+  }
+  return names;
+}
+
+TEST_F(EngineLoadTest, FurtherModulesBecomeFurtherKinds) {
+  const std::string model = WriteTinyModel(folder_.path() + "/tiny", {.memory = TinyMemory::kMemgate});
+  AddNamedModule(model, "linear", TinyMemory::kInfini, folder_);
+  AddNamedModule(model, "delta", TinyMemory::kInfiniDelta, folder_);
+  std::filesystem::create_directories(model + "/memory/notes");  // no module, no matter
+  const auto engine = Engine::Load({.model_folder = model});
+  ASSERT_TRUE(engine.ok()) << engine.status();
+  EXPECT_EQ((*engine)->model().default_memory_kind, "memgate");
+  EXPECT_THAT(KindNames(**engine, true), testing::ElementsAre("memgate", "infini-delta", "infini", "window"));
+}
+
+TEST_F(EngineLoadTest, WithoutADefaultModuleTheWindowIsTheDefault) {
+  const std::string model = WriteTinyModel(folder_.path() + "/tiny");
+  AddNamedModule(model, "slots", TinyMemory::kMemgate, folder_);
+  const auto engine = Engine::Load({.model_folder = model});
+  ASSERT_TRUE(engine.ok()) << engine.status();
+  EXPECT_EQ((*engine)->model().default_memory_kind, "window");
+  EXPECT_THAT(KindNames(**engine, true), testing::ElementsAre("window", "memgate"));
+  EXPECT_THAT(KindNames(**engine, false), testing::ElementsAre("infini", "infini-delta"));
+}
+
+TEST_F(EngineLoadTest, TwoModulesOfOneKindAreRefusedWithBothFolders) {
+  const std::string model = WriteTinyModel(folder_.path() + "/tiny", {.memory = TinyMemory::kMemgate});
+  AddNamedModule(model, "again", TinyMemory::kMemgate, folder_);
+  const auto engine = Engine::Load({.model_folder = model});
+  EXPECT_EQ(engine.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(engine.status().message()),
+              testing::HasSubstr("memory modules in " + model + " and " + model +
+                                 "/memory/again are both of kind 'memgate'"));
+}
+
+TEST_F(EngineLoadTest, ModuleWithoutItsTensorsIsNoMissingModule) {
+  const std::string model = WriteTinyModel(folder_.path() + "/tiny", {.memory = TinyMemory::kMemgate});
+  std::filesystem::remove(model + "/memory.safetensors");
+  const auto engine = Engine::Load({.model_folder = model});
+  ASSERT_FALSE(engine.ok());
+  EXPECT_THAT(std::string(engine.status().message()), testing::HasSubstr("memory.safetensors"));
+}
+
+// A module with a matrix serves three ways: with both, slots only, and, without slots, matrix only.
+TEST_F(EngineLoadTest, MatrixModulesServeWithAndWithoutSlots) {
+  const std::string folder =
+      WriteTinyModel(folder_.path() + "/tiny", {.eos_token_id = -1, .memory = TinyMemory::kMemgate});
+  const auto base = OpenHuggingFaceFolder(folder);
+  ASSERT_TRUE(base.ok()) << base.status();
+  folder_.Write("tiny/memory.safetensors", SafetensorsImage(MemgateMatrixTensors(base->config)));
+  const auto engine = Engine::Load({.model_folder = folder, .threads = 2});
+  ASSERT_TRUE(engine.ok()) << engine.status();
+  EXPECT_THAT(KindNames(**engine, true), testing::ElementsAre("memgate", "memgate-slots", "window"));
+  const struct {
+    SessionOptions options;
+    int64_t salient, compressed, forgotten;
+  } table[] = {
+      // 100 tokens: 2 sinks, folded(99) = 8 * floor(81 / 8) = 80.
+      {{.memory_kind = "memgate"}, 6, 74, 0},
+      {{.memory_kind = "memgate", .salient = 0}, 0, 80, 0},
+      {{.memory_kind = "memgate-slots"}, 6, 0, 74},
+      {{.memory_kind = "memgate-slots", .salient = 0}, 0, 0, 80},
+      {{.memory_kind = "memgate", .salient = 90}, 80, 0, 0},  // slots to spare: nothing was written yet
+  };
+  for (const auto& row : table) {
+    const auto session = MakeSession(**engine, row.options);
+    Generate(**engine, session, RandomTokens(90, 14), 10);
+    const TokenAccounting held = (*engine)->Describe(*session).accounting;
+    EXPECT_EQ(held.total, 100);
+    EXPECT_EQ(held.exact, 20);
+    EXPECT_EQ(held.salient, row.salient);
+    EXPECT_EQ(held.compressed, row.compressed);
+    EXPECT_EQ(held.forgotten, row.forgotten);
+  }
 }
 
 TEST_F(EngineLoadTest, ImpossibleOptionsNameTheOption) {

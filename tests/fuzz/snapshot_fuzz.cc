@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "engine/memory/infini.h"
-#include "engine/memory/retention.h"
+#include "engine/memory/memgate.h"
 #include "engine/session/snapshot.h"
 
 namespace memgate {
@@ -33,7 +33,7 @@ void Restore(const SnapshotView& snapshot) {
   static const ModelConfig config = TinyConfig();
   static const Rope rope({1.0, 0.01});
   static const auto window = MakeWindowKind();
-  static const auto memgate = MakeRetentionKind(config, {std::vector<float>(4), std::vector<float>(1)});
+  static const auto memgate = MakeMemgateKind(config, {std::vector<float>(4), std::vector<float>(1)});
   static const auto infini = MakeInfiniKind(config, InfiniRule::kLinear, std::nullopt);
   const MemoryKind& kind = snapshot.header.memory_kind == "memgate"  ? *memgate
                            : snapshot.header.memory_kind == "infini" ? *infini

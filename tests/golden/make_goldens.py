@@ -3,9 +3,14 @@
     python3 tests/golden/make_goldens.py
 
 Each folder holds a Hugging Face model of random weights (config.json, model.safetensors), or a memory module for
-the model of `llama3` (memory.json, memory.safetensors), and what must come out: golden.json (token ids) and
-golden.safetensors (logits at every position, [T, V]). All arithmetic is in double precision over the whole sequence
-at once; nothing here streams.
+one of these models (memory.json, memory.safetensors), or an AHN module in its published layout (config.json,
+model.safetensors), and what must come out: golden.json and golden.safetensors.
+
+golden.json: "ids", the tokens [T]; "positions", which of them the rows of "logits" [N, V] belong to (absent: all); of a
+module also "base", the model's folder, and "shape", the session's.
+
+All arithmetic is in double precision over the whole sequence at once; nothing here streams. check_goldens.py computes
+the same by streaming.
 """
 
 import hashlib
@@ -150,59 +155,186 @@ def logits_of(config, tensors, ids, memory=None):
     return rms_norm(x, w["model.norm.weight"], eps) @ w[head].T
 
 
-class GatedAttention:
-    """Attention of a bounded session, worked out for each query from the whole history."""
+def folded_tokens(shape, tokens):
+    """[T]: how many tokens have been folded when the token at position t is processed."""
+    s, w, p, _ = shape
+    return (torch.arange(tokens) - s - w).clamp(min=0).div(p, rounding_mode="floor") * p
 
-    def __init__(self, kind, shape, tensors, repeat):
-        self.kind, self.shape, self.repeat = kind, shape, repeat
-        self.tensors = {name: t.double() for name, t in tensors.items()}
+
+def local_attention(q, k, v, freq, shape, salient=None, clamped=True):
+    """[H, T, D]: one softmax of each query over the tokens that its session holds exactly.
+
+    q, k, v [H, T, D], not rotated. salient [H, T, T]: token j sits in a slot when query t reads. clamped: once tokens
+    were folded, sinks and slots are seen at distance W + P instead of their true one.
+    """
+    s, w, p, _ = shape
+    tokens, d = q.shape[1:]
+    folded = folded_tokens(shape, tokens)[:, None]
+    j, t = torch.arange(tokens), torch.arange(tokens)[:, None]
+    near = (j <= t) & ((folded == 0) | (j >= s + folded) | ((j < s) & (not clamped)))
+    far = (folded > 0) & (j < s) & clamped
+    far = far if salient is None else far | salient
+    at = t[:, 0].double()
+    scores = rotate(q, at, freq) @ rotate(k, at, freq).transpose(1, 2)
+    far_scores = rotate(q, torch.full_like(at, w + p), freq) @ k.transpose(1, 2)
+    scores = torch.where(far, far_scores, scores.masked_fill(~near, -math.inf))
+    return (scores / math.sqrt(d)).softmax(-1) @ v
+
+
+def retained(scores, shape):
+    """Which of the folded tokens hold a slot: the E of highest score [H, T], the older one where two are equal.
+
+    Returns salient [H, T, T] (token j sits in a slot when query t reads) and lost [H, N], the positions of all others:
+    by the fold that took them out, then by position.
+    """
+    s, _, p, e = shape
+    heads, tokens = scores.shape
+    folded = folded_tokens(shape, tokens)
+    last = int(folded[-1])
+    salient = torch.zeros(heads, tokens, tokens, dtype=torch.bool)
+    lost_by = torch.full((heads, tokens), tokens)
+    for count in range(last, 0, -p):  # backwards: the first fold that does without a token stands
+        ranked = scores[:, s : s + count].sort(descending=True, stable=True).indices + s
+        stay = torch.zeros(heads, tokens, dtype=torch.bool).scatter_(1, ranked[:, :e], True)
+        salient[:, folded == count] = stay[:, None]
+        lost_by.scatter_(1, ranked[:, e:], count)
+    order = (lost_by * tokens + torch.arange(tokens)).argsort(-1)
+    return salient, order[:, : max(0, last - e)]
+
+
+def gated_delta(queries, keys, values, strength, log_decay, written):
+    """[H, T, D]: q^T M of each query, M written by M <- exp(log_decay) M, M <- M + k (strength (v - k^T M))^T.
+
+    Without that recurrence: what each write adds solves a triangular system, and a read is linear attention over it
+    (arXiv 2412.06464, section 3). queries [H, T, K], keys [H, N, K], values [H, N, D], strength and log_decay [H, N],
+    written [T]: how many of the N writes a query sees.
+    """
+    count = keys.shape[1]
+    since = log_decay.cumsum(-1)
+    earlier = torch.ones(count, count, dtype=torch.bool).tril(-1)
+    decay = (since[:, :, None] - since[:, None]).masked_fill(~earlier, -math.inf).exp()
+    system = torch.eye(count, dtype=torch.float64) + strength[..., None] * decay * (keys @ keys.transpose(1, 2))
+    added = torch.linalg.solve_triangular(system, strength[..., None] * values, upper=False)
+    seen = torch.arange(count) < written[:, None]
+    now = since[:, (written - 1).clamp(min=0)]
+    decay = (now[:, :, None] - since[:, None]).masked_fill(~seen, -math.inf).exp()
+    return (decay * (queries @ keys.transpose(1, 2))) @ added
+
+
+def linear_memory(queries, keys, values, written):
+    """[H, T, D]: phi(q) M / (phi(q) z + eps), M and z sums over the first `written` [T] of N keys; phi is applied."""
+    weight = (queries @ keys.transpose(1, 2)) * (torch.arange(keys.shape[1]) < written[:, None])
+    return weight @ values / (weight.sum(-1, keepdim=True) + EPSILON)
+
+
+def delta_memory(queries, keys, values, folded, segment):
+    """[H, T, D]: as `linear_memory`, M written by the delta rule, a segment at once (arXiv 2404.07143, equation 5)."""
+    heads, tokens, k = queries.shape
+    matrix = torch.zeros(heads, k, values.shape[-1], dtype=torch.float64)
+    z = torch.zeros(heads, k, 1, dtype=torch.float64)
+    read = lambda a: (a @ matrix) / (a @ z + EPSILON)
+    out = torch.zeros(heads, tokens, values.shape[-1], dtype=torch.float64)
+    for end in range(segment, int(folded[-1]) + 1, segment):
+        a = keys[:, end - segment : end]
+        matrix = matrix + a.transpose(1, 2) @ (values[:, end - segment : end] - read(a))
+        z = z + a.sum(1)[..., None]
+        now = folded == end
+        out[:, now] = read(queries[:, now])
+    return out
+
+
+class BoundedAttention:
+    """Attention of a session of fixed size, worked out for all queries at once from the whole history."""
+
+    def __init__(self, kind, shape, tensors, normaliser="sum"):
+        self.kind, self.shape, self.tensors, self.normaliser = kind, shape, tensors, normaliser
 
     def __call__(self, layer, h, q, k, v, freq):
-        s, w, p, e = self.shape
-        tokens, d = q.shape[1:]
-        out = torch.empty_like(q)
-        for t in range(tokens):
-            folded = max(0, (t - s - w) // p) * p
-            for head in range(q.shape[0]):
-                if folded == 0:
-                    near, far = list(range(t + 1)), []
-                else:
-                    near = list(range(s + folded, t + 1))
-                    far = list(range(s)) + self.salient(layer, h, head, s, s + folded, e)
-                at = torch.tensor([float(t)], dtype=torch.float64)
-                window = torch.tensor(near, dtype=torch.float64)
-                near_q = rotate(q[head, t : t + 1], at, freq)[0]
-                far_q = rotate(q[head, t : t + 1], torch.tensor([float(w + p)], dtype=torch.float64), freq)[0]
-                scores = torch.cat((k[head, far] @ far_q, rotate(k[head, near], window, freq) @ near_q))
-                local = (scores / math.sqrt(d)).softmax(0) @ v[head, far + near]
-                if folded and self.kind.startswith("infini"):
-                    recalled = self.recall(q[head, t], k[head, s : s + folded], v[head, s : s + folded], p)
-                    gate = torch.sigmoid(self.tensors[f"layers.{layer}.infini.beta"][head])
-                    local = gate * recalled + (1 - gate) * local
-                out[head, t] = local
-        return out
+        mark = f"layers.{layer}."
+        w = {name.split(mark)[1]: t.double() for name, t in self.tensors.items() if mark in name}
+        combine = {"memgate": self.memgate, "infini": self.infini, "infini-delta": self.infini,
+                   "edgeinfinite": self.edgeinfinite, "GatedDeltaNet": self.ahn, "DeltaNet": self.ahn}[self.kind]
+        return combine(w, h, q, k, v, freq)
 
-    def salient(self, layer, h, head, begin, end, count):
-        if self.kind != "memgate":
-            return []
-        group = head // self.repeat
-        u = self.tensors[f"layers.{layer}.retention.weight"][group]
-        score = h[begin:end] @ u + self.tensors[f"layers.{layer}.retention.bias"][group]
-        ranked = sorted(range(end - begin), key=lambda i: (-score[i].item(), i))
-        return [begin + i for i in ranked[:count]]
+    def folded_part(self, x):
+        """x [H, T, ...] of all tokens that are ever folded."""
+        s = self.shape[0]
+        return x[:, s : s + int(folded_tokens(self.shape, x.shape[1])[-1])]
 
-    def recall(self, query, keys, values, segment):
-        """Linear memory: equations 3 to 5 of arXiv 2404.07143."""
-        phi = lambda x: torch.nn.functional.elu(x) + 1
-        d = query.shape[0]
-        matrix, normaliser = torch.zeros(d, d, dtype=torch.float64), torch.zeros(d, dtype=torch.float64)
-        read = lambda a: (a @ matrix) / ((a @ normaliser) + 1e-6)[..., None]
-        for begin in range(0, keys.shape[0], segment):
-            a, value = phi(keys[begin : begin + segment]), values[begin : begin + segment]
-            if self.kind == "infini-delta":
-                value = value - read(a)
-            matrix, normaliser = matrix + a.T @ value, normaliser + a.sum(0)
-        return read(phi(query)[None])[0]
+    def memgate(self, w, h, q, k, v, freq):
+        per_head = lambda x: x.repeat_interleave(q.shape[0] // x.shape[0], dim=0)
+        scores = h @ w["retention.weight"].T + w["retention.bias"]
+        salient, lost = retained(per_head(scores.T), self.shape)
+        local = local_attention(q, k, v, freq, self.shape, salient)
+        if "matrix.gain" not in w:
+            return local
+
+        def features(x, side):
+            u = per_head(w[f"matrix.{side}_scale"])[:, None] * x + per_head(w[f"matrix.{side}_shift"])[:, None]
+            c = torch.cat((u.relu(), (-u).relu()), dim=-1)
+            return c / c.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+
+        taken = lambda x: x.gather(1, lost[..., None].expand(-1, -1, x.shape[-1]))
+        strength = torch.sigmoid(h @ w["matrix.write_weight"].T + w["matrix.write_bias"]).T
+        log_decay = -w["matrix.decay"].exp()[:, None] * strength
+        written = (folded_tokens(self.shape, len(h)) - self.shape[3]).clamp(min=0)
+        recalled = gated_delta(features(q, "query"), taken(features(k, "key")), taken(v),
+                               per_head(strength).gather(1, lost), per_head(log_decay).gather(1, lost), written)
+        return local + w["matrix.gain"][:, None, None] * recalled
+
+    def infini(self, w, h, q, k, v, freq):
+        def features(x, side):
+            if f"infini.{side}_scale" in w:
+                scale, shift = w[f"infini.{side}_scale"], w[f"infini.{side}_shift"]
+                repeat = q.shape[0] // scale.shape[0]
+                x = x.repeat(1, 1, scale.shape[1] // x.shape[2])
+                x = x * scale.repeat_interleave(repeat, 0)[:, None] + shift.repeat_interleave(repeat, 0)[:, None]
+            phi = torch.nn.functional.elu(x) + 1
+            return phi / phi.norm(dim=-1, keepdim=True).clamp(min=1e-6) if self.normaliser == "length" else phi
+
+        folded = folded_tokens(self.shape, len(h))
+        queries, keys, values = features(q, "query"), self.folded_part(features(k, "key")), self.folded_part(v)
+        if self.kind == "infini":
+            recalled = linear_memory(queries, keys, values, folded)
+        elif self.normaliser == "length":
+            steady = torch.zeros(keys.shape[:2], dtype=torch.float64)
+            recalled = gated_delta(queries, keys, values, steady + 1, steady, folded)
+        else:
+            recalled = delta_memory(queries, keys, values, folded, self.shape[2])
+        gate = torch.sigmoid(w["infini.beta"])[:, None, None] * (folded > 0)[:, None]
+        return gate * recalled + (1 - gate) * local_attention(q, k, v, freq, self.shape)
+
+    def edgeinfinite(self, w, h, q, k, v, freq):
+        """arXiv 2503.22196: linear memory over rotated queries and keys, a gated MLP per head behind it."""
+        phi = lambda x: torch.nn.functional.elu(rotate(x, torch.arange(len(h)).double(), freq)) + 1
+        recalled = linear_memory(phi(q), self.folded_part(phi(k)), self.folded_part(v),
+                                 folded_tokens(self.shape, len(h)))
+        inner = (recalled @ w["edgeinfinite.w1"].transpose(1, 2)).relu()
+        gate = torch.sigmoid(w["edgeinfinite.gate"])[:, None, None]
+        return local_attention(q, k, v, freq, self.shape) + gate * (inner @ w["edgeinfinite.w2"].transpose(1, 2))
+
+    def ahn(self, w, h, q, k, v, freq):
+        """arXiv 2510.07318: everything at its true position; W + P is the published sliding window."""
+        d = q.shape[-1]
+        folded = folded_tokens(self.shape, len(h))
+        turn = lambda x: rotate(x, torch.arange(len(h)).double(), freq)
+        unit = lambda x: x / (x.pow(2).sum(-1, keepdim=True) + 1e-6).sqrt()
+        per_head = lambda name: (h @ w[f"ahn.fn.{name}_proj.weight"].T).T  # [H, T]
+        strength = torch.sigmoid(per_head("b"))
+        log_decay = torch.zeros_like(strength)
+        if self.kind == "GatedDeltaNet":
+            step = torch.nn.functional.softplus(per_head("a") + w["ahn.fn.dt_bias"][:, None])
+            log_decay = -w["ahn.fn.A_log"].exp()[:, None] * step
+        asked = q @ w["ahn.fn.q_proj.weight"] if "ahn.fn.q_proj.weight" in w else q
+        read = gated_delta(unit(turn(asked)) / math.sqrt(d), self.folded_part(unit(turn(k))), self.folded_part(v),
+                           self.folded_part(strength), self.folded_part(log_decay), folded)
+        gate = per_head("g")[..., None]
+        y = rms_norm(read, w["ahn.fn.o_norm.weight"], AHN_NORM_EPSILON) * gate * torch.sigmoid(gate)
+        y = y @ w["ahn.fn.o_proj.weight"]
+        if "ahn_router.alpha" in w:
+            filled = (folded.clamp(min=1).double() / (self.shape[1] + self.shape[2])).log()
+            y = y * torch.sigmoid(w["ahn_router.alpha"][:, None] * filled + w["ahn_router.beta"][:, None])[..., None]
+        return local_attention(q, k, v, freq, self.shape, clamped=False) + y
 
 
 def base_config(architecture, model_type, **fields):
@@ -233,8 +365,99 @@ MODELS = {
     "qwen3": (base_config("Qwen3ForCausalLM", "qwen3", num_key_value_heads=2, head_dim=10, rope_theta=1e6,
                           rms_norm_eps=1e-6), torch.bfloat16),
 }
-SHAPE = (2, 10, 5, 4)  # sinks, window, segment, salient
-GATED_TOKENS = 97      # 17 foldings
+# name: kind, shape (sinks, window, segment, salient), tokens, seed, what else its tensors and memory.json have.
+MODULES = {
+    "memgate": ("memgate", (2, 10, 5, 4), 97, 200, {}),
+    "infini": ("infini", (2, 10, 5, 0), 97, 201, {}),
+    "infini_delta": ("infini-delta", (2, 10, 5, 0), 97, 202, {}),
+    "memgate_matrix": ("memgate", (3, 20, 7, 9), 400, 203, {"matrix": True}),
+    "memgate_no_slots": ("memgate", (2, 12, 5, 0), 400, 204, {"matrix": True}),
+    "infini_scaled": ("infini-delta", (2, 16, 4, 0), 400, 205, {"scales": 1}),
+    "infini_length": ("infini-delta", (2, 16, 5, 0), 400, 206, {"scales": 2, "normaliser": "length"}),
+    "edgeinfinite": ("edgeinfinite", (4, 24, 8, 0), 400, 207, {"inner": 5}),
+}
+MODULE_BASE = "llama3"
+# name: implementation, sinks, sliding window, segment, seed, router and q_proj.
+AHN_MODULES = {
+    "ahn_gdn": ("GatedDeltaNet", 3, 24, 1, 300, False),
+    "ahn_deltanet": ("DeltaNet", 3, 24, 1, 301, False),
+    "ahn_gdn_router": ("GatedDeltaNet", 2, 20, 1, 302, True),
+    "ahn_gdn_segments": ("GatedDeltaNet", 3, 24, 5, 303, False),
+}
+AHN_BASE = "qwen2"
+AHN_TOKENS = 400
+AHN_NORM_EPSILON = 1e-5  # of the published module's own output norm, whatever the base's is
+EPSILON = 1e-6           # under the linear memories' quotients
+
+
+def module_tensors(kind, config, generator, matrix=False, scales=0, inner=0):
+    c, d = config["hidden_size"], config["head_dim"]
+    heads, groups = config["num_attention_heads"], config["num_key_value_heads"]
+    tensors = {}
+
+    def add(name, *shape, mean=0.0, std=1.0):
+        tensors[name] = mean + std * torch.randn(*shape, generator=generator)
+
+    def add_scales(prefix, expansion=1):
+        signs = torch.tensor([1.0, -1.0])[:expansion].repeat_interleave(d)
+        for side, count in (("key", groups), ("query", heads)):
+            add(f"{prefix}.{side}_scale", count, len(signs), mean=signs, std=0.3)
+            add(f"{prefix}.{side}_shift", count, len(signs), std=0.5)
+
+    for i in range(config["num_hidden_layers"]):
+        layer = f"layers.{i}."
+        if kind == "memgate":
+            add(layer + "retention.weight", groups, c)
+            add(layer + "retention.bias", groups)
+        if matrix:
+            add(layer + "matrix.write_weight", groups, c, std=1.5 * c ** -0.5)
+            add(layer + "matrix.write_bias", groups, std=0.5)
+            add(layer + "matrix.decay", groups, mean=-3.0)  # a full write keeps 0.95 of the rest, 0.87 to 0.98
+            add(layer + "matrix.gain", heads)
+            add_scales(layer + "matrix")
+        if kind.startswith("infini"):
+            add(layer + "infini.beta", heads)
+        if scales:
+            add_scales(layer + "infini", scales)
+        if kind == "edgeinfinite":
+            add(layer + "edgeinfinite.w1", heads, inner, d, std=1.5 * d ** -0.5)
+            add(layer + "edgeinfinite.w2", heads, d, inner, std=1.5 * inner ** -0.5)
+            add(layer + "edgeinfinite.gate", heads)
+    return tensors
+
+
+def ahn_tensors(kind, config, generator, router_and_q_proj):
+    """In the published layout; time constants are drawn as published modules start, between 1 and some 1,000 tokens."""
+    c, d, heads = config["hidden_size"], config["head_dim"], config["num_attention_heads"]
+    tensors = {}
+
+    def add(name, *shape, mean=0.0, std=1.0):
+        tensors[name] = (mean + std * torch.randn(*shape, generator=generator)).bfloat16()
+
+    for i in range(config["num_hidden_layers"]):
+        fn = f"model.layers.{i}.ahn.fn."
+        for name in "bg":
+            add(f"{fn}{name}_proj.weight", heads, c, std=1.5 * c ** -0.5)
+        add(fn + "o_norm.weight", d, mean=1.0, std=0.2)
+        add(fn + "o_proj.weight", heads, d, d, std=1.5 * d ** -0.5)
+        if kind == "GatedDeltaNet":
+            add(fn + "a_proj.weight", heads, c, std=c ** -0.5)
+            add(fn + "A_log", heads, mean=1.0)
+            add(fn + "dt_bias", heads, mean=-4.0)
+            add(fn + "D", heads)
+        if router_and_q_proj:
+            add(fn + "q_proj.weight", heads, d, d, std=d ** -0.5)
+            add(f"model.layers.{i}.ahn_router.alpha", heads)
+            add(f"model.layers.{i}.ahn_router.beta", heads)
+    return tensors
+
+
+def shape_keys(shape):
+    return dict(zip(("sink_tokens", "window_tokens", "segment_tokens", "salient_tokens"), shape))
+
+
+def random_ids(config, tokens, generator):
+    return torch.randint(0, config["vocab_size"], (tokens,), generator=generator).tolist()
 
 
 def write_golden(folder, ids, logits, **facts):
@@ -242,43 +465,82 @@ def write_golden(folder, ids, logits, **facts):
     save(f"{folder}/golden.safetensors", {"logits": logits.float()})
 
 
-def write_module(kind, config, model, seed):
+def write_module_golden(folder, base, shape, ids, logits):
+    """Of a long run: every position up to the second fold, then every third. No segment is a multiple of three."""
+    facts = {"base": base, "shape": shape_keys(shape)}
+    if len(ids) > 100:
+        dense = shape[0] + shape[1] + 2 * shape[2]
+        facts["positions"] = [t for t in range(len(ids)) if t < dense or (len(ids) - 1 - t) % 3 == 0]
+        logits = logits[facts["positions"]]
+    write_golden(folder, ids, logits, **facts)
+
+
+def make_module(name, config):
+    """Tensors, tokens and attention of one of MODULES."""
+    kind, shape, tokens, seed, options = MODULES[name]
     generator = torch.Generator().manual_seed(seed)
-    tensors = {}
-    for i in range(config["num_hidden_layers"]):
-        if kind == "memgate":
-            shape = (config["num_key_value_heads"], config["hidden_size"])
-            tensors[f"layers.{i}.retention.weight"] = torch.randn(shape, generator=generator)
-            tensors[f"layers.{i}.retention.bias"] = torch.randn(shape[:1], generator=generator)
-        else:
-            tensors[f"layers.{i}.infini.beta"] = torch.randn(config["num_attention_heads"], generator=generator)
-    folder = f"{HERE}/{kind.replace('-', '_')}"
+    options = dict(options)
+    normaliser = options.pop("normaliser", "sum")
+    tensors = module_tensors(kind, config, generator, **options)
+    ids = random_ids(config, tokens, generator)
+    return tensors, ids, BoundedAttention(kind, shape, tensors, normaliser)
+
+
+def make_ahn(name, config):
+    """The same of one of AHN_MODULES."""
+    kind, sinks, window, segment, seed, extras = AHN_MODULES[name]
+    generator = torch.Generator().manual_seed(seed)
+    tensors = ahn_tensors(kind, config, generator, extras)
+    ids = random_ids(config, AHN_TOKENS, generator)
+    return tensors, ids, BoundedAttention(kind, (sinks, window - segment, segment, 0), tensors)
+
+
+def write_module(name, config, model):
+    tensors, ids, attention = make_module(name, config)
+    folder = f"{HERE}/{name}"
     os.makedirs(folder, exist_ok=True)
-    shape = SHAPE if kind == "memgate" else SHAPE[:3] + (0,)
+    extra = {} if attention.normaliser == "sum" else {"normaliser": attention.normaliser}
     write_json(f"{folder}/memory.json", {
-        "format": "memgate-memory", "version": 1, "kind": kind, "base_fingerprint": fingerprint(model),
+        "format": "memgate-memory", "version": 1, "kind": attention.kind, "base_fingerprint": fingerprint(model),
         "num_layers": config["num_hidden_layers"], "hidden_size": config["hidden_size"],
-        "num_kv_heads": config["num_key_value_heads"], "head_dim": config["head_dim"], "sink_tokens": shape[0],
-        "window_tokens": shape[1], "segment_tokens": shape[2], "salient_tokens": shape[3]})
+        "num_kv_heads": config["num_key_value_heads"], "head_dim": config["head_dim"],
+        **shape_keys(attention.shape), **extra})
     save(f"{folder}/memory.safetensors", tensors)
-    ids = torch.randint(0, config["vocab_size"], (GATED_TOKENS,), generator=generator).tolist()
-    attention = GatedAttention(kind, shape, tensors,
-                               config["num_attention_heads"] // config["num_key_value_heads"])
-    write_golden(folder, ids, logits_of(config, model, ids, attention), base="llama3")
+    write_module_golden(folder, MODULE_BASE, attention.shape, ids, logits_of(config, model, ids, attention))
+
+
+def write_ahn(name, config, model):
+    tensors, ids, attention = make_ahn(name, config)
+    extras = AHN_MODULES[name][-1]
+    folder = f"{HERE}/{name}"
+    os.makedirs(folder, exist_ok=True)
+    write_json(f"{folder}/config.json", {
+        **config, "_layer_implementation": "Qwen2MemDecoderLayer", "_ahn_implementation": attention.kind,
+        "sliding_window": AHN_MODULES[name][2], "num_attn_sinks": attention.shape[0], "sliding_window_type": "random",
+        "ahn_position": "random", "fa_layer_ids": "", "use_ahn_router": extras, "use_q_proj": extras,
+        "loss_type": ["kl"], "torch_dtype": "bfloat16"})
+    save(f"{folder}/model.safetensors", tensors)
+    write_module_golden(folder, AHN_BASE, attention.shape, ids, logits_of(config, model, ids, attention))
+
+
+def make_model(name):
+    config, dtype = MODELS[name]
+    return config, random_weights(config, dtype, list(MODELS).index(name))
 
 
 def main():
-    for seed, (name, (config, dtype)) in enumerate(MODELS.items()):
+    for seed, name in enumerate(MODELS):
+        config, tensors = make_model(name)
         folder = f"{HERE}/{name}"
         os.makedirs(folder, exist_ok=True)
-        tensors = random_weights(config, dtype, seed)
         write_json(f"{folder}/config.json", config)
         save(f"{folder}/model.safetensors", tensors)
-        ids = torch.randint(0, config["vocab_size"], (48,), generator=torch.Generator().manual_seed(100 + seed))
-        write_golden(folder, ids.tolist(), logits_of(config, tensors, ids))
-        if name == "llama3":
-            for offset, kind in enumerate(("memgate", "infini", "infini-delta")):
-                write_module(kind, config, tensors, 200 + offset)
+        ids = random_ids(config, 48, torch.Generator().manual_seed(100 + seed))
+        write_golden(folder, ids, logits_of(config, tensors, ids))
+    for name in MODULES:
+        write_module(name, *make_model(MODULE_BASE))
+    for name in AHN_MODULES:
+        write_ahn(name, *make_model(AHN_BASE))
 
 
 if __name__ == "__main__":

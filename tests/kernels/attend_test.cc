@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <limits>
+#include <numeric>
 #include <vector>
 
 #include "tests/kernels/simd_targets.h"
@@ -13,93 +16,193 @@ namespace {
 
 using reference::RandomFloats;
 
-// Rows at `begin` in a store of keys or values, as the oracle wants them.
-reference::Rows ToRows(const std::vector<float>& store, int rows, int dim) {
-  reference::Rows out;
-  for (int r = 0; r < rows; ++r) {
-    out.push_back(reference::ToDouble(absl::MakeConstSpan(store).subspan(r * dim, dim)));
-  }
-  return out;
-}
+constexpr float kUntouched = -7.0f;
 
-// Attends over parts of the given sizes; returns the distance to plain loops.
-double ErrorOf(const std::vector<int>& part_rows, int dim, float spread) {
-  std::vector<std::vector<float>> queries, keys, values;
-  std::vector<AttendPart> parts;
-  reference::Vector logits;
-  reference::Rows all_values;
-  const float scale = 0.3f;
-  int total = 0;
-  for (size_t p = 0; p < part_rows.size(); ++p) {
-    const int rows = part_rows[p];
-    queries.push_back(RandomFloats(3 * p + 1, dim));
-    for (float& q : queries.back()) q *= spread;
-    keys.push_back(RandomFloats(3 * p + 2, int64_t{rows} * dim));
-    values.push_back(RandomFloats(3 * p + 3, int64_t{rows} * dim));
-    const reference::Vector query = reference::ToDouble(queries.back());
-    for (const auto& key : ToRows(keys.back(), rows, dim)) {
-      logits.push_back(double{scale} * reference::Dot(query, key));
+// Runs of made-up keys and values, with queries of their own.
+struct Runs {
+  Runs(const std::vector<int>& rows, int count, int head_dim, float spread = 1.0f) : dim(head_dim) {
+    for (size_t r = 0; r < rows.size(); ++r) {
+      queries.push_back(RandomFloats(3 * r + 1, int64_t{count} * dim));
+      for (float& q : queries.back()) q *= spread;
+      keys.push_back(RandomFloats(3 * r + 2, int64_t{rows[r]} * dim));
+      values.push_back(RandomFloats(3 * r + 3, int64_t{rows[r]} * dim));
+      runs.push_back({queries[r].data(), keys[r].data(), values[r].data(), rows[r]});
     }
-    for (auto& value : ToRows(values.back(), rows, dim)) all_values.push_back(value);
-    total += rows;
   }
-  for (size_t p = 0; p < part_rows.size(); ++p) {
-    parts.push_back({queries[p].data(), keys[p].data(), values[p].data(), part_rows[p]});
+
+  // What query i gets by definition.
+  reference::Vector Expected(int i, int64_t limit, float scale) const {
+    reference::Vector logits;
+    reference::Rows seen;
+    for (size_t r = 0; r < runs.size(); ++r) {
+      const reference::Vector query = Row(queries[r], i);
+      for (int64_t k = 0; k < runs[r].rows && static_cast<int64_t>(seen.size()) < limit; ++k) {
+        logits.push_back(double{scale} * reference::Dot(query, Row(keys[r], k)));
+        seen.push_back(Row(values[r], k));
+      }
+    }
+    return reference::WeightedSum(logits, seen, dim);
   }
-  std::vector<float> scores(total + 1, -7.0f);
-  std::vector<float> out(dim + 1, -7.0f);
-  Attend(parts, dim, scale, scores.data(), out.data());
-  EXPECT_EQ(scores.back(), -7.0f) << "wrote past the scores";
-  EXPECT_EQ(out.back(), -7.0f) << "wrote past the output";
-  out.pop_back();
-  return reference::RelativeError(out, reference::WeightedSum(logits, all_values, dim));
+
+  reference::Vector Row(const std::vector<float>& store, int64_t row) const {
+    return reference::ToDouble(absl::MakeConstSpan(store).subspan(row * dim, dim));
+  }
+
+  int dim;
+  std::vector<std::vector<float>> queries, keys, values;
+  std::vector<AttendRun> runs;
+};
+
+// The largest distance of any query's output to plain loops.
+double ErrorOf(const Runs& runs, AttendQueries queries) {
+  const int dim = runs.dim;
+  queries.head_dim = dim;
+  std::vector<float> out(queries.count * dim + 1, kUntouched);
+  Attend(runs.runs, queries, out.data());
+  EXPECT_EQ(out.back(), kUntouched) << "wrote past the output";
+  double error = 0;
+  for (int i = 0; i < queries.count; ++i) {
+    const auto expected = runs.Expected(i, queries.first_limit + i / queries.per_token, queries.scale);
+    error = std::max(
+        error, reference::RelativeError(absl::MakeConstSpan(out).subspan(int64_t{i} * dim, dim), expected));
+  }
+  return error;
 }
 
 TEST(AttendTest, EqualsPlainLoopsForEveryHeadSizeAndRowCount) {
   OnEverySimdTarget([] {
     for (const int dim : {2, 6, 8, 16, 20, 64, 80, 128}) {
-      for (const int rows : {1, 2, 3, 5, 8, 9, 16, 17, 33, 100, 257}) {
-        EXPECT_LT(ErrorOf({rows}, dim, 1.0f), 5e-6) << dim << " " << rows;
+      for (const int rows : {1, 2, 3, 5, 8, 9, 16, 17, 33, 100, 128, 129, 257}) {
+        EXPECT_LT(ErrorOf(Runs({rows}, 1, dim), {.count = 1, .first_limit = rows, .scale = 0.3f}), 5e-6)
+            << dim << " " << rows;
       }
     }
   });
 }
 
-TEST(AttendTest, PartsShareOneSoftmax) {
+TEST(AttendTest, EachTokenSeesOneRowMoreThanTheOneBefore) {
   OnEverySimdTarget([] {
-    for (const auto& parts : std::vector<std::vector<int>>{
-             {1, 1}, {0, 5}, {5, 0}, {3, 0, 4}, {4, 17}, {20, 1}, {7, 9, 31}, {64, 300}}) {
-      EXPECT_LT(ErrorOf(parts, 24, 1.0f), 5e-6);
+    for (const int per_token : {1, 2, 3, 7}) {
+      for (const int tokens : {1, 2, 9, 40}) {
+        for (const int first_limit : {1, 2, 31, 100, 120, 128, 300}) {
+          const int rows = first_limit + tokens - 1;
+          const Runs runs({rows / 3, rows - rows / 3}, tokens * per_token, 20);
+          EXPECT_LT(ErrorOf(runs, {.count = tokens * per_token,
+                                   .per_token = per_token,
+                                   .first_limit = first_limit,
+                                   .scale = 0.3f}),
+                    5e-6)
+              << per_token << " " << tokens << " " << first_limit;
+        }
+      }
+    }
+  });
+}
+
+TEST(AttendTest, RunsShareOneSoftmax) {
+  OnEverySimdTarget([] {
+    for (const auto& rows : std::vector<std::vector<int>>{
+             {1, 1}, {0, 5}, {5, 0}, {3, 0, 4}, {4, 17}, {20, 1}, {7, 9, 31}, {64, 300}, {260, 192}}) {
+      const int all = std::accumulate(rows.begin(), rows.end(), 0);
+      EXPECT_LT(ErrorOf(Runs(rows, 1, 24), {.count = 1, .first_limit = all, .scale = 0.3f}), 5e-6);
     }
   });
 }
 
 TEST(AttendTest, IsExactForLargeLogits) {
-  OnEverySimdTarget([] { EXPECT_LT(ErrorOf({9, 30}, 16, 100.0f), 2e-4); });
+  OnEverySimdTarget([] {
+    EXPECT_LT(ErrorOf(Runs({9, 30}, 1, 16, 100.0f), {.count = 1, .first_limit = 39, .scale = 0.3f}), 2e-4);
+    EXPECT_LT(ErrorOf(Runs({90, 300}, 3, 16, 100.0f), {.count = 3, .first_limit = 388, .scale = 0.3f}), 2e-4);
+  });
+}
+
+// The largest logit may come in any block, and those before may vanish against it.
+TEST(AttendTest, FollowsTheLargestLogitFromBlockToBlock) {
+  OnEverySimdTarget([] {
+    for (const int largest : {0, 127, 128, 200, 383}) {
+      const int dim = 8, rows = 384;
+      Runs runs({rows}, 1, dim);
+      std::copy_n(runs.queries[0].begin(), dim, runs.keys[0].begin() + largest * dim);
+      for (int i = 0; i < dim; ++i) runs.keys[0][largest * dim + i] *= 200.0f;
+      EXPECT_LT(ErrorOf(runs, {.count = 1, .first_limit = rows, .scale = 1.0f}), 1e-5) << largest;
+    }
+  });
 }
 
 TEST(AttendTest, NoRowsGiveZeros) {
   OnEverySimdTarget([] {
-    std::vector<float> out(5, 1.0f);
-    Attend({}, 5, 1.0f, nullptr, out.data());
-    EXPECT_EQ(out, std::vector<float>(5, 0.0f));
+    std::vector<float> out(10, 1.0f);
+    Attend({}, {.count = 2, .per_token = 2, .first_limit = 0, .head_dim = 5}, out.data());
+    EXPECT_EQ(out, std::vector<float>(10, 0.0f));
+  });
+}
+
+// Rows behind a token are not looked at: what lies there, even if it is not a number, has no say.
+TEST(AttendTest, RowsThatATokenDoesNotSeeChangeNoBit) {
+  OnEverySimdTarget([] {
+    const int dim = 16, tokens = 5;
+    for (const int first_limit : {1, 30, 126, 200}) {
+      Runs runs({first_limit + tokens - 1}, tokens, dim);
+      const AttendQueries queries{
+          .count = tokens, .first_limit = first_limit, .head_dim = dim, .scale = 0.5f};
+      std::vector<float> clean(tokens * dim), dirty(tokens * dim);
+      Attend(runs.runs, queries, clean.data());
+      const float nan = std::numeric_limits<float>::quiet_NaN();
+      std::fill_n(runs.keys[0].end() - dim, dim, nan);
+      std::fill_n(runs.values[0].end() - dim, dim, nan);
+      Attend(runs.runs, queries, dirty.data());
+      dirty.resize((tokens - 1) * dim);
+      clean.resize((tokens - 1) * dim);
+      EXPECT_EQ(dirty, clean) << first_limit;
+    }
+  });
+}
+
+TEST(AttendTest, QueriesThatAreWorkedOnTogetherChangeNoBit) {
+  OnEverySimdTarget([] {
+    const int dim = 12, tokens = 37, per_token = 3;
+    for (const int first_limit : {1, 100, 250}) {
+      const int rows = first_limit + tokens - 1;
+      const Runs runs({rows / 2, rows - rows / 2}, tokens * per_token, dim);
+      const auto attend = [&](int token, int count) {
+        std::vector<AttendRun> part = runs.runs;
+        for (AttendRun& run : part) run.queries += token * per_token * dim;
+        std::vector<float> out(count * per_token * dim);
+        Attend(part,
+               {.count = count * per_token,
+                .per_token = per_token,
+                .first_limit = first_limit + token,
+                .head_dim = dim,
+                .scale = 0.5f},
+               out.data());
+        return out;
+      };
+      const std::vector<float> whole = attend(0, tokens);
+      for (const int step : {1, 2, 5, 16}) {
+        std::vector<float> parts;
+        for (int token = 0; token < tokens; token += step) {
+          const std::vector<float> part = attend(token, std::min(step, tokens - token));
+          parts.insert(parts.end(), part.begin(), part.end());
+        }
+        EXPECT_EQ(parts, whole) << first_limit << " " << step;
+      }
+    }
   });
 }
 
 // What a query sees must not depend on whether its rows lie in one run or in two.
-TEST(AttendTest, CuttingRowsIntoPartsChangesNoBit) {
+TEST(AttendTest, CuttingRowsIntoRunsChangesNoBit) {
   OnEverySimdTarget([] {
-    const int dim = 12, rows = 41;
-    const std::vector<float> query = RandomFloats(1, dim);
-    const std::vector<float> keys = RandomFloats(2, rows * dim);
-    const std::vector<float> values = RandomFloats(3, rows * dim);
-    std::vector<float> scores(rows), whole(dim), cut(dim);
-    const AttendPart one[] = {{query.data(), keys.data(), values.data(), rows}};
-    Attend(one, dim, 0.5f, scores.data(), whole.data());
+    const int dim = 12, rows = 150;
+    const Runs runs({rows}, 1, dim);
+    const AttendRun& one = runs.runs[0];
+    const AttendQueries query{.count = 1, .first_limit = rows, .head_dim = dim, .scale = 0.5f};
+    std::vector<float> whole(dim), cut(dim);
+    Attend(runs.runs, query, whole.data());
     for (int at = 0; at <= rows; ++at) {
-      const AttendPart two[] = {{query.data(), keys.data(), values.data(), at},
-                                {query.data(), keys.data() + at * dim, values.data() + at * dim, rows - at}};
-      Attend(two, dim, 0.5f, scores.data(), cut.data());
+      const AttendRun two[] = {{one.queries, one.keys, one.values, at},
+                               {one.queries, one.keys + at * dim, one.values + at * dim, rows - at}};
+      Attend(two, query, cut.data());
       EXPECT_EQ(cut, whole) << at;
     }
   });

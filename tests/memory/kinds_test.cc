@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "engine/memory/infini.h"
+#include "engine/memory/memgate.h"
 #include "engine/memory/memory_kind.h"
-#include "engine/memory/retention.h"
 #include "tests/reference/compare.h"
 #include "tests/reference/gated_rule.h"
 
@@ -50,10 +50,10 @@ TEST(RetentionKindTest, ScoresAreAffineInTheLayerInput) {
   const int g = config.num_kv_heads, c = config.hidden_size;
   const RetentionWeights weights{RandomFloats(1, config.num_layers * g * c),
                                  RandomFloats(2, config.num_layers * g)};
-  const auto kind = MakeRetentionKind(config, weights);
+  const auto kind = MakeMemgateKind(config, weights);
   EXPECT_EQ(kind->name(), "memgate");
   EXPECT_TRUE(kind->HasRetention());
-  EXPECT_EQ(kind->TokenFeatures(), g);
+  EXPECT_EQ(kind->TokenFeatures(), 1);
   EXPECT_EQ(kind->StateFloats(), 0);
   const std::vector<float> inputs = RandomFloats(3, 5 * c);
   for (int layer = 0; layer < config.num_layers; ++layer) {
@@ -88,7 +88,11 @@ TEST_P(InfiniKindTest, ReadsWhatWasWrittenAsTheEquationsSay) {
     const std::vector<float> keys = RandomFloats(10 + g, (segments * segment + 2) * dim);
     const std::vector<float> values = RandomFloats(20 + g, (segments * segment + 2) * dim);
     for (int s = 0; s < segments; ++s) {
-      kind->Write(1, {g, segment, &keys[s * segment * dim], &values[s * segment * dim]},
+      kind->Write(1,
+                  {.kv_head = g,
+                   .tokens = segment,
+                   .keys = &keys[s * segment * dim],
+                   .values = &values[s * segment * dim]},
                   absl::MakeSpan(state));
     }
     histories.push_back({ToRows(keys, dim), ToRows(values, dim), {}});
@@ -99,7 +103,8 @@ TEST_P(InfiniKindTest, ReadsWhatWasWrittenAsTheEquationsSay) {
   const std::vector<float> queries = RandomFloats(30, tokens * stride);
   const std::vector<float> local = RandomFloats(31, tokens * config.num_heads * dim);
   std::vector<float> attention = local;
-  kind->Combine(1, {tokens, queries.data(), stride, nullptr}, state, attention.data());
+  kind->Combine(1, {.tokens = tokens, .queries = queries.data(), .query_stride = stride}, state,
+                attention.data());
   const reference::Vector frequencies(dim / 2, 0.0);
   for (int t = 0; t < tokens; ++t) {
     for (int h = 0; h < config.num_heads; ++h) {
@@ -112,7 +117,8 @@ TEST_P(InfiniKindTest, ReadsWhatWasWrittenAsTheEquationsSay) {
       ASSERT_EQ(reference::FoldedTokens(rule.shape, position), segments * segment);
       history.values[position] = history.values[position - 1] =
           ToDouble(absl::MakeConstSpan(local).subspan((t * config.num_heads + h) * dim, dim));
-      const auto expected = reference::AttendHead(rule, beta, history, frequencies, query, position);
+      const auto expected =
+          reference::AttendHead(rule, {.beta = beta}, history, frequencies, query, position);
       const auto actual = absl::MakeConstSpan(attention).subspan((t * config.num_heads + h) * dim, dim);
       EXPECT_LT(reference::RelativeError(actual, expected), 2e-5) << t << " " << h;
     }
@@ -120,6 +126,65 @@ TEST_P(InfiniKindTest, ReadsWhatWasWrittenAsTheEquationsSay) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Rules, InfiniKindTest, testing::Values(InfiniRule::kLinear, InfiniRule::kDelta));
+
+// phi of length 1 over K = 2D features, no normaliser: M += phi(k)^T (v - phi(k) M) token by token.
+TEST(InfiniRuleTest, UnitDeltaReadsWhatWasWrittenAsTheEquationsSay) {
+  const ModelConfig config = Config();
+  const int dim = config.head_dim, features = 2 * dim, tokens = 9;
+  const int g = config.num_layers * config.num_kv_heads, h = config.num_layers * config.num_heads;
+  const InfiniMaps maps{features, RandomFloats(1, g * features), RandomFloats(2, g * features),
+                        RandomFloats(3, h * features), RandomFloats(4, h * features)};
+  const std::vector<float> betas = RandomFloats(5, h);
+  const auto kind = MakeInfiniKind(config, InfiniRule::kUnitDelta, betas, maps);
+  ASSERT_EQ(kind->StateFloats(), config.num_kv_heads * features * dim);
+  EXPECT_EQ(kind->name(), "infini-delta");
+  const auto phi = [&](const float* x, const float* scale, const float* shift) {
+    reference::Vector out(features);
+    for (int k = 0; k < features; ++k) {
+      const double u = double{scale[k]} * x[k % dim] + shift[k];
+      out[k] = u > 0 ? u + 1 : std::exp(u);
+    }
+    const double length = std::sqrt(reference::Dot(out, out));
+    for (double& c : out) c /= length;
+    return out;
+  };
+  std::vector<float> state(kind->StateFloats(), 0.0f);
+  const std::vector<float> keys = RandomFloats(6, tokens * dim), values = RandomFloats(7, tokens * dim);
+  const int layer = 1, kv_head = 1, head = 4;
+  // In two parts, as two folds would.
+  kind->Write(layer, {.kv_head = kv_head, .tokens = 4, .keys = keys.data(), .values = values.data()},
+              absl::MakeSpan(state));
+  kind->Write(layer, {.kv_head = kv_head, .tokens = 5, .keys = &keys[4 * dim], .values = &values[4 * dim]},
+              absl::MakeSpan(state));
+  reference::Rows matrix(features, reference::Vector(dim, 0.0));
+  const auto read = [&](const reference::Vector& asked) {
+    reference::Vector out(dim, 0.0);
+    for (int k = 0; k < features; ++k) {
+      for (int d = 0; d < dim; ++d) out[d] += asked[k] * matrix[k][d];
+    }
+    return out;
+  };
+  const int key_map = (layer * config.num_kv_heads + kv_head) * features;
+  for (int t = 0; t < tokens; ++t) {
+    const auto key = phi(&keys[t * dim], &maps.key_scale[key_map], &maps.key_shift[key_map]);
+    const auto known = read(key);
+    for (int k = 0; k < features; ++k) {
+      for (int d = 0; d < dim; ++d) matrix[k][d] += key[k] * (values[t * dim + d] - known[d]);
+    }
+  }
+  const std::vector<float> queries = RandomFloats(8, config.num_heads * dim);
+  std::vector<float> attention = RandomFloats(9, config.num_heads * dim);
+  const std::vector<float> local = attention;
+  kind->Combine(layer, {.tokens = 1, .queries = queries.data(), .query_stride = config.num_heads * dim},
+                state, attention.data());
+  const int query_map = (layer * config.num_heads + head) * features;
+  reference::Vector expected =
+      read(phi(&queries[head * dim], &maps.query_scale[query_map], &maps.query_shift[query_map]));
+  const double gate = 1 / (1 + std::exp(-double{betas[layer * config.num_heads + head]}));
+  for (int d = 0; d < dim; ++d) expected[d] = gate * expected[d] + (1 - gate) * local[head * dim + d];
+  EXPECT_LT(reference::RelativeError(absl::MakeConstSpan(attention).subspan(head * dim, dim), expected),
+            1e-5);
+}
 
 TEST(InfiniRuleTest, UntrainedMemoryHardlySpeaks) {
   const ModelConfig config = Config();
@@ -129,10 +194,10 @@ TEST(InfiniRuleTest, UntrainedMemoryHardlySpeaks) {
   EXPECT_EQ(MakeInfiniKind(config, InfiniRule::kDelta, std::nullopt)->name(), "infini-delta");
   std::vector<float> state(kind->StateFloats(), 0.0f);
   const std::vector<float> keys = RandomFloats(1, 10), values(10, 1.0f);
-  kind->Write(0, {0, 1, keys.data(), values.data()}, absl::MakeSpan(state));
+  kind->Write(0, {.tokens = 1, .keys = keys.data(), .values = values.data()}, absl::MakeSpan(state));
   const std::vector<float> queries = RandomFloats(2, 60);
   std::vector<float> attention(60, 0.0f);
-  kind->Combine(0, {1, queries.data(), 60, nullptr}, state, attention.data());
+  kind->Combine(0, {.tokens = 1, .queries = queries.data(), .query_stride = 60}, state, attention.data());
   for (int i = 0; i < 30; ++i)
     EXPECT_NEAR(attention[i], 1.0 / (1.0 + std::exp(4.0)), 1e-5);  // its share of 1
   for (int i = 30; i < 60; ++i) EXPECT_EQ(attention[i], 0.0f) << "KV head 1 holds nothing";
@@ -147,10 +212,10 @@ TEST(InfiniRuleTest, DeltaRuleWritesTheDifference) {
   const auto recall = [&](InfiniRule rule) {
     const auto kind = MakeInfiniKind(config, rule, open_gates);
     std::vector<float> state(kind->StateFloats(), 0.0f);
-    kind->Write(0, {0, 1, key.data(), first.data()}, absl::MakeSpan(state));
-    kind->Write(0, {0, 1, key.data(), second.data()}, absl::MakeSpan(state));
+    kind->Write(0, {.tokens = 1, .keys = key.data(), .values = first.data()}, absl::MakeSpan(state));
+    kind->Write(0, {.tokens = 1, .keys = key.data(), .values = second.data()}, absl::MakeSpan(state));
     std::vector<float> out(10, 0.0f);
-    kind->Combine(0, {1, key.data(), 10, nullptr}, state, out.data());
+    kind->Combine(0, {.tokens = 1, .queries = key.data(), .query_stride = 10}, state, out.data());
     return out[0];
   };
   // Linear: (1 + 3) / 2. Delta: M = phi (1 + (3 - 1)), z = 2 phi, so it reads 3 / 2.

@@ -2,14 +2,18 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "engine/checkpoint/hugging_face.h"
+#include "tests/support/module_tensors.h"
 #include "tests/support/safetensors_writer.h"
 #include "tests/support/temp_folder.h"
 #include "tests/support/tiny_model.h"
@@ -118,7 +122,8 @@ TEST(MemoryModuleTest, RefusesAnUnknownKindAndListsTheKnown) {
   const absl::Status status = folder.Load().status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
   EXPECT_NE(
-      status.message().find("memory kind 'titans' is not supported; known: memgate, infini, infini-delta"),
+      status.message().find(
+          "memory kind 'titans' is not supported; known: memgate, edgeinfinite, ahn, infini, infini-delta"),
       std::string::npos)
       << status;
 }
@@ -149,6 +154,224 @@ TEST(MemoryModuleTest, RefusesMissingAndMisshapenTensorsByName) {
     folder.folder().Write("memory.safetensors", SafetensorsImage(misshapen));
     EXPECT_EQ(folder.Load().status().code(), absl::StatusCode::kInvalidArgument) << name;
     EXPECT_NE(folder.Load().status().message().find(name), std::string::npos) << folder.Load().status();
+  }
+}
+
+// Every tensor of a kind, one at a time: missing, misshapen, with a number that is not finite.
+void ExpectEveryTensorChecked(const ModuleFolder& folder, const std::string& file,
+                              const std::vector<TensorToWrite>& tensors) {
+  folder.folder().Write(file, SafetensorsImage(tensors));
+  ASSERT_TRUE(folder.Load().ok()) << folder.Load().status();
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const std::string name = tensors[i].name;
+    if (name.ends_with(".D")) continue;  // published AHN modules carry it, nothing reads it
+    const auto expect_refused = [&](absl::StatusCode code, std::vector<TensorToWrite> changed) {
+      folder.folder().Write(file, SafetensorsImage(changed));
+      const absl::Status status = folder.Load().status();
+      EXPECT_EQ(status.code(), code) << name << ": " << status;
+      EXPECT_NE(status.message().find(name), std::string::npos) << status;
+    };
+    auto missing = tensors;
+    missing.erase(missing.begin() + static_cast<int64_t>(i));
+    expect_refused(absl::StatusCode::kNotFound, missing);
+    auto misshapen = tensors;
+    misshapen[i].shape.insert(misshapen[i].shape.begin(), 1);
+    expect_refused(absl::StatusCode::kInvalidArgument, misshapen);
+    for (const float bad :
+         {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+      auto broken = tensors;
+      std::memcpy(broken[i].data.data() + broken[i].data.size() - sizeof(bad), &bad, sizeof(bad));
+      expect_refused(absl::StatusCode::kInvalidArgument, broken);
+    }
+  }
+}
+
+TEST(MemoryModuleTest, MatrixIsReadWholeOrNotAtAll) {
+  const ModuleFolder folder(TinyMemory::kMemgate);
+  ExpectEveryTensorChecked(folder, "memory.safetensors", MemgateMatrixTensors(folder.base()));
+}
+
+TEST(MemoryModuleTest, ModuleWithAMatrixGivesAVariantWithoutIt) {
+  const ModuleFolder folder(TinyMemory::kMemgate);
+  EXPECT_TRUE(folder.Load()->variants.empty());
+  folder.folder().Write("memory.safetensors", SafetensorsImage(MemgateMatrixTensors(folder.base())));
+  const auto module = folder.Load();
+  ASSERT_TRUE(module.ok()) << module.status();
+  EXPECT_EQ(module->kind->name(), "memgate");
+  EXPECT_EQ(module->kind->StateFloats(), 2 * 16 * 8);  // G, K = 2D, D
+  EXPECT_EQ(module->kind->TokenFeatures(), 2);
+  EXPECT_EQ(module->kind->Gates(1).size(), 4u);
+  ASSERT_EQ(module->variants.size(), 1u);
+  EXPECT_EQ(module->variants[0]->name(), "memgate-slots");
+  EXPECT_EQ(module->variants[0]->StateFloats(), 0);
+  EXPECT_EQ(module->variants[0]->TokenFeatures(), 1);
+  EXPECT_TRUE(module->variants[0]->HasRetention());
+}
+
+TEST(MemoryModuleTest, EdgeInfiniteTakesItsInnerWidthFromTheShapes) {
+  const ModuleFolder folder(TinyMemory::kInfini);
+  json config = folder.Config();
+  config["kind"] = "edgeinfinite";
+  folder.SetConfig(config);
+  ExpectEveryTensorChecked(folder, "memory.safetensors", EdgeInfiniteTensors(folder.base(), 3));
+  folder.folder().Write("memory.safetensors", SafetensorsImage(EdgeInfiniteTensors(folder.base(), 9)));
+  EXPECT_TRUE(folder.Load().ok()) << folder.Load().status();
+  folder.folder().Write("memory.safetensors", SafetensorsImage(EdgeInfiniteTensors(folder.base(), 4097)));
+  EXPECT_EQ(folder.Load().status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(MemoryModuleTest, InfiniTakesItsFeaturesFromTheShapes) {
+  const ModuleFolder folder(TinyMemory::kInfiniDelta);
+  const auto load = [&](int64_t features) {
+    std::vector<TensorToWrite> tensors;
+    for (const std::string layer : {"layers.0.infini.", "layers.1.infini."}) {
+      tensors.push_back(F32Tensor(layer + "beta", {4}, std::vector<float>(4)));
+      for (const auto& [name, heads] : {std::pair{"key_", 2}, {"query_", 4}}) {
+        for (const char* part : {"scale", "shift"}) {
+          tensors.push_back(
+              F32Tensor(layer + name + part, {heads, features}, std::vector<float>(heads * features)));
+        }
+      }
+    }
+    folder.folder().Write("memory.safetensors", SafetensorsImage(tensors));
+    return folder.Load();
+  };
+  for (const int64_t features : {8, 16, 64}) {
+    const auto module = load(features);
+    ASSERT_TRUE(module.ok()) << module.status();
+    EXPECT_EQ(module->kind->StateFloats(), 2 * features * 9);
+  }
+  for (const int64_t features : {0, 4, 12, 72}) {
+    const absl::Status status = load(features).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+    EXPECT_NE(status.message().find("layers.0.infini.key_scale"), std::string::npos) << status;
+  }
+}
+
+TEST(MemoryModuleTest, NormaliserIsForTheDeltaRuleOnly) {
+  for (const auto& [memory, normaliser, message] :
+       {std::tuple{TinyMemory::kInfini, "sum", ""},
+        {TinyMemory::kInfiniDelta, "sum", ""},
+        {TinyMemory::kInfiniDelta, "length", ""},
+        {TinyMemory::kInfini, "length", "'normaliser' is 'length'; kind 'infini' knows sum"},
+        {TinyMemory::kInfiniDelta, "none",
+         "'normaliser' is 'none'; kind 'infini-delta' knows sum, length"}}) {
+    const ModuleFolder folder(memory);
+    json config = folder.Config();
+    config["normaliser"] = normaliser;
+    folder.SetConfig(config);
+    const absl::Status status = folder.Load().status();
+    EXPECT_EQ(status.ok(), *message == '\0') << status;
+    EXPECT_NE(status.message().find(message), std::string::npos) << status;
+  }
+}
+
+// A published AHN checkpoint beside a tiny base of the shapes it claims.
+class AhnFolder {
+ public:
+  AhnFolder() : base_(TinyMemory::kNone) {
+    Write("model.safetensors", SafetensorsImage(AhnTensors(base_.base())));
+    SetConfig(Config());
+  }
+  json Config() const {
+    return {{"_ahn_implementation", "GatedDeltaNet"},
+            {"sliding_window", 24},
+            {"num_attn_sinks", 3},
+            {"fa_layer_ids", ""},
+            {"use_ahn_router", false},
+            {"use_q_proj", false},
+            {"hidden_size", 32},
+            {"num_attention_heads", 4}};
+  }
+  void SetConfig(const json& config) const { Write("config.json", config.dump()); }
+  void Write(const std::string& file, const std::string& bytes) const { folder_.Write(file, bytes); }
+  absl::StatusOr<MemoryModule> Load() const {
+    return LoadMemoryModule(folder_.path(), base_.base(), base_.fingerprint());
+  }
+  const TempFolder& folder() const { return folder_; }
+  const ModelConfig& base() const { return base_.base(); }
+
+ private:
+  const ModuleFolder base_;
+  const TempFolder folder_;
+};
+
+TEST(PublishedAhnTest, LoadsWithThePublishedGeometry) {
+  const AhnFolder folder;
+  EXPECT_TRUE(IsMemoryModuleFolder(folder.folder().path()));
+  const auto module = folder.Load();
+  ASSERT_TRUE(module.ok()) << module.status();
+  EXPECT_EQ(module->kind->name(), "ahn");
+  EXPECT_EQ(module->kind->StateFloats(), 4 * 8 * 8);  // H, D, D
+  EXPECT_EQ(module->kind->TokenFeatures(), 4);        // strength and decay of two query heads
+  EXPECT_FALSE(module->kind->ClampsFarTokens());
+  EXPECT_EQ(module->config.sink_tokens, 3);
+  EXPECT_EQ(module->config.window_tokens, 23) << "a query sees 24 tokens with itself";
+  EXPECT_EQ(module->config.segment_tokens, 1);
+  EXPECT_EQ(module->config.salient_tokens, 0);
+  EXPECT_EQ(module->config.base_fingerprint, "") << "the format names no base";
+}
+
+// The same tensors under a memory.json, with another geometry and a base.
+TEST(PublishedAhnTest, MemoryJsonTiesTheModuleToABase) {
+  const ModuleFolder folder(TinyMemory::kInfini);
+  json config = folder.Config();
+  config["kind"] = "ahn";
+  config["_ahn_implementation"] = "DeltaNet";
+  folder.SetConfig(config);
+  folder.folder().Write("memory.safetensors", SafetensorsImage(AhnTensors(folder.base())));
+  const auto module = folder.Load();
+  ASSERT_TRUE(module.ok()) << module.status();
+  EXPECT_EQ(module->kind->name(), "ahn");
+  EXPECT_EQ(module->kind->TokenFeatures(), 2);  // no decay
+  EXPECT_EQ(module->config.segment_tokens, 8);
+  EXPECT_EQ(module->config.base_fingerprint, folder.fingerprint());
+  config.erase("_ahn_implementation");
+  folder.SetConfig(config);
+  EXPECT_EQ(folder.Load().status().code(), absl::StatusCode::kUnimplemented);
+}
+
+TEST(PublishedAhnTest, EveryTensorIsChecked) {
+  const AhnFolder folder;
+  const std::vector<TensorToWrite> tensors = AhnTensors(folder.base());
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    if (tensors[i].name.ends_with(".D")) continue;  // stored, but nothing reads it
+    auto missing = tensors;
+    missing.erase(missing.begin() + static_cast<int64_t>(i));
+    folder.Write("model.safetensors", SafetensorsImage(missing));
+    EXPECT_EQ(folder.Load().status().code(), absl::StatusCode::kNotFound) << tensors[i].name;
+    EXPECT_NE(folder.Load().status().message().find(tensors[i].name), std::string::npos);
+  }
+}
+
+TEST(PublishedAhnTest, WhatIsNotSupportedIsNamed) {
+  const AhnFolder folder;
+  const struct {
+    const char* key;
+    json value;
+    absl::StatusCode code;
+    const char* message;
+  } table[] = {
+      {"_ahn_implementation", "Mamba2", absl::StatusCode::kUnimplemented,
+       "_ahn_implementation: 'Mamba2' is not supported; known: GatedDeltaNet, DeltaNet"},
+      {"fa_layer_ids", "0,5", absl::StatusCode::kUnimplemented, "layers 0,5 would keep full attention"},
+      {"fa_layer_ids", 3, absl::StatusCode::kInvalidArgument, "fa_layer_ids"},
+      {"sliding_window", 1, absl::StatusCode::kInvalidArgument, "sliding_window"},
+      {"sliding_window", nullptr, absl::StatusCode::kInvalidArgument, "sliding_window"},
+      {"num_attn_sinks", -1, absl::StatusCode::kInvalidArgument, "num_attn_sinks"},
+      {"use_ahn_router", "yes", absl::StatusCode::kInvalidArgument, "use_ahn_router"},
+      {"use_ahn_router", true, absl::StatusCode::kNotFound, "model.layers.0.ahn_router.alpha"},
+      {"use_q_proj", true, absl::StatusCode::kNotFound, "model.layers.0.ahn.fn.q_proj.weight"},
+      {"hidden_size", 64, absl::StatusCode::kFailedPrecondition,
+       "the AHN module was made for hidden_size 64, the model has 32"},
+  };
+  for (const auto& row : table) {
+    json config = folder.Config();
+    config[row.key] = row.value;
+    folder.SetConfig(config);
+    const absl::Status status = folder.Load().status();
+    EXPECT_EQ(status.code(), row.code) << row.key << ": " << status;
+    EXPECT_NE(status.message().find(row.message), std::string::npos) << status;
   }
 }
 

@@ -10,9 +10,10 @@
 #include <vector>
 
 #include "engine/kernels/parallel.h"
+#include "engine/memory/ahn.h"
+#include "engine/memory/edgeinfinite.h"
 #include "engine/memory/infini.h"
-#include "engine/memory/module.h"
-#include "engine/memory/retention.h"
+#include "engine/memory/memgate.h"
 #include "engine/session/snapshot.h"
 #include "tests/model/running_model.h"
 #include "tests/reference/compare.h"
@@ -26,20 +27,55 @@ namespace {
 // A tiny model, one kind of each rule over it, and the oracle's view of them.
 class TransformerTest : public testing::Test {
  protected:
-  TransformerTest() : model_(WriteTinyModel(folder_.path())), config_(model_.config()) {
+  static constexpr int kStepTokens = 128;  // most tokens of a step: a chunk of every kind at once
+
+  TransformerTest() : model_(WriteTinyModel(folder_.path()), kStepTokens), config_(model_.config()) {
     for (const float x : reference::RandomFloats(5, config_.num_layers * config_.num_heads))
       betas_.push_back(2 * x);
     retention_.weight =
         reference::RandomFloats(6, config_.num_layers * config_.num_kv_heads * config_.hidden_size);
     retention_.bias = reference::RandomFloats(7, config_.num_layers * config_.num_kv_heads);
     window_ = MakeWindowKind();
-    memgate_ = MakeRetentionKind(config_, retention_);
+    memgate_ = MakeMemgateKind(config_, retention_);
     infini_ = MakeInfiniKind(config_, InfiniRule::kLinear, betas_);
     infini_delta_ = MakeInfiniKind(config_, InfiniRule::kDelta, betas_);
+    infini_unit_ = MakeInfiniKind(config_, InfiniRule::kUnitDelta, betas_);
+    const int layers = config_.num_layers, c = config_.hidden_size, d = config_.head_dim;
+    const int g = layers * config_.num_kv_heads, h = layers * config_.num_heads;
+    matrix_ = {.write_weight = Random(8, g * c),
+               .write_bias = Random(9, g),
+               .decay = Random(10, g, -2.0f),
+               .key_scale = Random(11, g * d),
+               .key_shift = Random(12, g * d),
+               .query_scale = Random(13, h * d),
+               .query_shift = Random(14, h * d),
+               .gain = Random(15, h)};
+    memgate_matrix_ = MakeMemgateKind(config_, retention_, matrix_);
+    edgeinfinite_ = MakeEdgeInfiniteKind(
+        config_,
+        {.inner = 5, .w1 = Random(16, h * 5 * d), .w2 = Random(17, h * 5 * d), .gate = Random(18, h)});
+    ahn_ = MakeAhnKind(config_, {.b_proj = Random(19, h * c),
+                                 .a_proj = Random(20, h * c),
+                                 .a_log = Random(21, h),
+                                 .dt_bias = Random(22, h, -2.0f),
+                                 .g_proj = Random(23, h * c),
+                                 .o_norm = Random(24, layers * d, 1.0f),
+                                 .o_proj = Random(25, h * d * d)});
   }
 
+  static std::vector<float> Random(uint64_t seed, int count, float mean = 0.0f) {
+    std::vector<float> out = reference::RandomFloats(seed, count);
+    for (float& x : out) x += mean;
+    return out;
+  }
+  // Those whose definition tests/reference/gated_rule.h has.
+  std::vector<const MemoryKind*> DefinedKinds() const {
+    return {window_.get(), memgate_.get(), memgate_matrix_.get(), infini_.get(), infini_delta_.get()};
+  }
   std::vector<const MemoryKind*> Kinds() const {
-    return {window_.get(), memgate_.get(), infini_.get(), infini_delta_.get()};
+    std::vector<const MemoryKind*> kinds = DefinedKinds();
+    kinds.insert(kinds.end(), {infini_unit_.get(), edgeinfinite_.get(), ahn_.get()});
+    return kinds;
   }
   // Small enough to fold often; salient slots only where the kind has scores.
   static SessionShape SmallShape(const MemoryKind& kind) {
@@ -52,11 +88,20 @@ class TransformerTest : public testing::Test {
     reference::GatedRule rule{.shape = shape,
                               .retention_weight = reference::ToDouble(retention_.weight),
                               .retention_bias = reference::ToDouble(retention_.bias),
+                              .matrix = {.write_weight = reference::ToDouble(matrix_.write_weight),
+                                         .write_bias = reference::ToDouble(matrix_.write_bias),
+                                         .decay = reference::ToDouble(matrix_.decay),
+                                         .key_scale = reference::ToDouble(matrix_.key_scale),
+                                         .key_shift = reference::ToDouble(matrix_.key_shift),
+                                         .query_scale = reference::ToDouble(matrix_.query_scale),
+                                         .query_shift = reference::ToDouble(matrix_.query_shift),
+                                         .gain = reference::ToDouble(matrix_.gain)},
                               .beta = reference::ToDouble(betas_)};
-    rule.rule = &kind == memgate_.get()        ? reference::MemoryRule::kSalient
-                : &kind == infini_.get()       ? reference::MemoryRule::kInfini
-                : &kind == infini_delta_.get() ? reference::MemoryRule::kInfiniDelta
-                                               : reference::MemoryRule::kForget;
+    rule.rule = &kind == memgate_.get()          ? reference::MemoryRule::kSalient
+                : &kind == memgate_matrix_.get() ? reference::MemoryRule::kMatrix
+                : &kind == infini_.get()         ? reference::MemoryRule::kInfini
+                : &kind == infini_delta_.get()   ? reference::MemoryRule::kInfiniDelta
+                                                 : reference::MemoryRule::kForget;
     return rule;
   }
 
@@ -65,7 +110,9 @@ class TransformerTest : public testing::Test {
   const ModelConfig& config_;
   std::vector<float> betas_;
   RetentionWeights retention_;
-  std::unique_ptr<MemoryKind> window_, memgate_, infini_, infini_delta_;
+  MatrixWeights matrix_;
+  std::unique_ptr<MemoryKind> window_, memgate_, memgate_matrix_, infini_, infini_delta_, infini_unit_;
+  std::unique_ptr<MemoryKind> edgeinfinite_, ahn_;
 };
 
 std::string Live(const SessionState& session) {
@@ -89,9 +136,9 @@ TEST_F(TransformerTest, ExactPathEqualsPlainCausalAttention) {
 TEST_F(TransformerTest, FoldedSessionsEqualTheirDefinition) {
   const std::vector<int32_t> tokens = Tokens(2, 70);
   const reference::Transformer oracle(config_, model_.tensors());
-  const SessionShape shapes[] = {{3, 9, 4, 5},  {0, 1, 1, 3},  {0, 5, 3, 1},   {1, 1, 7, 2},
-                                 {4, 16, 1, 9}, {2, 6, 8, 64}, {5, 13, 11, 2}, {1, 40, 20, 7}};
-  for (const MemoryKind* kind : Kinds()) {
+  const SessionShape shapes[] = {{3, 9, 4, 5},  {0, 1, 1, 3},   {0, 5, 3, 1},   {1, 1, 7, 2}, {4, 16, 1, 9},
+                                 {2, 6, 8, 64}, {5, 13, 11, 2}, {1, 40, 20, 7}, {2, 7, 3, 0}};
+  for (const MemoryKind* kind : DefinedKinds()) {
     for (SessionShape shape : shapes) {
       if (!kind->HasRetention()) shape.salient = 0;
       const auto session = model_.NewSession(*kind, shape);
@@ -135,14 +182,42 @@ TEST_F(TransformerTest, PrefillInOneChunkIsPrefillInManyBitForBit) {
 }
 
 TEST_F(TransformerTest, NumberOfThreadsChangesNoBit) {
-  const std::vector<int32_t> tokens = Tokens(4, 25);
-  const auto one = model_.NewSession(*memgate_, SmallShape(*memgate_));
-  const std::vector<float> logits = model_.Feed(*one, tokens);
-  SetComputeThreads(3);
-  const auto three = model_.NewSession(*memgate_, SmallShape(*memgate_));
-  EXPECT_EQ(model_.Feed(*three, tokens), logits);
-  EXPECT_EQ(Live(*three), Live(*one));
-  SetComputeThreads(1);
+  const std::vector<int32_t> tokens = Tokens(4, 35);
+  for (const MemoryKind* kind : Kinds()) {
+    const auto one = model_.NewSession(*kind, SmallShape(*kind));
+    const std::vector<float> logits = model_.Feed(*one, tokens);
+    SetComputeThreads(3);
+    const auto three = model_.NewSession(*kind, SmallShape(*kind));
+    EXPECT_EQ(model_.Feed(*three, tokens), logits) << kind->name();
+    EXPECT_EQ(Live(*three), Live(*one)) << kind->name();
+    SetComputeThreads(1);
+  }
+}
+
+// The memory speaks from the first token that it absorbed, and not before: until the slots are full, a matrix
+// beside them changes no bit.
+TEST_F(TransformerTest, MatrixIsSilentUntilTheSlotsAreFull) {
+  const std::vector<int32_t> tokens = Tokens(12, 60);
+  const SessionShape shape{.sinks = 2, .window = 8, .segment = 4, .salient = 20};
+  const auto with = model_.NewSession(*memgate_matrix_, shape);
+  const auto without = model_.NewSession(*memgate_, shape);
+  const std::vector<float> gated = model_.Feed(*with, tokens), slots = model_.Feed(*without, tokens);
+  ASSERT_EQ(with->folded(), 48);
+  size_t first = 0;  // the first token that sees more than 20 folded ones
+  while (shape.FoldedAt(static_cast<int64_t>(first)) <= shape.salient) ++first;
+  const size_t same = first * config_.vocab_size;
+  EXPECT_TRUE(std::equal(gated.begin(), gated.begin() + same, slots.begin()));
+  EXPECT_FALSE(
+      std::equal(gated.begin() + same, gated.begin() + same + config_.vocab_size, slots.begin() + same));
+}
+
+TEST_F(TransformerTest, MatrixWithoutGainIsTheSlotsAloneBitForBit) {
+  MatrixWeights silent = matrix_;
+  std::fill(silent.gain.begin(), silent.gain.end(), 0.0f);
+  const auto kind = MakeMemgateKind(config_, retention_, silent);
+  const std::vector<int32_t> tokens = Tokens(13, 60);
+  EXPECT_EQ(model_.Feed(*model_.NewSession(*kind, SmallShape(*kind)), tokens),
+            model_.Feed(*model_.NewSession(*memgate_, SmallShape(*memgate_)), tokens));
 }
 
 // Sessions of different kinds, shapes, positions and chunk sizes share steps.

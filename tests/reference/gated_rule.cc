@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <numeric>
 
@@ -55,7 +56,61 @@ Memory FoldedMemory(const GatedRule& rule, const HeadHistory& history, int64_t b
   return memory;
 }
 
+// Positions in the order in which folding `folded` tokens writes them: per fold, those of the slots and the
+// segment that are not among the best E so far, by position.
+std::vector<int64_t> WrittenTokens(const GatedRule& rule, const Vector& scores, int64_t folded) {
+  const int64_t begin = rule.shape.sinks;
+  std::vector<int64_t> written;
+  std::vector<int64_t> slots;
+  for (int64_t end = begin + rule.shape.segment; end <= begin + folded; end += rule.shape.segment) {
+    std::vector<int64_t> candidates = slots;
+    for (int64_t t = end - rule.shape.segment; t < end; ++t) candidates.push_back(t);
+    slots = BestByScore(scores, begin, end, rule.shape.salient);
+    std::set_difference(candidates.begin(), candidates.end(), slots.begin(), slots.end(),
+                        std::back_inserter(written));
+  }
+  return written;
+}
+
+// phi(q)^T M after those writes: M <- alpha M, then M <- M + phi(k) (beta (v - phi(k)^T M))^T.
+Vector ReadMatrix(const GatedRule& rule, const HeadHistory& history, int64_t folded, const Vector& query) {
+  const size_t dim = history.values.front().size();
+  Rows matrix(query.size(), Vector(dim, 0.0));
+  const auto read = [&](const Vector& phi) {
+    Vector out(dim, 0.0);
+    for (size_t k = 0; k < phi.size(); ++k) {
+      for (size_t d = 0; d < dim; ++d) out[d] += phi[k] * matrix[k][d];
+    }
+    return out;
+  };
+  for (const int64_t t : WrittenTokens(rule, history.scores, folded)) {
+    const double beta = history.strengths[t];
+    const double alpha = std::exp(-std::exp(history.decay) * beta);
+    for (Vector& row : matrix) {
+      for (double& x : row) x *= alpha;
+    }
+    const Vector& phi = history.key_features[t];
+    const Vector known = read(phi);
+    for (size_t k = 0; k < phi.size(); ++k) {
+      for (size_t d = 0; d < dim; ++d) matrix[k][d] += phi[k] * beta * (history.values[t][d] - known[d]);
+    }
+  }
+  return read(query);
+}
+
 }  // namespace
+
+Vector MatrixFeatures(const Vector& x, absl::Span<const double> scale, absl::Span<const double> shift) {
+  Vector out(2 * x.size());
+  for (size_t d = 0; d < x.size(); ++d) {
+    const double u = scale[d] * x[d] + shift[d];
+    out[d] = u > 0 ? u : 0;
+    out[x.size() + d] = u < 0 ? -u : 0;
+  }
+  const double length = std::max(std::sqrt(Dot(out, out)), kEpsilon);
+  for (double& c : out) c /= length;
+  return out;
+}
 
 int64_t FoldedTokens(const SessionShape& shape, int64_t position) {
   int64_t folded = 0;
@@ -75,8 +130,8 @@ std::vector<int64_t> BestByScore(const Vector& scores, int64_t begin, int64_t en
   return order;
 }
 
-Vector AttendHead(const GatedRule& rule, double beta, const HeadHistory& history, const Vector& frequencies,
-                  const Vector& query, int64_t position) {
+Vector AttendHead(const GatedRule& rule, const QueryHead& head, const HeadHistory& history,
+                  const Vector& frequencies, const Vector& query, int64_t position) {
   const int dim = static_cast<int>(query.size());
   const double scale = 1.0 / std::sqrt(static_cast<double>(dim));
   const SessionShape& shape = rule.shape;
@@ -98,7 +153,7 @@ Vector AttendHead(const GatedRule& rule, double beta, const HeadHistory& history
     return WeightedSum(logits, values, dim);
   }
   for (int64_t t = 0; t < shape.sinks; ++t) see_far(t);
-  if (rule.rule == MemoryRule::kSalient) {
+  if (rule.rule == MemoryRule::kSalient || rule.rule == MemoryRule::kMatrix) {
     for (const int64_t t : BestByScore(history.scores, shape.sinks, shape.sinks + folded, shape.salient)) {
       see_far(t);
     }
@@ -107,8 +162,12 @@ Vector AttendHead(const GatedRule& rule, double beta, const HeadHistory& history
   Vector out = WeightedSum(logits, values, dim);
   if (rule.rule == MemoryRule::kInfini || rule.rule == MemoryRule::kInfiniDelta) {
     const Vector recalled = FoldedMemory(rule, history, shape.sinks, folded).Read(FeatureMap(query));
-    const double gate = 1.0 / (1.0 + std::exp(-beta));
+    const double gate = 1.0 / (1.0 + std::exp(-head.beta));
     for (int d = 0; d < dim; ++d) out[d] = gate * recalled[d] + (1 - gate) * out[d];
+  }
+  if (rule.rule == MemoryRule::kMatrix) {
+    const Vector recalled = ReadMatrix(rule, history, folded, head.features);
+    for (int d = 0; d < dim; ++d) out[d] += head.gain * recalled[d];
   }
   return out;
 }

@@ -1,5 +1,6 @@
 #include "tests/reference/transformer.h"
 
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <utility>
@@ -52,10 +53,19 @@ Rows Transformer::AttentionOutput(int layer, const Rows& inputs, const GatedRule
     for (int g = 0; g < config_.num_kv_heads; ++g) {
       histories[g].keys.push_back(Head(k, g, attention + "k_norm"));
       histories[g].values.emplace_back(v.begin() + g * d, v.begin() + (g + 1) * d);
-      if (rule.rule == MemoryRule::kSalient) {
-        const size_t index = static_cast<size_t>(layer) * config_.num_kv_heads + g;
-        const absl::Span<const double> u = absl::MakeConstSpan(rule.retention_weight).subspan(index * c, c);
-        histories[g].scores.push_back(Dot(u, h) + rule.retention_bias[index]);
+      const size_t index = static_cast<size_t>(layer) * config_.num_kv_heads + g;
+      const auto of_head = [index](const Vector& tensor, int n) {
+        return absl::MakeConstSpan(tensor).subspan(index * n, n);
+      };
+      if (rule.rule == MemoryRule::kSalient || rule.rule == MemoryRule::kMatrix) {
+        histories[g].scores.push_back(Dot(of_head(rule.retention_weight, c), h) + rule.retention_bias[index]);
+      }
+      if (rule.rule == MemoryRule::kMatrix) {
+        const double logit = Dot(of_head(rule.matrix.write_weight, c), h) + rule.matrix.write_bias[index];
+        histories[g].strengths.push_back(1.0 / (1.0 + std::exp(-logit)));
+        histories[g].key_features.push_back(MatrixFeatures(
+            histories[g].keys.back(), of_head(rule.matrix.key_scale, d), of_head(rule.matrix.key_shift, d)));
+        histories[g].decay = rule.matrix.decay[index];
       }
     }
   }
@@ -64,10 +74,17 @@ Rows Transformer::AttentionOutput(int layer, const Rows& inputs, const GatedRule
     Vector row;
     for (int head = 0; head < config_.num_heads; ++head) {
       const int kv_head = head / (config_.num_heads / config_.num_kv_heads);
-      const double beta = rule.beta.empty() ? 0.0 : rule.beta[layer * config_.num_heads + head];
+      const size_t index = static_cast<size_t>(layer) * config_.num_heads + head;
       const Vector query = Head(queries[t], head, attention + "q_norm");
+      QueryHead asking{.beta = rule.beta.empty() ? 0.0 : rule.beta[index]};
+      if (rule.rule == MemoryRule::kMatrix) {
+        asking.features =
+            MatrixFeatures(query, absl::MakeConstSpan(rule.matrix.query_scale).subspan(index * d, d),
+                           absl::MakeConstSpan(rule.matrix.query_shift).subspan(index * d, d));
+        asking.gain = rule.matrix.gain[index];
+      }
       const Vector attended =
-          AttendHead(rule, beta, histories[kv_head], frequencies, query, static_cast<int64_t>(t));
+          AttendHead(rule, asking, histories[kv_head], frequencies, query, static_cast<int64_t>(t));
       row.insert(row.end(), attended.begin(), attended.end());
     }
     out.push_back(std::move(row));

@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "engine/memory/infini.h"
+#include "engine/memory/memgate.h"
 #include "engine/memory/memory_kind.h"
-#include "engine/memory/retention.h"
 #include "engine/session/session_state.h"
 #include "tests/reference/operators.h"
 
@@ -36,11 +36,10 @@ class ScriptedModel {
   explicit ScriptedModel(ModelConfig config = SmallConfig())
       : config_(std::move(config)), rope_(reference::RopeFrequencies(config_.rope, config_.head_dim)) {
     kinds_.push_back(MakeWindowKind());
-    kinds_.push_back(MakeRetentionKind(
-        config_, {std::vector<float>(config_.num_layers * config_.num_kv_heads * config_.hidden_size, 0.0f),
-                  std::vector<float>(config_.num_layers * config_.num_kv_heads, 0.0f)}));
+    kinds_.push_back(MakeMemgateKind(config_, NoRetention()));
     kinds_.push_back(MakeInfiniKind(config_, InfiniRule::kLinear, std::nullopt));
     kinds_.push_back(MakeInfiniKind(config_, InfiniRule::kDelta, std::nullopt));
+    kinds_.push_back(MakeMemgateKind(config_, NoRetention(), PlainMatrix()));
   }
 
   const ModelConfig& config() const { return config_; }
@@ -48,10 +47,29 @@ class ScriptedModel {
   const MemoryKind& window() const { return *kinds_[0]; }
   const MemoryKind& memgate() const { return *kinds_[1]; }
   const MemoryKind& infini() const { return *kinds_[2]; }
+  const MemoryKind& matrix() const { return *kinds_[4]; }  // slots and a matrix
   SessionContext Context(const MemoryKind& kind) const { return {&config_, &kind, &rope_}; }
   const Rope& rope() const { return rope_; }
 
  private:
+  RetentionWeights NoRetention() const {
+    const int heads = config_.num_layers * config_.num_kv_heads;
+    return {std::vector<float>(heads * config_.hidden_size, 0.0f), std::vector<float>(heads, 0.0f)};
+  }
+  MatrixWeights PlainMatrix() const {
+    const int kv_heads = config_.num_layers * config_.num_kv_heads;
+    const int heads = config_.num_layers * config_.num_heads;
+    const auto filled = [](int64_t count, float value) { return std::vector<float>(count, value); };
+    return {.write_weight = filled(int64_t{kv_heads} * config_.hidden_size, 0.0f),
+            .write_bias = filled(kv_heads, 0.0f),
+            .decay = filled(kv_heads, -3.0f),
+            .key_scale = filled(kv_heads * config_.head_dim, 1.0f),
+            .key_shift = filled(kv_heads * config_.head_dim, 0.0f),
+            .query_scale = filled(heads * config_.head_dim, 1.0f),
+            .query_shift = filled(heads * config_.head_dim, 0.0f),
+            .gain = filled(heads, 1.0f)};
+  }
+
   const ModelConfig config_;
   const Rope rope_;
   std::vector<std::unique_ptr<MemoryKind>> kinds_;
@@ -68,6 +86,11 @@ inline std::vector<float> ScriptedKey(int layer, int kv_head, int64_t position, 
 
 inline float ScriptedValue(int layer, int kv_head, int64_t position) {
   return static_cast<float>(position * 16 + layer * 4 + kv_head);
+}
+
+// The write strength of a token, for kinds that have one.
+inline float ScriptedStrength(int layer, int kv_head, int64_t position) {
+  return static_cast<float>(((position * 13 + layer * 5 + kv_head) % 11) / 11.0);
 }
 
 // score(layer, kv_head, position).
@@ -91,7 +114,10 @@ inline void Feed(const ScriptedModel& model, SessionState& session, int64_t toke
         std::fill_n(view.values + at, dim, ScriptedValue(l, g, position));
         if (session.kind().HasRetention() && position >= session.shape().sinks) {
           const int64_t row = session.Row(position) - session.window_row();
-          view.features[row * model.config().num_kv_heads + g] = score ? score(l, g, position) : 0.0f;
+          float* features =
+              view.features + (row * model.config().num_kv_heads + g) * session.kind().TokenFeatures();
+          features[0] = score ? score(l, g, position) : 0.0f;
+          if (session.kind().TokenFeatures() > 1) features[1] = ScriptedStrength(l, g, position);
         }
       }
     }

@@ -63,8 +63,9 @@ TEST(SessionStateTest, CostsExactlyTheBytesAnnounced) {
         const int64_t layers = model.config().num_layers, heads = model.config().num_kv_heads;
         EXPECT_EQ(bytes.key_value, layers * 2 * heads * shape.rows() * model.config().head_dim * 4);
         EXPECT_EQ(bytes.memory, layers * kind->StateFloats() * 4);
-        EXPECT_EQ(bytes.features, layers * (shape.window + shape.segment) * kind->TokenFeatures() * 4);
-        const int64_t slots = layers * heads * shape.salient * 12;
+        EXPECT_EQ(bytes.features,
+                  layers * (shape.window + shape.segment) * heads * kind->TokenFeatures() * 4);
+        const int64_t slots = layers * heads * shape.salient * (8 + 4 * kind->TokenFeatures());
         EXPECT_GE(bytes.salient, slots);
         EXPECT_LE(bytes.salient, slots + 4 * layers);
       }
@@ -104,9 +105,9 @@ TEST(SessionStateTest, PartsOfALayerNeitherOverlapNorLeaveTheArena) {
         runs.emplace_back(view.salient_positions, view.salient_positions + heads * shape.salient);
         runs.emplace_back(view.keys, view.keys + store);
         runs.emplace_back(view.values, view.values + store);
-        runs.emplace_back(view.features,
-                          view.features + int64_t{shape.window + shape.segment} * kind->TokenFeatures());
-        runs.emplace_back(view.salient_scores, view.salient_scores + heads * shape.salient);
+        const int64_t features = heads * kind->TokenFeatures();
+        runs.emplace_back(view.features, view.features + int64_t{shape.window + shape.segment} * features);
+        runs.emplace_back(view.salient_features, view.salient_features + shape.salient * features);
         runs.emplace_back(view.memory.begin(), view.memory.end());
       }
       for (size_t i = 1; i < runs.size(); ++i) EXPECT_LE(runs[i - 1].second, runs[i].first) << i;
@@ -210,6 +211,95 @@ TEST(SessionStateTest, ScoreThatIsNoNumberNeverWinsASlot) {
         return static_cast<float>(p % 13);
     }
   });
+}
+
+// Remembers what it is told to write.
+class RecordingKind : public MemoryKind {
+ public:
+  struct Token {
+    int64_t position;
+    std::vector<float> key, value, features;
+  };
+
+  explicit RecordingKind(const ModelConfig& config)
+      : config_(config), written_(config.num_layers * config.num_kv_heads) {}
+  std::string_view name() const override { return "recording"; }
+  bool HasRetention() const override { return true; }
+  int TokenFeatures() const override { return 2; }
+  int64_t StateFloats() const override { return 1; }
+  void Write(int layer, const EvictedTokens& evicted, absl::Span<float> /*state*/) const override {
+    const int dim = config_.head_dim;
+    for (int t = 0; t < evicted.tokens; ++t) {
+      written_[layer * config_.num_kv_heads + evicted.kv_head].push_back(
+          {evicted.positions[t],
+           {evicted.keys + t * dim, evicted.keys + (t + 1) * dim},
+           {evicted.values + t * dim, evicted.values + (t + 1) * dim},
+           {evicted.features + t * 2, evicted.features + (t + 1) * 2}});
+    }
+  }
+  // Of one layer and KV head, in the order of writing.
+  const std::vector<Token>& written(int layer, int kv_head) const {
+    return written_[layer * config_.num_kv_heads + kv_head];
+  }
+
+ private:
+  const ModelConfig& config_;
+  mutable std::vector<std::vector<Token>> written_;  // each is written by one thread at a time
+};
+
+// Every token that left the window is in a slot or was written once, as it was when it entered; each fold
+// writes in order of position.
+void ExpectLosersWritten(const SessionShape& shape, int64_t length) {
+  const ScriptedModel model;
+  const RecordingKind kind(model.config());
+  SessionState session(model.Context(kind), shape, std::pmr::new_delete_resource());
+  const auto score = [](int l, int g, int64_t p) {
+    return static_cast<float>((p * 37 + l * 11 + g * 5) % 50);
+  };
+  for (int64_t done = 1; done <= length; ++done) {
+    Feed(model, session, 1, score);
+    for (int l = 0; l < model.config().num_layers; ++l) {
+      const LayerView view = session.Layer(l);
+      for (int g = 0; g < model.config().num_kv_heads; ++g) {
+        const auto& written = kind.written(l, g);
+        ASSERT_EQ(static_cast<int64_t>(written.size()), session.written()) << done;
+        std::vector<int64_t> held(view.salient_positions + g * shape.salient,
+                                  view.salient_positions + g * shape.salient + session.salient_count());
+        for (int e = 0; e < session.salient_count(); ++e) {
+          const float* features = view.salient_features + (int64_t{g} * shape.salient + e) * 2;
+          ASSERT_EQ(features[0], score(l, g, held[e]));
+          ASSERT_EQ(features[1], ScriptedStrength(l, g, held[e]));
+        }
+        for (const RecordingKind::Token& token : written) held.push_back(token.position);
+        std::sort(held.begin(), held.end());
+        for (int64_t i = 0; i < session.folded(); ++i) ASSERT_EQ(held[i], shape.sinks + i) << done;
+      }
+    }
+  }
+  for (int l = 0; l < model.config().num_layers; ++l) {
+    for (int g = 0; g < model.config().num_kv_heads; ++g) {
+      const auto& written = kind.written(l, g);
+      for (size_t i = 0; i < written.size(); ++i) {
+        const RecordingKind::Token& token = written[i];
+        EXPECT_EQ(token.value[0], ScriptedValue(l, g, token.position));
+        EXPECT_EQ(token.features,
+                  (std::vector<float>{score(l, g, token.position), ScriptedStrength(l, g, token.position)}));
+        const auto key = ScriptedKey(l, g, token.position, model.config().head_dim);
+        for (size_t d = 0; d < key.size(); ++d) EXPECT_NEAR(token.key[d], key[d], 1e-6);
+        // The first fold that writes may write fewer than P, every later one writes P.
+        const bool last_of_fold = (written.size() - 1 - i) % shape.segment == 0;
+        if (last_of_fold) continue;
+        EXPECT_LT(token.position, written[i + 1].position);
+      }
+    }
+  }
+}
+
+TEST(SessionStateTest, WhatHasNoSlotIsWrittenOnceAndInOrder) {
+  ExpectLosersWritten({2, 5, 3, 4}, 90);
+  ExpectLosersWritten({0, 1, 1, 1}, 60);
+  ExpectLosersWritten({3, 9, 8, 30}, 120);
+  ExpectLosersWritten({1, 6, 4, 0}, 60);  // no slots: all of it
 }
 
 TEST(SessionStateTest, AccountingAddsUpAtEveryLength) {

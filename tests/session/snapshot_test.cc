@@ -115,8 +115,8 @@ TEST_F(SnapshotTest, SaysWhatIsWrong) {
   ExpectRefused(bytes_.substr(0, 43), "session snapshot cut short");
   ExpectRefused(bytes_.substr(0, bytes_.size() - 1),
                 "session snapshot damaged or cut short: its checksum does not match");
-  ExpectRefused(WithNumber<uint32_t>(kVersion, 2),
-                "session snapshot of version 2; this build reads version 1");
+  ExpectRefused(WithNumber<uint32_t>(kVersion, 1),
+                "session snapshot of version 1; this build reads version 2");
   ExpectRefused(WithNumber<int64_t>(kLength, -1), "session snapshot with impossible length -1");
   ExpectRefused(WithNumber<int64_t>(kLength, (int64_t{1} << 40) + 1),
                 "session snapshot with impossible length 1099511627777");

@@ -1,0 +1,44 @@
+#include "engine/memory/kind_table.h"
+
+#include <optional>
+
+#include "engine/base/strings.h"
+#include "engine/memory/ahn.h"
+#include "engine/memory/edgeinfinite.h"
+#include "engine/memory/infini.h"
+#include "engine/memory/memgate.h"
+
+namespace memgate {
+namespace {
+
+constexpr MemoryKindRow kTable[] = {
+    {"window", nullptr, [](const ModelConfig&) { return MakeWindowKind(); }},
+    {"memgate", &LoadMemgate, nullptr},
+    {"edgeinfinite", &LoadEdgeInfinite, nullptr},
+    {"ahn", &LoadAhn, nullptr},
+    {"infini", &LoadInfini,
+     [](const ModelConfig& config) { return MakeInfiniKind(config, InfiniRule::kLinear, std::nullopt); }},
+    {"infini-delta", &LoadInfini,
+     [](const ModelConfig& config) { return MakeInfiniKind(config, InfiniRule::kDelta, std::nullopt); }},
+};
+
+}  // namespace
+
+absl::Span<const MemoryKindRow> MemoryKindTable() { return kTable; }
+
+const MemoryKindRow* FindMemoryKind(std::string_view name) {
+  for (const MemoryKindRow& row : kTable) {
+    if (row.name == name) return &row;
+  }
+  return nullptr;
+}
+
+std::string LoadableKindNames() {
+  std::string names;
+  for (const MemoryKindRow& row : kTable) {
+    if (row.load != nullptr) names = Concat(names, names.empty() ? "" : ", ", row.name);
+  }
+  return names;
+}
+
+}  // namespace memgate
