@@ -143,7 +143,8 @@ absl::Status Client::Generate(const v1::GenerateRequest& request, const Generate
 
 absl::StatusOr<v1::IngestProgress> Client::Ingest(
     absl::string_view session, const TextSource& source,
-    const std::function<void(const v1::IngestProgress&)>& on_progress, Cancellation* cancellation) {
+    const std::function<void(const v1::IngestProgress&)>& on_progress, Cancellation* cancellation,
+    const IngestOptions& options) {
   if (absl::Status status = CheckUtf8("session", session); !status.ok()) return status;
   grpc::ClientContext context;
   Prepare(&context);
@@ -156,6 +157,7 @@ absl::StatusOr<v1::IngestProgress> Client::Ingest(
   std::thread writer([&] {
     v1::IngestRequest request;
     request.set_session(SessionName(session));
+    request.set_score(options.score);
     bool open = stream->Write(request);
     while (open && !ended) {
       const absl::StatusOr<bool> more = source(request.mutable_text());
@@ -167,6 +169,7 @@ absl::StatusOr<v1::IngestProgress> Client::Ingest(
       if (!*more) break;
       if (request.text().empty()) continue;
       request.clear_session();
+      request.clear_score();
       open = stream->Write(request);
     }
     if (open) stream->WritesDone();
@@ -196,6 +199,11 @@ absl::StatusOr<v1::Session> Client::GetSession(absl::string_view session) {
   v1::GetSessionRequest request;
   request.set_name(SessionName(session));
   return Unary<v1::Session>(*sessions_, &v1::SessionService::Stub::GetSession, request);
+}
+
+absl::StatusOr<v1::SessionMemory> Client::GetSessionMemory(v1::GetSessionMemoryRequest request) {
+  request.set_name(SessionName(request.name()));
+  return Unary<v1::SessionMemory>(*sessions_, &v1::SessionService::Stub::GetSessionMemory, request);
 }
 
 absl::StatusOr<std::vector<v1::Session>> Client::ListSessions() {

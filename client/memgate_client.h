@@ -47,6 +47,11 @@ struct GenerateCallbacks {
   std::function<void(const v1::GenerateDone&)> on_done;
 };
 
+struct IngestOptions {
+  // Fill scored_tokens and logprob_sum of the progress messages.
+  bool score = false;
+};
+
 // Hands out the text to ingest: true with a chunk, false at its end. An empty chunk says that nothing is
 // there yet; the source is then asked again unless the call has ended meanwhile. An error ends the call.
 using TextSource = std::function<absl::StatusOr<bool>(std::string* chunk)>;
@@ -67,12 +72,15 @@ class Client {
   // own, one call at a time.
   absl::StatusOr<v1::IngestProgress> Ingest(absl::string_view session, const TextSource& source,
                                             const std::function<void(const v1::IngestProgress&)>& on_progress,
-                                            Cancellation* cancellation = nullptr);
+                                            Cancellation* cancellation = nullptr,
+                                            const IngestOptions& options = {});
 
   absl::StatusOr<v1::CountTokensResponse> CountTokens(const v1::CountTokensRequest& request);
 
   absl::StatusOr<v1::Session> CreateSession(const v1::CreateSessionRequest& request);
   absl::StatusOr<v1::Session> GetSession(absl::string_view session);
+  // `request.name` may be an id, too.
+  absl::StatusOr<v1::SessionMemory> GetSessionMemory(v1::GetSessionMemoryRequest request);
   // All pages.
   absl::StatusOr<std::vector<v1::Session>> ListSessions();
   absl::StatusOr<v1::Session> ResetSession(absl::string_view session);

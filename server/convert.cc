@@ -23,6 +23,30 @@ google::protobuf::Duration ToDuration(absl::Duration duration) {
   return proto;
 }
 
+v1::SalientSlots ToProto(const SalientReport& report) {
+  v1::SalientSlots proto;
+  proto.set_used(report.count);
+  if (report.count == 0) return proto;
+  proto.set_oldest_position(report.oldest_position);
+  proto.set_newest_position(report.newest_position);
+  proto.set_lowest_score(report.lowest_score);
+  proto.set_median_score(report.median_score);
+  proto.set_highest_score(report.highest_score);
+  proto.mutable_positions()->Assign(report.positions.begin(), report.positions.end());
+  return proto;
+}
+
+v1::LayerMemory ToProto(const LayerReport& report, int kv_heads) {
+  v1::LayerMemory proto;
+  proto.mutable_gates()->Assign(report.gates.begin(), report.gates.end());
+  for (int g = 0; g < kv_heads; ++g) {
+    v1::KvHeadMemory* head = proto.add_kv_heads();
+    if (!report.memory_norms.empty()) head->set_memory_norm(report.memory_norms[g]);
+    if (!report.salient.empty()) *head->mutable_salient() = ToProto(report.salient[g]);
+  }
+  return proto;
+}
+
 v1::TokenLogprob ToProto(const ScoredToken& token, const Tokenizer& tokenizer) {
   v1::TokenLogprob proto;
   proto.set_token_id(token.id);
@@ -151,6 +175,21 @@ v1::Model ToProto(const ModelInfo& model) {
   }
   proto.set_fingerprint(model.fingerprint);
   proto.set_has_chat_template(model.has_chat_template);
+  return proto;
+}
+
+v1::SessionMemory ToProto(const SessionRecord& record, const SessionInfo& info, const MemoryReport& report,
+                          const ModelInfo& model) {
+  v1::SessionMemory proto;
+  proto.set_name(absl::StrCat("sessions/", record.id));
+  proto.set_memory_kind(info.memory_kind);
+  *proto.mutable_shape() = ToProto(info.shape);
+  proto.set_session_bytes(info.bytes);
+  *proto.mutable_accounting() = ToProto(report.accounting);
+  proto.set_memory_writes(report.memory_writes);
+  for (const LayerReport& layer : report.layers) {
+    *proto.add_layers() = ToProto(layer, model.config.num_kv_heads);
+  }
   return proto;
 }
 

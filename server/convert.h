@@ -20,6 +20,8 @@ v1::TextDelta ToProto(const TurnDelta& delta, const Tokenizer& tokenizer, bool w
 // `before_submit` is the time between arrival at the server and Submit.
 v1::GenerateDone ToProto(const TurnEnd& end, absl::Duration before_submit);
 v1::Model ToProto(const ModelInfo& model);
+v1::SessionMemory ToProto(const SessionRecord& record, const SessionInfo& info, const MemoryReport& report,
+                          const ModelInfo& model);
 v1::Session ToProto(const SessionRecord& record, const SessionInfo& info, const ModelInfo& model);
 
 }  // namespace memgate

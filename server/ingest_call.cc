@@ -54,7 +54,7 @@ void IngestCall::OnReadDone(bool ok) {
 }
 
 void IngestCall::EndInput() {
-  v1::IngestProgress progress = Progress(0, accounting_);
+  v1::IngestProgress progress = ProgressSoFar();
   const bool probe = tokenizer_.has_value();
   bool cancelled;
   {
@@ -84,6 +84,7 @@ absl::Status IngestCall::OpenSession() {
   });
   accounting_ = context_.engine.Describe(*use_->session()).accounting;
   conversation_started_ = accounting_.total > 0;
+  if (request_.score()) score_.emplace();
   return absl::OkStatus();
 }
 
@@ -125,6 +126,7 @@ void IngestCall::Ingest(const absl::Status& status, std::vector<TokenId> tokens)
   auto turn = context_.engine.Submit({.lease = use_->lease(),
                                       .mode = TurnMode::kIngest,
                                       .tokens = turn_tokens_,
+                                      .score = score_,
                                       .deadline = call_.deadline()},
                                      shared_from_this());
   if (!turn.ok()) return End(turn.status());
@@ -146,7 +148,7 @@ void IngestCall::OnStart(const TurnStart& start) {
 
 void IngestCall::OnProgress(const TurnProgress& progress) {
   CountBytes(progress.processed_tokens);
-  SendProgress(Progress(progress.processed_tokens, progress.accounting));
+  SendProgress(Progress(progress));
 }
 
 void IngestCall::CountBytes(int64_t processed_tokens) {
@@ -162,6 +164,7 @@ void IngestCall::OnDelta(const TurnDelta&) {}
 void IngestCall::OnEnd(const TurnEnd& end) {
   turn_status_ = end.status;
   accounting_ = end.accounting;
+  if (score_) score_ = end.score;
   if (submitted_and_ended_.ArriveSecond()) EndTurn();
 }
 
@@ -210,7 +213,7 @@ void IngestCall::SessionDeleted() {
 }
 
 void IngestCall::Complete() {
-  v1::IngestProgress last = Progress(0, accounting_);
+  v1::IngestProgress last = ProgressSoFar();
   last.set_ingested_bytes(received_bytes_);
   last.set_done(true);
   use_.reset();  // whoever sees the last message finds the session free
@@ -218,13 +221,20 @@ void IngestCall::Complete() {
   End(absl::OkStatus());
 }
 
-v1::IngestProgress IngestCall::Progress(int64_t turn_tokens, const TokenAccounting& accounting) const {
+v1::IngestProgress IngestCall::ProgressSoFar() const {
+  return Progress({.accounting = accounting_, .score = score_.value_or(TextScore())});
+}
+
+v1::IngestProgress IngestCall::Progress(const TurnProgress& turn) const {
   v1::IngestProgress progress;
+  const int64_t tokens = taken_tokens_ + turn.processed_tokens;
   progress.set_ingested_bytes(std::min(taken_bytes_, received_bytes_));
-  progress.set_ingested_tokens(taken_tokens_ + turn_tokens);
-  *progress.mutable_accounting() = ToProto(accounting);
+  progress.set_ingested_tokens(tokens);
+  *progress.mutable_accounting() = ToProto(turn.accounting);
+  progress.set_scored_tokens(turn.score.tokens);
+  progress.set_logprob_sum(turn.score.logprob_sum);
   const double seconds = absl::ToDoubleSeconds(context_.clock() - call_.arrival());
-  if (seconds > 0) progress.set_tokens_per_s(static_cast<double>(taken_tokens_ + turn_tokens) / seconds);
+  if (seconds > 0) progress.set_tokens_per_s(static_cast<double>(tokens) / seconds);
   if (route_) {
     progress.set_path(ToProto(route_->path));
     progress.set_reason(ToProto(route_->reason));

@@ -63,7 +63,9 @@ class IngestCall final : public grpc::ServerBidiReactor<v1::IngestRequest, v1::I
   // What was read has been taken in.
   void GoOn();
   void Complete();
-  v1::IngestProgress Progress(int64_t turn_tokens, const TokenAccounting& accounting) const;
+  v1::IngestProgress Progress(const TurnProgress& turn) const;
+  // Progress between two turns.
+  v1::IngestProgress ProgressSoFar() const;
   void CountBytes(int64_t processed_tokens);
   void SendProgress(v1::IngestProgress progress);
   void End(const absl::Status& status);
@@ -93,6 +95,7 @@ class IngestCall final : public grpc::ServerBidiReactor<v1::IngestRequest, v1::I
   int64_t taken_tokens_ = 0;          // of finished turns
   int64_t received_bytes_ = 0;
   TokenAccounting accounting_;
+  std::optional<TextScore> score_;  // of finished turns, if the client asked for it
   std::optional<RouteDecision> route_;
 
   absl::Mutex mutex_;

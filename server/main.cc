@@ -3,11 +3,13 @@
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "engine/engine.h"
+#include "server/load_progress.h"
 #include "server/memory_limit.h"
 #include "server/options.h"
 #include "server/probe.h"
@@ -40,15 +42,18 @@ absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const Options& options, Log& 
   if (!budget.ok()) return budget.status();
   log.Info("loading", {{"model", options.model}, {"memory_budget", FormatBytes(*budget)}});
   const absl::Time begin = absl::Now();
-  auto engine = Engine::Load({.model_folder = options.model,
-                              .memory_folder = options.memory,
-                              .weights = options.weights,
-                              .memory_budget_bytes = *budget,
-                              .exact_limit_tokens = options.exact_limit_tokens,
-                              .max_batch_tokens = options.max_batch_tokens,
-                              .max_active_turns = options.max_active_turns,
-                              .max_queued_turns = options.max_queued_turns,
-                              .threads = options.threads});
+  const auto progress = std::make_shared<LoadProgress>(log, absl::Now);
+  auto engine =
+      Engine::Load({.model_folder = options.model,
+                    .memory_folder = options.memory,
+                    .weights = options.weights,
+                    .memory_budget_bytes = *budget,
+                    .exact_limit_tokens = options.exact_limit_tokens,
+                    .max_batch_tokens = options.max_batch_tokens,
+                    .max_active_turns = options.max_active_turns,
+                    .max_queued_turns = options.max_queued_turns,
+                    .threads = options.threads,
+                    .load_progress = [progress](int done, int total) { progress->Update(done, total); }});
   if (!engine.ok()) return engine;
   const ModelInfo& model = (*engine)->model();
   log.Info("loaded", {{"model", model.name},

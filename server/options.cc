@@ -123,7 +123,8 @@ const std::vector<OptionSpec>& Specs() {
        "Model in the Hugging Face layout (config.json, *.safetensors, tokenizer.json). Required.",
        Text(&Options::model)},
       {"memory", "FOLDER",
-       "Memory module (memory.json, memory.safetensors). Default: the one in the model folder, if any.",
+       "Memory modules: memory.json and memory.safetensors here, and in every folder of memory/ here. "
+       "Default: those in the model folder, if any.",
        Text(&Options::memory)},
       {"listen", "ADDRESS",
        "Where gRPC is served: host:port, [ipv6]:port or unix:/path; port 0 lets the system choose. Default "

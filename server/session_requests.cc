@@ -96,17 +96,19 @@ absl::StatusOr<SessionOptions> ReadSessionOptions(const v1::CreateSessionRequest
   options.max_bytes = request.max_session_bytes();
   struct Item {
     absl::string_view field;
+    bool given;
     int32_t value;
     std::optional<int32_t>& target;
   };
   const v1::MemoryShape& shape = request.session().shape();
-  const Item items[] = {{"session.shape.sink_tokens", shape.sink_tokens(), options.sinks},
-                        {"session.shape.window_tokens", shape.window_tokens(), options.window},
-                        {"session.shape.segment_tokens", shape.segment_tokens(), options.segment},
-                        {"session.shape.salient_tokens", shape.salient_tokens(), options.salient}};
+  const Item items[] = {
+      {"session.shape.sink_tokens", shape.has_sink_tokens(), shape.sink_tokens(), options.sinks},
+      {"session.shape.window_tokens", shape.window_tokens() != 0, shape.window_tokens(), options.window},
+      {"session.shape.segment_tokens", shape.segment_tokens() != 0, shape.segment_tokens(), options.segment},
+      {"session.shape.salient_tokens", shape.has_salient_tokens(), shape.salient_tokens(), options.salient}};
   for (const Item& item : items) {
     if (item.value < 0) return FieldError(item.field, "must not be negative");
-    if (item.value > 0) item.target = item.value;
+    if (item.given) item.target = item.value;
   }
   if (options.max_bytes > 0 && options.window) {
     return FieldError("session.shape.window_tokens",

@@ -62,6 +62,25 @@ grpc::ServerUnaryReactor* SessionService::GetSession(grpc::CallbackServerContext
   });
 }
 
+grpc::ServerUnaryReactor* SessionService::GetSessionMemory(grpc::CallbackServerContext* rpc,
+                                                           const v1::GetSessionMemoryRequest* request,
+                                                           v1::SessionMemory* response) {
+  return RunUnary(context_, "GetSessionMemory", rpc, [&](Call& call) {
+    auto id = ParseSessionName("name", request->name());
+    if (!id.ok()) return id.status();
+    // Looking at a session is no use of it, so its lease comes from the engine and not from the registry.
+    auto record = context_.sessions.Get(call.tenant(), *id);
+    if (!record.ok()) return record.status();
+    auto lease = context_.engine.Acquire(record->session);
+    if (!lease.ok()) return lease.status();
+    const MemoryReport report = context_.engine.ReportMemory(
+        **lease, request->retained_positions() ? RetainedPositions::kList : RetainedPositions::kOmit);
+    lease->reset();
+    *response = ToProto(*record, context_.engine.Describe(*record->session), report, context_.engine.model());
+    return absl::OkStatus();
+  });
+}
+
 grpc::ServerUnaryReactor* SessionService::ListSessions(grpc::CallbackServerContext* rpc,
                                                        const v1::ListSessionsRequest* request,
                                                        v1::ListSessionsResponse* response) {

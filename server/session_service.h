@@ -16,6 +16,9 @@ class SessionService final : public v1::SessionService::CallbackService {
                                           v1::Session* response) override;
   grpc::ServerUnaryReactor* GetSession(grpc::CallbackServerContext* rpc, const v1::GetSessionRequest* request,
                                        v1::Session* response) override;
+  grpc::ServerUnaryReactor* GetSessionMemory(grpc::CallbackServerContext* rpc,
+                                             const v1::GetSessionMemoryRequest* request,
+                                             v1::SessionMemory* response) override;
   grpc::ServerUnaryReactor* ListSessions(grpc::CallbackServerContext* rpc,
                                          const v1::ListSessionsRequest* request,
                                          v1::ListSessionsResponse* response) override;

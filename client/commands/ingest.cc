@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cmath>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
@@ -67,6 +68,26 @@ class InputFile {
   int64_t size_ = 0;
 };
 
+// Mean negative log-likelihood per token, in nats. REQUIRES: tokens were scored.
+double MeanNll(const v1::IngestProgress& progress) {
+  return -progress.logprob_sum() / static_cast<double>(progress.scored_tokens());
+}
+
+nlohmann::ordered_json ScoreJson(const v1::IngestProgress& progress) {
+  nlohmann::ordered_json json = ToJson(progress);
+  const bool scored = progress.scored_tokens() > 0;
+  json["mean_nll"] = scored ? nlohmann::ordered_json(MeanNll(progress)) : nullptr;
+  json["perplexity"] = scored ? nlohmann::ordered_json(std::exp(MeanNll(progress))) : nullptr;
+  return json;
+}
+
+std::string DescribeScore(const v1::IngestProgress& progress) {
+  if (progress.scored_tokens() == 0) return "no token scored: nothing came before";
+  return absl::StrCat(
+      Grouped(progress.scored_tokens()), " tokens scored, mean negative log-likelihood ",
+      absl::StrFormat("%.4f nats, perplexity %.4f", MeanNll(progress), std::exp(MeanNll(progress))));
+}
+
 absl::Status RunIngest(const Invocation& invocation) {
   const auto& positional = invocation.arguments.positional();
   if (positional.empty() || positional.size() > 2) {
@@ -77,16 +98,19 @@ absl::Status RunIngest(const Invocation& invocation) {
   const std::string path = positional.size() == 2 ? positional[1] : "-";
   Cancellation cancellation;
   const ScopedInterrupt on_interrupt([&] { cancellation.Cancel(); });
-  const auto result = IngestFile(**client, positional[0], path, invocation.terminal, &cancellation);
+  const bool score = invocation.arguments.Has("score");
+  const auto result =
+      IngestFile(**client, positional[0], path, invocation.terminal, &cancellation, {.score = score});
   if (!result.ok()) return result.status();
   if (invocation.json) {
-    invocation.PrintJson(ToJson(*result));
+    invocation.PrintJson(score ? ScoreJson(*result) : ToJson(*result));
     return absl::OkStatus();
   }
   invocation.terminal.out << Grouped(result->ingested_tokens()) << " tokens ingested at "
                           << absl::StrFormat("%.0f", result->tokens_per_s()) << " tokens/s, path "
                           << EnumLabel(result->path()) << "\nsession holds "
                           << DescribeTokens(result->accounting()) << "\n";
+  if (score) invocation.terminal.out << DescribeScore(*result) << "\n";
   return absl::OkStatus();
 }
 
@@ -94,7 +118,7 @@ absl::Status RunIngest(const Invocation& invocation) {
 
 absl::StatusOr<v1::IngestProgress> IngestFile(Client& client, absl::string_view session,
                                               const std::string& path, const Terminal& terminal,
-                                              Cancellation* cancellation) {
+                                              Cancellation* cancellation, const IngestOptions& options) {
   auto file = InputFile::Open(path);
   if (!file.ok()) return file.status();
   ProgressBar bar(terminal);
@@ -108,7 +132,7 @@ absl::StatusOr<v1::IngestProgress> IngestFile(Client& client, absl::string_view 
                   .tokens_per_s = progress.tokens_per_s(),
                   .elapsed = absl::Now() - start});
       },
-      cancellation);
+      cancellation, options);
 }
 
 absl::StatusOr<v1::IngestProgress> IngestText(Client& client, absl::string_view session,
@@ -124,7 +148,11 @@ absl::StatusOr<v1::IngestProgress> IngestText(Client& client, absl::string_view 
 }
 
 Command IngestCommand() {
-  return {"ingest", "SESSION [FILE]", "Feed a text of any length into a session", {}, RunIngest};
+  return {"ingest",
+          "SESSION [FILE]",
+          "Feed a text of any length into a session",
+          {{"score", "", "also tell how likely the text is to the model: its perplexity"}},
+          RunIngest};
 }
 
 }  // namespace memgate

@@ -15,7 +15,7 @@ namespace memgate {
 // on a terminal only. What the session took in before a cancellation stays in it.
 absl::StatusOr<v1::IngestProgress> IngestFile(Client& client, absl::string_view session,
                                               const std::string& path, const Terminal& terminal,
-                                              Cancellation* cancellation);
+                                              Cancellation* cancellation, const IngestOptions& options = {});
 
 absl::StatusOr<v1::IngestProgress> IngestText(Client& client, absl::string_view session,
                                               absl::string_view text, Cancellation* cancellation);

@@ -2,16 +2,21 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "client/commands/command.h"
 #include "client/commands/connection.h"
+#include "client/commands/session_memory.h"
 #include "client/commands/text.h"
 #include "client/message_json.h"
+#include "client/rpc_status.h"
 
 namespace memgate {
 namespace {
+
+constexpr int kHistogramColumns = 64;
 
 absl::Time ToTime(const google::protobuf::Timestamp& time) {
   return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
@@ -125,16 +130,54 @@ absl::Status RunOnSession(const Invocation& invocation) {
   return Print(invocation, Call(**client, invocation.arguments, *name));
 }
 
-absl::StatusOr<v1::Session> Show(Client& client, const Arguments&, const std::string& name) {
-  return client.GetSession(name);
-}
-
 absl::StatusOr<v1::Session> Reset(Client& client, const Arguments&, const std::string& name) {
   return client.ResetSession(name);
 }
 
 absl::StatusOr<v1::Session> Fork(Client& client, const Arguments& arguments, const std::string& name) {
   return client.ForkSession(name, arguments.Text("id"));
+}
+
+// Nothing while a turn runs: the session itself can be shown then, its memory cannot.
+absl::StatusOr<std::optional<v1::SessionMemory>> ReadMemory(Client& client, const std::string& name,
+                                                            bool list_positions) {
+  v1::GetSessionMemoryRequest request;
+  request.set_name(name);
+  request.set_retained_positions(list_positions);
+  auto memory = client.GetSessionMemory(request);
+  if (memory.ok()) return *std::move(memory);
+  if (ErrorReason(memory.status()) == "SESSION_BUSY") return std::nullopt;
+  return memory.status();
+}
+
+absl::Status RunShow(const Invocation& invocation) {
+  const auto name = invocation.Positional("session");
+  if (!name.ok()) return name.status();
+  auto client = Connect(invocation.arguments);
+  if (!client.ok()) return client.status();
+  const auto session = (*client)->GetSession(*name);
+  if (!session.ok()) return session.status();
+  const Terminal& terminal = invocation.terminal;
+  const bool list = invocation.arguments.Has("positions");
+  const bool draw = terminal.out_is_terminal && !invocation.json;
+  const auto memory = ReadMemory(**client, *name, list || draw);
+  if (!memory.ok()) return memory.status();
+  if (invocation.json) {
+    nlohmann::ordered_json json = ToJson(*session);
+    json["memory"] = memory->has_value() ? ToJson(**memory) : nlohmann::ordered_json();
+    invocation.PrintJson(json);
+    return absl::OkStatus();
+  }
+  terminal.out << Describe(*session) << "\n";
+  if (!memory->has_value()) {
+    terminal.out << "a turn runs on the session; ask for its memory again when it is over\n";
+    return absl::OkStatus();
+  }
+  terminal.out << DescribeMemory(**memory);
+  const std::string histogram = draw ? PositionHistogram(**memory, kHistogramColumns) : "";
+  if (!histogram.empty()) terminal.out << "\nretained positions, all KV heads together\n" << histogram;
+  if (list) terminal.out << "\n" << ListPositions(**memory);
+  return absl::OkStatus();
 }
 
 absl::Status RunRemove(const Invocation& invocation) {
@@ -227,7 +270,11 @@ std::vector<Command> SessionCommands() {
         {"request-id", "ID", "repeat a call safely"}},
        RunCreate},
       {"sessions list", "", "List sessions", {}, RunList},
-      {"sessions show", "SESSION", "Show one session", {}, RunOnSession<Show>},
+      {"sessions show",
+       "SESSION",
+       "Show one session and what its memory holds",
+       {{"positions", "", "list the positions of the tokens in salient slots"}},
+       RunShow},
       {"sessions rm", "SESSION...", "Delete sessions", {}, RunRemove},
       {"sessions reset", "SESSION", "Empty a session", {}, RunOnSession<Reset>},
       {"sessions fork", "SESSION", "Copy a session", {id}, RunOnSession<Fork>},

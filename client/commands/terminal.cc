@@ -64,12 +64,14 @@ std::string Terminal::OnErr(Style style, absl::string_view text) const {
 
 Terminal ProcessTerminal() {
   const bool colour = ColourIsWelcome();
+  const bool out_is_terminal = isatty(STDOUT_FILENO) != 0;
   const bool err_is_terminal = isatty(STDERR_FILENO) != 0;
   return {.in = std::cin,
           .out = std::cout,
           .err = std::cerr,
           .in_is_terminal = isatty(STDIN_FILENO) != 0,
-          .out_has_colour = colour && isatty(STDOUT_FILENO) != 0,
+          .out_is_terminal = out_is_terminal,
+          .out_has_colour = colour && out_is_terminal,
           .err_is_terminal = err_is_terminal,
           .err_has_colour = colour && err_is_terminal};
 }

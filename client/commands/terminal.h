@@ -22,6 +22,7 @@ struct Terminal {
   // Whether a person looks at the stream and colours are welcome: a terminal, NO_COLOR unset, TERM not
   // "dumb".
   bool in_is_terminal = false;
+  bool out_is_terminal = false;
   bool out_has_colour = false;
   bool err_is_terminal = false;
   bool err_has_colour = false;

@@ -3,10 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstdlib>
 #include <set>
 #include <sstream>
 
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
 #include "tests/client/fake_server.h"
 
 namespace memgate {
@@ -139,6 +142,92 @@ TEST(CommandTest, CreateSendsShapeTtlAndLabels) {
   EXPECT_EQ(json["shape"]["window_tokens"], 128);
   EXPECT_EQ(json["ttl"], 1.5);
   EXPECT_EQ(json["labels"]["site"], "north=2");
+}
+
+// A server with a session that holds one token in a slot.
+void HoldOneToken(FakeServer& server) {
+  server.memory.mutable_accounting()->set_total_tokens(100);
+  v1::SalientSlots* slots = server.memory.add_layers()->add_kv_heads()->mutable_salient();
+  slots->set_used(1);
+  slots->add_positions(42);
+}
+
+TEST(CommandTest, ShowTellsWhatTheMemoryHolds) {
+  FakeServer server;
+  HoldOneToken(server);
+  const Outcome table = Invoke({"sessions", "show", "plant", "--address", server.address()});
+  ASSERT_EQ(table.code, kExitOk) << table.err;
+  EXPECT_THAT(table.out, HasSubstr("sessions/plant"));
+  EXPECT_THAT(table.out, HasSubstr("layer  KV head   slots"));
+  EXPECT_THAT(table.out, Not(HasSubstr("KV head 0: 42")));
+  EXPECT_EQ(server.memory_request.name(), "sessions/plant");
+  EXPECT_FALSE(server.memory_request.retained_positions());
+  const Outcome list = Invoke({"sessions", "show", "plant", "--positions", "--address", server.address()});
+  EXPECT_THAT(list.out, HasSubstr("layer 0, KV head 0: 42\n"));
+  EXPECT_TRUE(server.memory_request.retained_positions());
+  const auto json = nlohmann::json::parse(
+      Invoke({"sessions", "show", "plant", "--positions", "--json", "--address", server.address()}).out);
+  EXPECT_EQ(json["name"], "sessions/plant");
+  EXPECT_EQ(json["memory"]["layers"][0]["kv_heads"][0]["salient"]["positions"][0], 42);
+}
+
+TEST(CommandTest, ShowDrawsPositionsOnATerminalOnly) {
+  FakeServer server;
+  HoldOneToken(server);
+  const std::vector<std::string> words = {"sessions", "show", "plant", "--address", server.address()};
+  std::istringstream in;
+  std::ostringstream out, err;
+  const Terminal terminal{.in = in, .out = out, .err = err, .out_is_terminal = true};
+  ASSERT_EQ(RunCommandLine(words, terminal), kExitOk) << err.str();
+  EXPECT_THAT(out.str(), HasSubstr("█"));
+  EXPECT_THAT(Invoke(words).out, Not(HasSubstr("█")));
+}
+
+TEST(CommandTest, ShowOfABusySessionLeavesItsMemoryOut) {
+  FakeServer server;
+  google::rpc::ErrorInfo info;
+  info.set_reason("SESSION_BUSY");
+  google::rpc::Status details;
+  details.add_details()->PackFrom(info);
+  server.memory_status = grpc::Status(grpc::StatusCode::ABORTED, "busy", details.SerializeAsString());
+  const Outcome text = Invoke({"sessions", "show", "plant", "--address", server.address()});
+  ASSERT_EQ(text.code, kExitOk) << text.err;
+  EXPECT_THAT(text.out, HasSubstr("a turn runs on the session"));
+  const auto json = nlohmann::json::parse(
+      Invoke({"sessions", "show", "plant", "--json", "--address", server.address()}).out);
+  EXPECT_TRUE(json["memory"].is_null());
+  server.memory_status = grpc::Status(grpc::StatusCode::NOT_FOUND, "gone");
+  EXPECT_EQ(Invoke({"sessions", "show", "plant", "--address", server.address()}).code, kExitFailed);
+}
+
+TEST(CommandTest, IngestTellsThePerplexityIfAsked) {
+  FakeServer server;
+  server.ingest_result.set_scored_tokens(2000);
+  server.ingest_result.set_logprob_sum(-2000 * std::log(8));
+  const auto ingest = [&](std::vector<std::string> options) {
+    std::vector<std::string> words = {"ingest", "plant", "/dev/null", "--address", server.address()};
+    words.insert(words.end(), options.begin(), options.end());
+    return Invoke(words);
+  };
+  const Outcome text = ingest({"--score"});
+  ASSERT_EQ(text.code, kExitOk) << text.err;
+  EXPECT_THAT(text.out, HasSubstr("2,000 tokens scored, mean negative log-likelihood 2.0794 nats, "
+                                  "perplexity 8.0000"));
+  EXPECT_TRUE(server.first_ingest_request.score());
+  const auto json = nlohmann::json::parse(ingest({"--score", "--json"}).out);
+  EXPECT_EQ(json["scored_tokens"], 2000);
+  EXPECT_NEAR(json["perplexity"].get<double>(), 8, 1e-9);
+  EXPECT_NEAR(json["mean_nll"].get<double>(), std::log(8), 1e-9);
+  EXPECT_FALSE(nlohmann::json::parse(ingest({"--json"}).out).contains("perplexity"));
+  EXPECT_THAT(ingest({}).out, Not(HasSubstr("perplexity")));
+  EXPECT_FALSE(server.first_ingest_request.score());
+}
+
+TEST(CommandTest, IngestWithNothingToScoreSaysSo) {
+  FakeServer server;
+  const std::vector<std::string> words = {"ingest",    "plant",          "/dev/null",
+                                          "--address", server.address(), "--score"};
+  EXPECT_THAT(Invoke(words).out, HasSubstr("no token scored"));
 }
 
 TEST(CommandTest, GeneratePutsTheAnswerOnOutAndTheAccountOnErr) {

@@ -49,11 +49,14 @@ grpc::Status FakeServer::Ingest(grpc::ServerContext* context,
   v1::IngestProgress progress;
   for (int read = 0; ingest_messages_read == 0 || read < ingest_messages_read; ++read) {
     if (!stream->Read(&request)) break;
+    if (read == 0) first_ingest_request = request;
+    last_ingest_request = request;
     ingested += request.text();
     progress.set_ingested_bytes(static_cast<int64_t>(ingested.size()));
     stream->Write(progress);
   }
   if (ingest_status.ok()) {
+    progress.MergeFrom(ingest_result);
     progress.set_done(true);
     stream->Write(progress);
   }
@@ -67,6 +70,19 @@ grpc::Status FakeServer::CreateSession(grpc::ServerContext* context, const v1::C
   response->set_name(
       absl::StrCat("sessions/", request->session_id().empty() ? "random" : request->session_id()));
   return grpc::Status::OK;
+}
+
+grpc::Status FakeServer::GetSession(grpc::ServerContext*, const v1::GetSessionRequest* request,
+                                    v1::Session* response) {
+  response->set_name(request->name());
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeServer::GetSessionMemory(grpc::ServerContext*, const v1::GetSessionMemoryRequest* request,
+                                          v1::SessionMemory* response) {
+  memory_request = *request;
+  *response = memory;
+  return memory_status;
 }
 
 grpc::Status FakeServer::ListSessions(grpc::ServerContext*, const v1::ListSessionsRequest* request,

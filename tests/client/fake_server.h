@@ -29,6 +29,9 @@ class FakeServer : public v1::InferenceService::Service,
   grpc::Status generate_status;
   int ingest_messages_read = 0;  // stop reading after so many; 0 = all
   grpc::Status ingest_status;
+  v1::IngestProgress ingest_result;  // what the last message adds
+  grpc::Status memory_status;
+  v1::SessionMemory memory;           // what GetSessionMemory returns
   std::vector<v1::Session> sessions;  // ListSessions pages through them two at a time
   std::string snapshot;               // what ExportSession sends, 3 bytes at a time
 
@@ -36,6 +39,8 @@ class FakeServer : public v1::InferenceService::Service,
   std::string authorization;
   v1::GenerateRequest generate_request;
   std::string ingested;
+  v1::GetSessionMemoryRequest memory_request;
+  v1::IngestRequest first_ingest_request, last_ingest_request;
   std::string imported;
   std::string imported_id;
   std::vector<std::string> deleted;
@@ -46,6 +51,10 @@ class FakeServer : public v1::InferenceService::Service,
                       grpc::ServerReaderWriter<v1::IngestProgress, v1::IngestRequest>* stream) override;
   grpc::Status CreateSession(grpc::ServerContext* context, const v1::CreateSessionRequest* request,
                              v1::Session* response) override;
+  grpc::Status GetSession(grpc::ServerContext* context, const v1::GetSessionRequest* request,
+                          v1::Session* response) override;
+  grpc::Status GetSessionMemory(grpc::ServerContext* context, const v1::GetSessionMemoryRequest* request,
+                                v1::SessionMemory* response) override;
   grpc::Status ListSessions(grpc::ServerContext* context, const v1::ListSessionsRequest* request,
                             v1::ListSessionsResponse* response) override;
   grpc::Status DeleteSession(grpc::ServerContext* context, const v1::DeleteSessionRequest* request,

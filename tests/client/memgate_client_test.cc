@@ -116,6 +116,17 @@ TEST_F(ClientTest, IngestSendsEveryChunkAndReportsProgress) {
   EXPECT_EQ(last_bytes, 5);
 }
 
+TEST_F(ClientTest, IngestAsksForScoresInItsFirstMessageOnly) {
+  server_.ingest_result.set_scored_tokens(4);
+  const auto scored = Connect()->Ingest("plant", Chunks({"ab"}), nullptr, nullptr, {.score = true});
+  ASSERT_TRUE(scored.ok()) << scored.status();
+  EXPECT_EQ(scored->scored_tokens(), 4);
+  EXPECT_TRUE(server_.first_ingest_request.score());
+  EXPECT_FALSE(server_.last_ingest_request.score());
+  ASSERT_TRUE(Connect()->Ingest("plant", Chunks({"ab"}), nullptr).ok());
+  EXPECT_FALSE(server_.first_ingest_request.score());
+}
+
 TEST_F(ClientTest, IngestEndsWhenTheServerDoesThoughTheSourceHasMore) {
   server_.ingest_messages_read = 2;
   server_.ingest_status = grpc::Status(grpc::StatusCode::ABORTED, "busy");

@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import tempfile
 import unittest
@@ -78,6 +79,25 @@ class CommandLineTest(ServedTestCase):
         self.assertEqual(held["exact_tokens"] + held["salient_tokens"] + held["compressed_tokens"]
                          + held["forgotten_tokens"], held["total_tokens"])
 
+    def test_ingest_scores_a_text_however_it_is_cut(self):
+        text = gateway_text(1500, seed=8)
+        whole = self.create()
+        scored = self.memgate_json("ingest", whole["name"], "--score", stdin=text)[-1]
+        self.assertEqual(scored["scored_tokens"], scored["ingested_tokens"] - 1)
+        self.assertAlmostEqual(scored["perplexity"], math.exp(scored["mean_nll"]))
+        # The demo model has seen logs like these: far better than a guess among its 599 tokens.
+        self.assertTrue(1 < scored["perplexity"] < 100, scored)
+
+        cut = text.index("\n", len(text) // 3) + 1
+        parts = self.create()
+        sums = [self.memgate_json("ingest", parts["name"], "--score", stdin=part)[-1]
+                for part in (text[:cut], text[cut:])]
+        self.assertEqual(sum(part["scored_tokens"] for part in sums), scored["scored_tokens"])
+        self.assertAlmostEqual(sum(part["logprob_sum"] for part in sums), scored["logprob_sum"], places=6)
+
+        printed = self.memgate("ingest", self.create()["name"], "--score", stdin=text).stdout
+        self.assertIn(f"perplexity {scored['perplexity']:.4f}", printed)
+
     def test_ingest_reads_a_file_and_prints_no_bar_off_a_terminal(self):
         session = self.create()
         with tempfile.NamedTemporaryFile("w", suffix=".log") as f:
@@ -101,6 +121,32 @@ class CommandLineTest(ServedTestCase):
         self.assertEqual(self.memgate_json("sessions", "rm", "plant-7"),
                          [{"name": "sessions/plant-7", "deleted": True}])
         self.assertEqual(self.memgate("sessions", "show", "plant-7", check=False).returncode, 1)
+
+    def test_show_tells_what_the_memory_holds(self):
+        session = self.create()
+        self.ingest(session, gateway_text(3000, seed=9))
+        shown = self.memgate_json("sessions", "show", session["name"], "--positions")[0]
+        shape, memory = shown["shape"], shown["memory"]
+        self.assertEqual(memory["accounting"], shown["accounting"])
+        folded = shown["memory_writes"] * shape["segment_tokens"]
+        model = self.memgate_json("models")[0]
+        self.assertEqual(len(memory["layers"]), model["layers"])
+        for layer in memory["layers"]:
+            self.assertEqual(len(layer["kv_heads"]), model["kv_heads"])
+            for head in layer["kv_heads"]:
+                positions = head["salient"]["positions"]
+                self.assertEqual(len(positions), shape["salient_tokens"])
+                self.assertEqual(positions, sorted(set(positions)))
+                self.assertGreaterEqual(positions[0], shape["sink_tokens"])
+                self.assertLess(positions[-1], shape["sink_tokens"] + folded)
+        without = self.memgate_json("sessions", "show", session["name"])[0]["memory"]
+        self.assertEqual(without["layers"][0]["kv_heads"][0]["salient"]["positions"], [])
+
+        text = self.memgate("sessions", "show", session["name"]).stdout
+        self.assertIn("lowest / median / highest", text)
+        self.assertIn(f"{shape['salient_tokens']} of {shape['salient_tokens']}", text)
+        self.assertNotIn("KV head 0:", text)
+        self.assertIn("layer 0, KV head 0:", self.memgate("sessions", "show", session["name"], "--positions").stdout)
 
     def test_max_bytes_chooses_a_window_that_fits(self):
         limit = self.create()["session_bytes"]

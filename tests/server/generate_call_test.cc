@@ -14,12 +14,6 @@
 namespace memgate {
 namespace {
 
-TestServer::Setup LongAnswersAllowed() {
-  TestServer::Setup setup;
-  setup.options.max_tokens_limit = 1 << 24;
-  return setup;
-}
-
 v1::Session Get(TestServer& server, const std::string& id) {
   grpc::ClientContext context;
   Bound(context);

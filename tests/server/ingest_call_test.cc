@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 #include <thread>
 #include <vector>
@@ -27,6 +28,13 @@ class IngestStream {
     v1::IngestRequest request;
     if (!session.empty()) request.set_session("sessions/" + session);
     request.set_text(text);
+    return stream_->Write(request);
+  }
+  bool Score(const std::string& session, const std::string& text) {
+    v1::IngestRequest request;
+    request.set_session("sessions/" + session);
+    request.set_text(text);
+    request.set_score(true);
     return stream_->Write(request);
   }
   bool Tokens(const std::vector<int32_t>& ids) {
@@ -94,6 +102,60 @@ TEST(IngestTest, GivesTheSameSessionHoweverTheTextIsCut) {
   EXPECT_EQ(answers[0].size(), 16u);
   EXPECT_EQ(answers[0], answers[1]);
   EXPECT_EQ(answers[0], answers[2]);
+}
+
+TEST(IngestTest, ScoresTheSameHoweverTheTextIsCut) {
+  TestServer server;
+  const std::string text = LogText(40);
+  std::vector<double> sums;
+  for (const size_t cut : {text.size(), size_t{1000}, size_t{13}}) {
+    const std::string id = "cut-" + std::to_string(cut);
+    server.CreateSession(id);
+    IngestStream stream(server);
+    stream.Score(id, text.substr(0, cut));
+    for (size_t at = cut; at < text.size(); at += cut) stream.Text("", text.substr(at, cut));
+    const Ingested result = stream.Finish();
+    ASSERT_TRUE(result.status.ok());
+    for (const v1::IngestProgress& progress : result.progress) {
+      // The last token scored may still be pending.
+      EXPECT_GE(progress.scored_tokens(), progress.ingested_tokens() - 1);
+      EXPECT_LE(progress.scored_tokens(), progress.ingested_tokens());
+    }
+    EXPECT_EQ(result.progress.back().scored_tokens(), static_cast<int64_t>(text.size()) - 1);
+    sums.push_back(result.progress.back().logprob_sum());
+  }
+  EXPECT_LT(sums[0], 0);
+  EXPECT_EQ(sums[0], sums[1]);
+  EXPECT_EQ(sums[0], sums[2]);
+}
+
+TEST(IngestTest, TheNextCallScoresItsFirstTokenToo) {
+  TestServer server;
+  server.CreateSession("whole");
+  server.CreateSession("parts");
+  const auto score = [&](const std::string& id, const std::string& text) {
+    IngestStream stream(server);
+    stream.Score(id, text);
+    const Ingested result = stream.Finish();
+    EXPECT_TRUE(result.status.ok()) << result.status.error_message();
+    return result.progress.back();
+  };
+  const v1::IngestProgress whole = score("whole", "pressure normal, flow normal");
+  const v1::IngestProgress first = score("parts", "pressure normal");
+  const v1::IngestProgress second = score("parts", ", flow normal");
+  EXPECT_EQ(first.scored_tokens(), 14);
+  EXPECT_EQ(second.scored_tokens(), 13);
+  EXPECT_DOUBLE_EQ(first.logprob_sum() + second.logprob_sum(), whole.logprob_sum());
+}
+
+TEST(IngestTest, DoesNotScoreUnasked) {
+  TestServer server;
+  server.CreateSession("s");
+  IngestStream stream(server);
+  stream.Text("s", LogText(3));
+  const Ingested result = stream.Finish();
+  EXPECT_EQ(result.progress.back().scored_tokens(), 0);
+  EXPECT_EQ(result.progress.back().logprob_sum(), 0);
 }
 
 TEST(IngestTest, TextAndTokenIdsKeepTheirOrder) {

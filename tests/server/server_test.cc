@@ -133,6 +133,22 @@ TEST_F(ApiKeyServerTest, SessionsOfAnotherTenantAreNotFound) {
   EXPECT_TRUE(Create("s", "key-of-plant-b-0001").ok()) << "the other tenant's name is free";
 }
 
+TEST_F(ApiKeyServerTest, MemoryOfASessionIsItsTenantsAlone) {
+  ASSERT_TRUE(Create("s", "key-of-plant-a-0001").ok());
+  const auto memory = [&](const std::string& name, const std::string& key) {
+    grpc::ClientContext context;
+    Bound(context);
+    if (!key.empty()) context.AddMetadata("authorization", "Bearer " + key);
+    v1::GetSessionMemoryRequest request;
+    request.set_name(name);
+    v1::SessionMemory response;
+    return server_.sessions().GetSessionMemory(&context, request, &response).error_code();
+  };
+  EXPECT_EQ(memory("sessions/s", "key-of-plant-a-0001"), grpc::StatusCode::OK);
+  EXPECT_EQ(memory("sessions/s", "key-of-plant-b-0001"), grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(memory("not even a name", ""), grpc::StatusCode::UNAUTHENTICATED) << "permission comes first";
+}
+
 TEST_F(ApiKeyServerTest, ReloadedKeysReplaceTheOldOnes) {
   folder_.Write("keys", "plant-a key-of-plant-a-0002\n");
   ASSERT_TRUE(server_.server().ReloadKeys().ok());
@@ -146,9 +162,7 @@ TEST_F(ApiKeyServerTest, ReloadedKeysReplaceTheOldOnes) {
 TEST_F(ApiKeyServerTest, HealthNeedsNoKey) { EXPECT_TRUE(Probe(Options(), server_.server().address()).ok()); }
 
 TEST(DrainTest, CutsAnswersAtTheDeadlineAndRefusesNewOnes) {
-  TestServer::Setup setup;
-  setup.options.max_tokens_limit = 1 << 24;
-  TestServer server(setup);
+  TestServer server(LongAnswersAllowed());
   server.CreateSession("s");
   LongAnswer running(server.inference(), "s");
   std::thread drain([&] { server.server().Drain(absl::ZeroDuration()); });
@@ -163,9 +177,7 @@ TEST(DrainTest, CutsAnswersAtTheDeadlineAndRefusesNewOnes) {
 }
 
 TEST(DrainTest, LetsAnswersFinishAndRefusesOthersMeanwhile) {
-  TestServer::Setup setup;
-  setup.options.max_tokens_limit = 1 << 24;
-  TestServer server(setup);
+  TestServer server(LongAnswersAllowed());
   LongAnswer running(server.inference(), "");
   std::thread drain([&] { server.server().Drain(absl::Hours(1)); });
   // Refused either by the health-checked server that drains or, once it is closed, by the connection.

@@ -63,14 +63,26 @@ TEST(SettingsTest, RejectsTooManyOrTooLongLabels) {
   EXPECT_EQ(FieldOf(ReadSettings(longer, absl::Hours(1)).status()), "session.labels");
 }
 
-TEST(SessionOptionsTest, ZeroMeansTheModelsDefault) {
+TEST(SessionOptionsTest, WhatIsAbsentMeansTheModelsDefault) {
   v1::CreateSessionRequest request;
   request.mutable_session()->mutable_shape()->set_window_tokens(32);
+  request.mutable_session()->mutable_shape()->set_segment_tokens(0);
   const auto options = ReadSessionOptions(request);
   ASSERT_TRUE(options.ok());
   EXPECT_EQ(options->window, 32);
   EXPECT_FALSE(options->sinks.has_value());
+  EXPECT_FALSE(options->segment.has_value());
   EXPECT_FALSE(options->salient.has_value());
+}
+
+TEST(SessionOptionsTest, NoSinksAndNoSlotsCanBeAskedFor) {
+  v1::CreateSessionRequest request;
+  request.mutable_session()->mutable_shape()->set_sink_tokens(0);
+  request.mutable_session()->mutable_shape()->set_salient_tokens(0);
+  const auto options = ReadSessionOptions(request);
+  ASSERT_TRUE(options.ok());
+  EXPECT_EQ(options->sinks, 0);
+  EXPECT_EQ(options->salient, 0);
 }
 
 TEST(SessionOptionsTest, RejectsNegativeSizesAndTwoWaysToChooseTheWindow) {

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,12 @@ class SessionServiceTest : public testing::Test {
     v1::GetSessionRequest request;
     request.set_name("sessions/" + id);
     return Call(&Stub::GetSession, request, session);
+  }
+  grpc::Status Memory(const std::string& id, bool positions, v1::SessionMemory* memory) {
+    v1::GetSessionMemoryRequest request;
+    request.set_name("sessions/" + id);
+    request.set_retained_positions(positions);
+    return Call(&Stub::GetSessionMemory, request, memory);
   }
   grpc::Status Delete(const std::string& id) {
     v1::DeleteSessionRequest request;
@@ -71,7 +78,7 @@ class SessionServiceTest : public testing::Test {
     return result.token_ids();
   }
 
-  TestServer server_;
+  TestServer server_{LongAnswersAllowed()};
 };
 
 TEST_F(SessionServiceTest, CreateAnswersWithWhatTheSessionCosts) {
@@ -191,6 +198,86 @@ TEST_F(SessionServiceTest, ExpiresWithItsTtl) {
   EXPECT_TRUE(Get("s", &session).ok());
   server_.clock().Advance(absl::Seconds(1));
   EXPECT_EQ(Get("s", &session).error_code(), grpc::StatusCode::NOT_FOUND);
+}
+
+TEST_F(SessionServiceTest, MemoryIsTheLayersOfTheSession) {
+  server_.CreateSession("s");
+  ASSERT_TRUE(Generate(server_.inference(), PromptRequest("s", std::string(90, 'x'), 5)).status.ok());
+  v1::Session session;
+  ASSERT_TRUE(Get("s", &session).ok());
+  v1::SessionMemory memory;
+  ASSERT_TRUE(Memory("s", false, &memory).ok());
+  EXPECT_EQ(memory.name(), "sessions/s");
+  EXPECT_EQ(memory.memory_kind(), session.memory_kind());
+  EXPECT_EQ(memory.shape().SerializeAsString(), session.shape().SerializeAsString());
+  EXPECT_EQ(memory.session_bytes(), session.session_bytes());
+  EXPECT_EQ(memory.accounting().SerializeAsString(), session.accounting().SerializeAsString());
+  EXPECT_EQ(memory.memory_writes(), session.memory_writes());
+  ASSERT_EQ(memory.layers_size(), 2);
+  for (const v1::LayerMemory& layer : memory.layers()) {
+    ASSERT_EQ(layer.kv_heads_size(), 2);
+    for (const v1::KvHeadMemory& head : layer.kv_heads()) {
+      EXPECT_EQ(head.salient().used(), 6);
+      EXPECT_LT(head.salient().oldest_position(), head.salient().newest_position());
+      EXPECT_LE(head.salient().lowest_score(), head.salient().highest_score());
+      EXPECT_TRUE(head.salient().positions().empty());
+    }
+  }
+}
+
+TEST_F(SessionServiceTest, MemoryListsPositionsIfAsked) {
+  server_.CreateSession("s");
+  v1::SessionMemory memory;
+  ASSERT_TRUE(Memory("s", true, &memory).ok());
+  EXPECT_EQ(memory.layers(0).kv_heads(0).salient().used(), 0);
+  EXPECT_FALSE(memory.layers(0).kv_heads(0).salient().has_oldest_position());
+  ASSERT_TRUE(Generate(server_.inference(), PromptRequest("s", std::string(90, 'x'), 5)).status.ok());
+  ASSERT_TRUE(Memory("s", true, &memory).ok());
+  for (const v1::LayerMemory& layer : memory.layers()) {
+    for (const v1::KvHeadMemory& head : layer.kv_heads()) {
+      const auto& positions = head.salient().positions();
+      ASSERT_EQ(positions.size(), 6);
+      EXPECT_TRUE(std::is_sorted(positions.begin(), positions.end()));
+      EXPECT_EQ(positions[0], head.salient().oldest_position());
+      EXPECT_EQ(positions[5], head.salient().newest_position());
+    }
+  }
+}
+
+TEST_F(SessionServiceTest, MemoryOfABusyOrUnknownSessionIsRefused) {
+  v1::SessionMemory memory;
+  EXPECT_EQ(Memory("nobody", false, &memory).error_code(), grpc::StatusCode::NOT_FOUND);
+  server_.CreateSession("s");
+  LongAnswer answer(server_.inference(), "s");
+  const grpc::Status status = Memory("s", false, &memory);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::ABORTED);
+  EXPECT_EQ(ErrorInfoOf(status).reason(), "SESSION_BUSY");
+  answer.Cancel();
+  answer.Finish();
+}
+
+TEST_F(SessionServiceTest, LookingAtMemoryIsNoUse) {
+  const v1::Session created = server_.CreateSession("s");
+  server_.clock().Advance(absl::Seconds(30));
+  v1::SessionMemory memory;
+  ASSERT_TRUE(Memory("s", true, &memory).ok());
+  v1::Session session;
+  ASSERT_TRUE(Get("s", &session).ok());
+  EXPECT_EQ(session.last_used_time().seconds(), created.last_used_time().seconds());
+  EXPECT_FALSE(session.busy()) << "the lease is given back";
+}
+
+TEST_F(SessionServiceTest, SlotsCanBeTurnedOff) {
+  v1::CreateSessionRequest request;
+  request.set_session_id("bare");
+  request.mutable_session()->mutable_shape()->set_salient_tokens(0);
+  v1::Session session;
+  ASSERT_TRUE(Create(request, &session).ok());
+  EXPECT_EQ(session.memory_kind(), "memgate");
+  EXPECT_EQ(session.shape().salient_tokens(), 0);
+  v1::SessionMemory memory;
+  ASSERT_TRUE(Memory("bare", true, &memory).ok());
+  EXPECT_FALSE(memory.layers(0).kv_heads(0).has_salient());
 }
 
 TEST_F(SessionServiceTest, DeleteFreesItsBytes) {

@@ -103,6 +103,12 @@ v1::GenerateRequest PromptRequest(const std::string& session, const std::string&
   return request;
 }
 
+TestServer::Setup LongAnswersAllowed() {
+  TestServer::Setup setup;
+  setup.options.max_tokens_limit = 1 << 24;
+  return setup;
+}
+
 LongAnswer::LongAnswer(v1::InferenceService::Stub& stub, const std::string& session) {
   Bound(context_);
   reader_ = stub.Generate(&context_, PromptRequest(session, "tell me everything", 1 << 24));

@@ -84,6 +84,9 @@ Generated Generate(v1::InferenceService::Stub& stub, const v1::GenerateRequest& 
                    const std::string& key = "");
 v1::GenerateRequest PromptRequest(const std::string& session, const std::string& prompt, int max_tokens);
 
+// A server that allows answers as long as LongAnswer's.
+TestServer::Setup LongAnswersAllowed();
+
 // A Generate call that would go on for very long and has certainly begun: its first delta was read.
 class LongAnswer {
  public:
