@@ -12,18 +12,67 @@ import os
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 
 import torch
+from torch import nn
 from torch.nn import functional
 
 from training.data import ANSWER, KEY, Batches, dense_sequence
 from training.gated import MemoryShape, ParallelGatedAttention
-from training.model import Config, Llama
-from training.tokenizer import END_OF_TEXT, Tokenizer
+from training.model import CausalModel, Config, rope_angles, rotate
+from training.tokenizer import END_OF_TEXT, Tokenizer, write_json
 
 LENGTHS = (128, 192, 256, 384, 512)
 LONGEST = 640  # only with the clamped distances of the gated path
 CLASS_WEIGHT = torch.tensor([0.05, 0.3, 1.0, 1.0])  # by class of the target, see data.py
+
+
+class DemoBase(CausalModel):
+    """A model to be trained from nothing, with start values that let attention by key form early."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        deep = 0.1 * (2 * config.num_hidden_layers) ** -0.5
+        for name, p in self.named_parameters():
+            if p.dim() == 2:
+                scale = 0.05 if "embed" in name else p.shape[1] ** -0.5
+                nn.init.normal_(p, std=scale * (deep if "o_proj" in name or "down_proj" in name else 1.0))
+
+    @torch.no_grad()
+    def start_local(self, sharpness=0.56, frequencies=8):
+        """Starts the heads of the first two layers as looking 1, 2, 3, ... tokens back.
+
+        Finding a note by a key of several tokens needs the key's tokens carried to the value; started like this, that
+        half of the induction circuit is there from the first step. The embeddings get a common component m, and
+        W_q m, W_k m point along the highest RoPE frequencies, the query turned back by the head's offset.
+        """
+        config, d = self.config, self.config.head_dim
+        heads, groups = config.num_attention_heads, config.num_key_value_heads
+        mean = functional.normalize(torch.randn(config.hidden_size), dim=0)
+        embedding = self.model.embed_tokens.weight
+        embedding += mean * embedding.norm(dim=1).mean()
+        along = torch.zeros(d)
+        along[:frequencies] = sharpness
+        for i, layer in enumerate(self.model.layers[:2]):
+            q, k = layer.self_attn.q_proj.weight, layer.self_attn.k_proj.weight
+            q *= 0.3
+            k *= 0.3
+            k += torch.outer(along.repeat(groups), mean)
+            for head in range(heads):
+                back = torch.tensor([-(1 + heads * i + head)])
+                turned = rotate(along[None], rope_angles(back, config))[0]
+                q[head * d : (head + 1) * d] += torch.outer(turned, mean)
+
+
+def save_config(path, config, end_of_text_id, eos_ids):
+    """Writes the config.json of a tied Llama."""
+    fields = {name: value for name, value in asdict(config).items() if name not in ("qkv_bias", "qk_norm")}
+    write_json(path, {
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", **fields, "hidden_act": "silu",
+        "attention_bias": False, "attention_dropout": 0.0, "mlp_bias": False, "initializer_range": 0.02,
+        "pretraining_tp": 1, "use_cache": True, "torch_dtype": "float32", "bos_token_id": None,
+        "eos_token_id": eos_ids, "pad_token_id": end_of_text_id})
 
 
 class Muon(torch.optim.Optimizer):
@@ -147,8 +196,8 @@ def train(args):
     tokenizer = Tokenizer.load(f"{args.out}/tokenizer.json")
     end_id = tokenizer.special[END_OF_TEXT]
     config = Config(vocab_size=tokenizer.size)
-    config.save(f"{args.out}/config.json", end_id, [end_id, tokenizer.encode("\n")[0]])
-    model = Llama(config)
+    save_config(f"{args.out}/config.json", config, end_id, [end_id, tokenizer.encode("\n")[0]])
+    model = DemoBase(config)
     model.start_local()
     params, pool = list(model.parameters()), ThreadPoolExecutor(args.threads)
     optimizers = make_optimizers(model, args.lr_muon, args.lr_adam, pool)

@@ -5,7 +5,7 @@ import random
 
 import numpy as np
 
-from training.gateway_log import FactSource, NoiseSource
+from training.gateway_log import FactSource, NoiseSource, passkey_parts
 from training.tokenizer import Tokenizer
 
 # Classes of a target token: the rest, beside an answer, a digit of an answer, the key in a question.
@@ -74,6 +74,24 @@ def sparse_sequence(rng, tokenizer, tokens, asked=5, most_facts=8):
         ids += line
         classes += line_classes or [OTHER] * len(line)
     return ids[: tokens + 1], classes[: tokens + 1]
+
+
+def passkey_sequence(rng, tokenizer, tokens):
+    """For the memory: one note somewhere in a block of noise that repeats, and the question about it at the end."""
+    filler, fact = passkey_parts(rng.random())
+    block, note = tokenizer.encode(filler), tokenizer.encode(fact.note())
+    asked, asked_classes = encode_asked(tokenizer, fact)
+    room = tokens + 1 - len(asked)
+    at = rng.randrange(room - len(note) + 1)
+    noise = block * (room // len(block) + 1)
+    ids = noise[:at - at % len(block)] + note + noise  # the note stands between two whole blocks
+    return ids[:room] + asked, [OTHER] * room + asked_classes
+
+
+def mixed_sequence(rng, tokenizer, tokens, passkey_share=0.0):
+    """For the memory: `passkey_share` of the sequences repeat their noise, the others do not."""
+    make = passkey_sequence if rng.random() < passkey_share else sparse_sequence
+    return make(rng, tokenizer, tokens)
 
 
 def _produce(queue, tokenizer_path, make, seed):

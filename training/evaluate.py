@@ -13,8 +13,8 @@ import torch
 
 from training.gated import StreamingAttention
 from training.gateway_log import choose_questions, make_log
-from training.gates import load_retention, load_shape
-from training.model import Llama
+from training.memory_module import load_module
+from training.model import CausalModel
 from training.tokenizer import Tokenizer
 
 
@@ -47,11 +47,11 @@ def log_with_questions(tokenizer, args, seed):
     return tokenizer.encode("".join(lines)), [item[0] for item in chosen]
 
 
-def recall(model, retention, shape, tokenizer, args, seed):
+def recall(model, rule, shape, tokenizer, args, seed):
     """(answers right, log tokens, seconds) for one seed."""
     ids, facts = log_with_questions(tokenizer, args, seed)
     began = time.time()
-    session = StreamingAttention(model, shape, retention)
+    session = StreamingAttention(model, shape, rule)
     for begin in range(0, len(ids), 4096):
         session.feed(torch.tensor([ids[begin : begin + 4096]]))
     answers = ask_all(session, tokenizer, facts)
@@ -64,7 +64,8 @@ def recall(model, retention, shape, tokenizer, args, seed):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", required=True)
-    parser.add_argument("--kinds", nargs="+", choices=("memgate", "window"), default=["memgate", "window"])
+    parser.add_argument("--memory", help="folder of the memory module (default: the model's)")
+    parser.add_argument("--window-only", action="store_true", help="also sinks and window alone, in the same bytes")
     parser.add_argument("--tokens", type=int, default=20000)
     parser.add_argument("--facts", type=int, default=32)
     parser.add_argument("--questions", type=int, default=10)
@@ -80,16 +81,17 @@ def main(argv=None):
 
 def evaluate(args):
     """Prints recall per kind and seed; returns {kind: [answers right per seed]}."""
-    model = Llama.load(args.model).requires_grad_(False)
+    model = CausalModel.load(args.model).requires_grad_(False)
     tokenizer = Tokenizer.load(f"{args.model}/tokenizer.json")
-    shape, results = load_shape(args.model), {}
-    for kind in args.kinds:
-        retention = load_retention(args.model, model.config) if kind == "memgate" else None
-        used = shape if kind == "memgate" else shape.without_salient()
+    rule, shape = load_module(args.memory or args.model, model)
+    sessions, results = {rule.kind: (rule, shape)}, {}
+    if args.window_only:
+        sessions["window"] = (None, shape.without_salient())
+    for kind, (rule, used) in sessions.items():
         print(f"{kind}: sinks {used.sinks} window {used.window} segment {used.segment} salient {used.salient}")
         results[kind] = []
         for seed in args.seeds:
-            right, tokens, seconds = recall(model, retention, used, tokenizer, args, seed)
+            right, tokens, seconds = recall(model, rule, used, tokenizer, args, seed)
             results[kind].append(right)
             print(f"  seed {seed}: {right} of {args.questions} right, {tokens} tokens, {args.facts} facts, "
                   f"{seconds:.1f} s", flush=True)

@@ -241,6 +241,14 @@ def make_log(tokens, facts, seed, count=approximate_tokens, tail=0, asked_share=
     return lines, placed
 
 
+def passkey_parts(seed):
+    """(filler, fact): a block of two noise lines to be repeated without change, and the one note hidden among them."""
+    rng = random.Random(f"gateway-passkey-{seed}")
+    noise = NoiseSource(rng)
+    filler = "".join(noise.line() for _ in range(2))
+    return filler, FactSource(rng).draw()
+
+
 def choose_questions(placed, total_tokens, questions, seed, min_distance):
     """Draws `questions` facts that lie at least `min_distance` tokens before the end of the log."""
     eligible = [item for item in placed if total_tokens - item[2] >= min_distance]

@@ -12,8 +12,8 @@ import torch
 
 from training.gated import MemoryShape, StreamingAttention
 from training.gateway_log import make_log
-from training.gates import load_retention
-from training.model import Llama
+from training.memory_module import load_module
+from training.model import CausalModel
 from training.tokenizer import Tokenizer, write_json
 
 GATED_SHAPE = MemoryShape(sinks=4, window=64, segment=32, salient=48)
@@ -34,14 +34,14 @@ def top_logits(logits, positions):
 
 @torch.no_grad()
 def make_golden(folder):
-    model = Llama.load(folder).requires_grad_(False)
+    model = CausalModel.load(folder).requires_grad_(False)
     tokenizer = Tokenizer.load(f"{folder}/tokenizer.json")
-    retention = load_retention(folder, model.config)
+    rule, _ = load_module(folder, model)
     exact = log_ids(tokenizer, 280, 6, "golden-exact")
     last = len(exact) - 1
     positions = [0, 1, 50, 150, last - 6, last - 5, last - 4, last - 3, last - 2, last - 1]
     gated = log_ids(tokenizer, 1500, 6, "golden-gated")
-    streamed = StreamingAttention(model, GATED_SHAPE, retention).feed(torch.tensor([gated]))[0]
+    streamed = StreamingAttention(model, GATED_SHAPE, rule).feed(torch.tensor([gated]))[0]
     write_json(f"{folder}/golden.json", {
         "exact": {"ids": exact, **top_logits(model(torch.tensor([exact]))[0], positions)},
         "gated": {"sink_tokens": GATED_SHAPE.sinks, "window_tokens": GATED_SHAPE.window,

@@ -24,9 +24,10 @@ def main():
     if os.path.exists(checkpoint) or not os.path.exists(f"{args.out}/model.safetensors"):
         base.main(["--out", args.out, "--checkpoint", checkpoint])
     if not os.path.exists(f"{args.out}/memory.safetensors"):
-        gates.main([*model, "--kind", "memgate"])
+        gates.main([*model, "--kind", "memgate", "--gateway-log", "--out", args.out,
+                    "--plot", f"{args.work}/memgate.png", "--checkpoint", f"{args.work}/memgate.pt"])
     golden.make_golden(args.out)
-    evaluate.main(model)
+    evaluate.main([*model, "--window-only"])
 
 
 if __name__ == "__main__":

@@ -1,76 +1,66 @@
 """Byte-level BPE: a small trainer and encoder around the stock `tokenizer.json` format.
 
-The file uses the pre-tokenisation regex of Qwen2 and the byte alphabet of GPT-2. The encoder here needs only the Python
-standard library: `pre_split` is that regex written as code.
+The demo's file uses the pre-tokenisation regex of Qwen2 and the byte alphabet of GPT-2. The encoder reads those of
+other models too: byte-level BPE as in GPT-2, Llama 3 and Qwen, and SentencePiece-style BPE with byte fallback as in
+Llama 2 and Mistral. It needs only the Python standard library.
 """
 
 import argparse
 import collections
+import functools
 import json
 import os
+import re
+import sys
 import unicodedata
 
 SPLIT_REGEX = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
                r"|\s+(?!\S)|\s+")
 END_OF_TEXT = "<|endoftext|>"
-CONTRACTIONS = ("'s", "'t", "'re", "'ve", "'m", "'ll", "'d")
-WHITE_SPACE = frozenset("\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000") | {
-    chr(c) for c in range(0x2000, 0x200B)}
+WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"  # as in a character class
+GPT2_REGEX = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 
-def _is_letter(ch):
-    return unicodedata.category(ch)[0] == "L"
+@functools.lru_cache(None)
+def characters_of(category):
+    """The characters whose Unicode category begins with `category`, as the inside of a character class."""
+    ranges, begin = [], None
+    for code in range(sys.maxunicode + 2):
+        inside = code <= sys.maxunicode and unicodedata.category(chr(code)).startswith(category)
+        if inside and begin is None:
+            begin = code
+        elif not inside and begin is not None:
+            ranges.append(f"\\U{begin:08x}-\\U{code - 1:08x}")
+            begin = None
+    return "".join(ranges)
 
 
-def _is_number(ch):
-    return unicodedata.category(ch)[0] == "N"
+@functools.lru_cache(None)
+def compile_pattern(pattern):
+    """A regex of tokenizer.json for Python's `re`, which knows no \\p{...} and has another \\s."""
+    out, in_class, i = [], False, 0
+    while i < len(pattern):
+        found = re.match(r"\\(?:p\{(\w+)\}|(s)|(S)|.)|.", pattern[i:], re.DOTALL)
+        token, category, space, no_space = found.group(0, 1, 2, 3)
+        if no_space and in_class:
+            raise ValueError(f"tokenizer.json: \\S in a character class is not supported: {pattern}")
+        inside = characters_of(category) if category else WHITE_SPACE if space or no_space else None
+        if inside is not None:
+            token = inside if in_class else f"[{'^' if no_space else ''}{inside}]"
+        elif token in "[]":
+            in_class = token == "["
+        out.append(token)
+        i += found.end()
+    return re.compile("".join(out))
 
 
-def _is_mark(ch):
-    """Neither white space nor letter nor number."""
-    return ch not in WHITE_SPACE and unicodedata.category(ch)[0] not in "LN"
-
-
-def _run(text, start, accepts):
-    """End of the longest run from `start` whose characters `accepts` takes."""
-    end = start
-    while end < len(text) and accepts(text[end]):
-        end += 1
-    return end
-
-
-def _match(text, i):
-    """End of the match of SPLIT_REGEX at `i`; the alternatives are tried in the order of the regex."""
-    for suffix in CONTRACTIONS:
-        if text[i : i + len(suffix)].lower().replace("\u017f", "s") == suffix:
-            return i + len(suffix)
-    first = text[i]
-    letters_from = i if _is_letter(first) else i + 1
-    if letters_from == i or not (first in "\r\n" or _is_number(first)):
-        end = _run(text, letters_from, _is_letter)
-        if end > letters_from:
-            return end
-    if _is_number(first):
-        return i + 1
-    marks_from = i + 1 if first == " " else i
-    end = _run(text, marks_from, _is_mark)
-    if end > marks_from:
-        return _run(text, end, lambda ch: ch in "\r\n")
-    end = _run(text, i, lambda ch: ch in WHITE_SPACE)
-    last_newline = max(text.rfind("\n", i, end), text.rfind("\r", i, end))
-    if last_newline >= 0:
-        return last_newline + 1
-    return end if end == len(text) or end == i + 1 else end - 1
-
-
-def pre_split(text):
-    """The pieces of `text` between which BPE never merges."""
-    pieces, i = [], 0
-    while i < len(text):
-        end = _match(text, i)
-        pieces.append(text[i:end])
-        i = end
-    return pieces
+def pre_split(text, pattern=SPLIT_REGEX):
+    """The pieces of `text` between which BPE never merges: matches of `pattern` and what lies between them."""
+    pieces, end = [], 0
+    for match in compile_pattern(pattern).finditer(text):
+        pieces += [text[end : match.start()], match.group()]
+        end = match.end()
+    return [piece for piece in pieces + [text[end:]] if piece]
 
 
 def byte_alphabet():
@@ -140,14 +130,70 @@ def tokenizer_json(vocab, merges):
     }
 
 
+def steps_of(part, list_name):
+    """The steps of a `normalizer` or `pre_tokenizer`, which may be None, one step, or a Sequence of them."""
+    if part is None:
+        return []
+    return part[list_name] if part["type"] == "Sequence" else [part]
+
+
+def normalize(text, steps):
+    for step in steps:
+        if step["type"] in ("NFC", "NFD", "NFKC", "NFKD"):
+            text = unicodedata.normalize(step["type"], text)
+        elif step["type"] == "Prepend":
+            text = step["prepend"] + text if text else text
+        elif step["type"] == "Replace" and "String" in step["pattern"]:
+            text = text.replace(step["pattern"]["String"], step["content"])
+        else:
+            raise ValueError(f"tokenizer.json: normalizer {step['type']} is not supported")
+    return text
+
+
+def pre_tokenize(pieces, step):
+    """`pieces` after one step of the pre-tokeniser; only the step ByteLevel turns characters into bytes."""
+    kind = step["type"]
+    if kind == "ByteLevel":
+        if step.get("add_prefix_space"):
+            pieces = [piece if piece[0].isspace() else " " + piece for piece in pieces]
+        if step.get("use_regex", True):
+            pieces = [part for piece in pieces for part in pre_split(piece, GPT2_REGEX)]
+        return ["".join(BYTE_TO_CHAR[b] for b in piece.encode("utf-8")) for piece in pieces]
+    if kind == "Digits":
+        pattern = r"\p{N}" if step.get("individual_digits") else r"\p{N}+"
+        return [part for piece in pieces for part in pre_split(piece, pattern)]
+    if kind == "Split" and step["behavior"] == "Isolated" and not step.get("invert"):
+        pattern = step["pattern"].get("Regex") or re.escape(step["pattern"]["String"])
+        return [part for piece in pieces for part in pre_split(piece, pattern)]
+    raise ValueError(f"tokenizer.json: pre-tokeniser {kind} is not supported")
+
+
 class Tokenizer:
-    """Encoder and decoder of a `tokenizer.json` written by this module. END_OF_TEXT in a text is a special token."""
+    """Encoder and decoder of a stock `tokenizer.json` with a BPE model, byte-level or with byte fallback.
+
+    Added tokens in a text become their ids. No token is put at the beginning or end.
+    """
 
     def __init__(self, data):
-        self.vocab = data["model"]["vocab"]
-        self.ranks = {tuple(merge.split(" ")): i for i, merge in enumerate(data["model"]["merges"])}
+        model = data["model"]
+        if model.get("type", "BPE") != "BPE":
+            raise ValueError(f"tokenizer.json: model {model['type']} is not supported")
+        self.vocab = model["vocab"]
+        merges = [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in model["merges"]]
+        self.ranks = {merge: i for i, merge in enumerate(merges)}
+        self.byte_fallback, self.unknown = model.get("byte_fallback"), self.vocab.get(model.get("unk_token"))
+        self.ignore_merges = model.get("ignore_merges")
+        self.normalizers = steps_of(data["normalizer"], "normalizers")
+        self.pre_tokenizers = steps_of(data["pre_tokenizer"], "pretokenizers")
         self.special = {token["content"]: token["id"] for token in data["added_tokens"]}
         self.strings = {i: token for token, i in self.vocab.items()}
+        longest_first = sorted(data["added_tokens"], key=lambda token: -len(token["content"]))
+        space = f"[{WHITE_SPACE}]*"
+        self.added = re.compile("|".join(
+            f"{space if token['lstrip'] else ''}(?:{re.escape(token['content'])}){space if token['rstrip'] else ''}"
+            for token in longest_first) or "(?!)")
+        # Words can be merged one by one if no merge reaches over the space before a word.
+        self.words_alone = not any(a[-1] != "\u2581" and b[0] == "\u2581" for a, b in merges)
         self.cache = {}
 
     @classmethod
@@ -157,34 +203,60 @@ class Tokenizer:
 
     @property
     def size(self):
-        return len(self.vocab) + len(self.special)
+        return max([*self.vocab.values(), *self.special.values()]) + 1
 
     def encode(self, text):
         """Token ids of `text`."""
-        end_id = self.special[END_OF_TEXT]
-        ids = []
-        for i, part in enumerate(text.split(END_OF_TEXT)):
-            if i:
-                ids.append(end_id)
-            for piece in pre_split(part):
-                ids.extend(self._encode_piece(piece))
-        return ids
+        ids, end = [], 0
+        for match in self.added.finditer(text):
+            ids += self._encode_text(text[end : match.start()])
+            ids.append(self.special[match.group().strip()])
+            end = match.end()
+        return ids + self._encode_text(text[end:])
 
     def decode(self, ids):
+        """Text of `ids`; a space that stands before the first word in the tokens is part of it."""
         special = {i: token.encode("utf-8") for token, i in self.special.items()}
-        data = b"".join(special[i] if i in special else bytes(CHAR_TO_BYTE[ch] for ch in self.strings[i]) for i in ids)
-        return data.decode("utf-8", errors="replace")
+        return b"".join(special[i] if i in special else self._bytes_of(self.strings[i]) for i in ids).decode(
+            "utf-8", errors="replace")
+
+    def _bytes_of(self, token):
+        if not self.byte_fallback:
+            return bytes(CHAR_TO_BYTE[ch] for ch in token)
+        if re.fullmatch("<0x[0-9A-F]{2}>", token):
+            return bytes([int(token[3:5], 16)])
+        return token.replace("\u2581", " ").encode("utf-8")
+
+    def _encode_text(self, text):
+        """Ids of a text without added tokens."""
+        text = normalize(text, self.normalizers)
+        pieces = [text] if text else []
+        for step in self.pre_tokenizers:
+            pieces = pre_tokenize(pieces, step)
+        if not self.pre_tokenizers and self.words_alone:
+            pieces = re.findall("\u2581*[^\u2581]*", text)
+        return [i for piece in pieces if piece for i in self._encode_piece(piece)]
 
     def _encode_piece(self, piece):
         if piece not in self.cache:
-            symbols = [BYTE_TO_CHAR[b] for b in piece.encode("utf-8")]
-            while True:
-                known = [pair for pair in zip(symbols, symbols[1:]) if pair in self.ranks]
-                if not known:
+            symbols, none = list(piece), len(self.ranks)
+            while not (self.ignore_merges and piece in self.vocab):
+                pairs = enumerate(zip(symbols, symbols[1:]))
+                rank, at = min(((self.ranks.get(pair, none), i) for i, pair in pairs), default=(none, 0))
+                if rank == none:
                     break
-                symbols = _merge_pair(symbols, min(known, key=self.ranks.get))
-            self.cache[piece] = [self.vocab[symbol] for symbol in symbols]
+                symbols[at : at + 2] = [symbols[at] + symbols[at + 1]]  # the first of the best pairs, one at a time
+            else:
+                symbols = [piece]
+            self.cache[piece] = [i for symbol in symbols for i in self._ids_of(symbol)]
         return self.cache[piece]
+
+    def _ids_of(self, symbol):
+        if symbol in self.vocab:
+            return [self.vocab[symbol]]
+        if self.byte_fallback:
+            return [self.vocab[f"<0x{b:02X}>"] for b in symbol.encode("utf-8")]
+        return [] if self.unknown is None else [self.unknown]
 
 
 CHAT_TEMPLATE = ("{% for message in messages %}"

@@ -2,12 +2,15 @@ import unittest
 
 import torch
 
-from training.gated import MemoryShape, ParallelGatedAttention, Retention, StreamingAttention, folded_tokens
-from training.model import Config, Llama
+from training.gated import MemoryShape, ParallelGatedAttention, StreamingAttention, folded_tokens
+from training.rules.memgate import Memgate
+from training.tests.support import CONFIG, random_model
 
-CONFIG = Config(vocab_size=50, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-                num_key_value_heads=2, head_dim=16)
 SHAPE = MemoryShape(sinks=3, window=20, segment=8, salient=12)
+
+
+def slots_only():
+    return Memgate(CONFIG, matrix=False).requires_grad_(False)
 
 
 class FoldedTokensTest(unittest.TestCase):
@@ -24,14 +27,14 @@ class FoldedTokensTest(unittest.TestCase):
 
 class GatedAttentionTest(unittest.TestCase):
     def setUp(self):
-        torch.manual_seed(3)
-        self.model = Llama(CONFIG).requires_grad_(False)
-        self.retention = Retention(CONFIG).requires_grad_(False)
+        self.model = random_model()
+        self.rule = slots_only()
+        self.retention = self.rule.retention
         self.retention.weight.normal_()
         self.ids = torch.randint(0, 50, (2, 150))
 
-    def stream(self, shape, chunk, retention=None):
-        session = StreamingAttention(self.model, shape, retention or self.retention, batch=2)
+    def stream(self, shape, chunk, rule=None, **options):
+        session = StreamingAttention(self.model, shape, rule or self.rule, batch=2, **options)
         return torch.cat([session.feed(self.ids[:, i : i + chunk]) for i in range(0, 150, chunk)], dim=1)
 
     def test_streaming_equals_parallel_with_the_same_slots(self):
@@ -41,9 +44,33 @@ class GatedAttentionTest(unittest.TestCase):
 
     def test_streaming_equals_parallel_that_keeps_all_when_slots_are_many(self):
         shape = MemoryShape(SHAPE.sinks, SHAPE.window, SHAPE.segment, 1000)
-        keep_all = Retention(CONFIG, bias=1e4).requires_grad_(False)
-        expected = self.model(self.ids, ParallelGatedAttention(CONFIG, shape, 150, keep_all))
+        keep_all = slots_only()
+        keep_all.retention.bias.fill_(1e4)
+        expected = self.model(self.ids, ParallelGatedAttention(CONFIG, shape, 150, keep_all.retention))
         torch.testing.assert_close(self.stream(shape, 150), expected, atol=2e-5, rtol=1e-4)
+
+    def test_tokens_without_a_slot_stay_visible_at_the_same_penalty_in_both(self):
+        parallel = ParallelGatedAttention(CONFIG, SHAPE, 150, self.retention, SHAPE.salient, sharpness=2.0)
+        streamed = self.stream(SHAPE, 40, sharpness=2.0)
+        torch.testing.assert_close(streamed, self.model(self.ids, parallel), atol=2e-5, rtol=1e-4)
+        self.assertGreater((streamed - self.stream(SHAPE, 40)).abs().max().item(), 1e-3)
+
+    def test_a_far_distance_of_its_own_is_used_by_both(self):
+        parallel = ParallelGatedAttention(CONFIG, SHAPE, 150, self.retention, SHAPE.salient, far_distance=70)
+        streamed = self.stream(SHAPE, 150, far_distance=70)
+        torch.testing.assert_close(streamed, self.model(self.ids, parallel), atol=2e-5, rtol=1e-4)
+
+    def test_a_fork_goes_its_own_way(self):
+        session = StreamingAttention(self.model, SHAPE, self.rule, batch=2)
+        session.feed(self.ids[:, :90])
+        twin = session.fork()
+        twin.feed(self.ids[:, 50:])
+        self.assertTrue(torch.equal(session.feed(self.ids[:, 90:]), self.stream_from(90)))
+
+    def stream_from(self, position):
+        session = StreamingAttention(self.model, SHAPE, self.rule, batch=2)
+        session.feed(self.ids[:, :position])
+        return session.feed(self.ids[:, position:])
 
     def test_chunks_do_not_matter(self):
         whole = self.stream(SHAPE, 150)
@@ -56,20 +83,19 @@ class GatedAttentionTest(unittest.TestCase):
                                    atol=2e-5, rtol=1e-4)
 
     def test_of_equal_scores_the_older_stay(self):
-        equal = Retention(CONFIG).requires_grad_(False)
+        equal = slots_only()
         session = StreamingAttention(self.model, SHAPE, equal, batch=2)
         session.feed(self.ids[:, :60])
-        early = session.layers[0].slot_k.clone()
+        early = session.layers[0].slots.k.clone()
         session.feed(self.ids[:, 60:])
-        torch.testing.assert_close(session.layers[0].slot_k, early)
+        torch.testing.assert_close(session.layers[0].slots.k, early)
 
     def test_state_has_a_constant_size(self):
-        session = StreamingAttention(self.model, SHAPE, self.retention, batch=2)
+        session = StreamingAttention(self.model, SHAPE, self.rule, batch=2)
         for i in range(0, 150, 10):
             session.feed(self.ids[:, i : i + 10])
             state = session.layers[0]
-            held = sum(x.shape[-2] for x in (state.sink_k, state.slot_k, state.window_k))
-            self.assertLessEqual(held, SHAPE.total)
+            self.assertLessEqual(len(state.sinks) + len(state.slots) + len(state.window), SHAPE.total)
 
 
 if __name__ == "__main__":

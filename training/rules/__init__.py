@@ -1,0 +1,1 @@
+"""The memory rules, one file per kind."""

@@ -1,0 +1,87 @@
+import json
+import os
+import tempfile
+import unittest
+
+import torch
+
+from training import safetensors_io
+from training.model import CausalModel, Config
+from training.tests.support import GOLDEN
+
+FOLDERS = ("llama2", "llama3", "llama_linear_rope", "mistral", "qwen2", "qwen3")
+
+
+def read_json(path):
+    with open(path, encoding="utf-8") as f:
+        return json.load(f)
+
+
+class CausalModelTest(unittest.TestCase):
+    def test_has_the_logits_of_an_independent_implementation_for_every_architecture(self):
+        for name in FOLDERS:
+            model = CausalModel.load(f"{GOLDEN}/{name}").requires_grad_(False)
+            expected = torch.from_numpy(safetensors_io.load(f"{GOLDEN}/{name}/golden.safetensors")["logits"])
+            logits = model(torch.tensor([read_json(f"{GOLDEN}/{name}/golden.json")["ids"]]))[0]
+            torch.testing.assert_close(logits, expected, atol=1e-5 * expected.abs().max().item(), rtol=0, msg=name)
+
+    def test_fingerprint_of_loaded_parameters_is_that_of_the_file(self):
+        for name in ("llama2", "llama_linear_rope", "qwen2"):  # F32, F16, BF16
+            model = CausalModel.load(f"{GOLDEN}/{name}")
+            self.assertEqual(model.fingerprint(), safetensors_io.fingerprint(
+                safetensors_io.read(f"{GOLDEN}/{name}/model.safetensors")))
+            with torch.no_grad():
+                model.model.norm.weight[0] += 1
+            self.assertNotEqual(model.fingerprint(), safetensors_io.fingerprint(model.stored))
+
+    def test_shards_load_like_one_file(self):
+        whole = CausalModel.load(f"{GOLDEN}/qwen2")
+        tensors = whole.tensors()
+        with tempfile.TemporaryDirectory() as folder:
+            os.symlink(os.path.abspath(f"{GOLDEN}/qwen2/config.json"), f"{folder}/config.json")
+            shards = {name: f"model-{i % 2}.safetensors" for i, name in enumerate(sorted(tensors))}
+            for file in set(shards.values()):
+                safetensors_io.save(f"{folder}/{file}", {n: tensors[n] for n in tensors if shards[n] == file})
+            with open(f"{folder}/model.safetensors.index.json", "w", encoding="utf-8") as f:
+                json.dump({"weight_map": shards}, f)
+            sharded = CausalModel.load(folder)
+        for (name, p), q in zip(whole.named_parameters(), sharded.parameters()):
+            self.assertTrue(torch.equal(p, q), name)
+
+    def test_a_missing_tensor_is_named(self):
+        with tempfile.TemporaryDirectory() as folder:
+            os.symlink(os.path.abspath(f"{GOLDEN}/llama2/config.json"), f"{folder}/config.json")
+            tensors = CausalModel.load(f"{GOLDEN}/llama2").tensors()
+            del tensors["model.layers.1.mlp.up_proj.weight"]
+            safetensors_io.save(f"{folder}/model.safetensors", tensors)
+            with self.assertRaisesRegex(ValueError, "model.layers.1.mlp.up_proj.weight"):
+                CausalModel.load(folder)
+
+
+class ConfigTest(unittest.TestCase):
+    def test_refuses_what_it_would_compute_wrongly(self):
+        good = read_json(f"{GOLDEN}/llama2/config.json")
+        for change, named in (({"architectures": ["GemmaForCausalLM"]}, "GemmaForCausalLM"),
+                              ({"attention_bias": True}, "attention_bias"), ({"hidden_act": "gelu"}, "hidden_act"),
+                              ({"rope_scaling": {"rope_type": "yarn", "factor": 2.0}}, "yarn"),
+                              ({"quantization_config": {"bits": 4}}, "quantization_config")):
+            with self.assertRaisesRegex(ValueError, named):
+                Config.from_json({**good, **change})
+
+    def test_a_sliding_window_bounds_the_context(self):
+        mistral = read_json(f"{GOLDEN}/mistral/config.json")
+        self.assertEqual(Config.from_json(mistral).max_position_embeddings, 512)
+        self.assertEqual(Config.from_json({**mistral, "sliding_window": 100}).max_position_embeddings, 100)
+        qwen = read_json(f"{GOLDEN}/qwen2/config.json")
+        self.assertEqual(Config.from_json({**qwen, "sliding_window": 100}).max_position_embeddings, 512)
+
+    def test_newer_files_keep_rope_in_one_place(self):
+        old = read_json(f"{GOLDEN}/llama3/config.json")
+        new = {**old, "rope_parameters": {**old["rope_scaling"], "rope_theta": old["rope_theta"]}}
+        del new["rope_scaling"], new["rope_theta"]
+        self.assertEqual(Config.from_json(new).rope_theta, Config.from_json(old).rope_theta)
+        self.assertEqual(Config.from_json(new).rope_scaling["factor"], 8.0)
+
+
+if __name__ == "__main__":
+    unittest.main()
