@@ -1,0 +1,123 @@
+"""The kinds of session that are compared, and how many seeds each gets."""
+
+from dataclasses import dataclass
+
+# What a session's geometry comes from.
+OWN = "own"                  # the default of its module
+EQUAL_BYTES = "equal bytes"  # the largest window that fits into the bytes of a `memgate` session
+FULL = "full"                # a window that holds the whole text
+ALL_SLOTS = "all slots"      # slots for the whole text
+NO_SLOTS = "no slots"        # as EQUAL_BYTES, without salient slots
+
+MARGIN_TOKENS = 2048  # for questions and answers, where a session holds a whole text
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One row of the comparison: a memory kind of the server with a geometry."""
+
+    name: str
+    memory_kind: str
+    geometry: str
+    what: str
+
+    @property
+    def bounded(self):
+        return self.geometry not in (FULL, ALL_SLOTS)
+
+
+KINDS = (
+    Kind("full-kv", "window", FULL, "every token kept: what a full KV cache answers"),
+    Kind("memgate-all-slots", "memgate", ALL_SLOTS, "every token kept, those that left the window in slots"),
+    Kind("window", "window", EQUAL_BYTES, "sinks and window, in the bytes of `memgate`"),
+    Kind("infini", "infini", OWN, "Infini-attention, linear write"),
+    Kind("infini-equal-bytes", "infini", EQUAL_BYTES, "the same, window enlarged to the bytes of `memgate`"),
+    Kind("infini-delta", "infini-delta", OWN, "Infini-attention, delta write"),
+    Kind("infini-delta-equal-bytes", "infini-delta", EQUAL_BYTES,
+         "the same, window enlarged to the bytes of `memgate`"),
+    Kind("edgeinfinite", "edgeinfinite", OWN, "EdgeInfinite's gated memory"),
+    Kind("edgeinfinite-equal-bytes", "edgeinfinite", EQUAL_BYTES,
+         "the same, window enlarged to the bytes of `memgate`"),
+    Kind("ahn", "ahn", OWN, "an Artificial Hippocampus Network"),
+    Kind("memgate", "memgate", OWN, "sinks, window, salient slots, and the matrix where the module has one"),
+    Kind("memgate-slots", "memgate-slots", OWN, "`memgate` without its matrix"),
+    Kind("memgate-no-slots", "memgate", NO_SLOTS, "`memgate` without slots, window enlarged to the same bytes"),
+)
+
+# How many of the seeds a kind gets, up to which length: {suite: {kind: ((tokens, seeds), ...)}}. "all" stands for all
+# other kinds, "unbounded" for those that keep every token. A stream of a million tokens takes minutes, and so does full
+# attention over 20,000 tokens: only the kinds with a bar to meet get every seed everywhere.
+ANY = 1 << 30
+SEEDS_BY_LENGTH = {
+    "passkey": {
+        "memgate": ((ANY, 5),),
+        "infini-delta": ((ANY, 5),),
+        "unbounded": ((4_000, 5), (ANY, 1)),
+        "all": ((32_000, 5), (128_000, 2), (ANY, 1)),
+    },
+    "facts": {
+        "memgate": ((ANY, 5),),
+        "window": ((ANY, 5),),
+        "unbounded": ((4_000, 5), (20_000, 2), (ANY, 1)),
+        "all": ((64_000, 5), (ANY, 2)),
+    },
+    # One count for all: perplexities are of the same tokens.
+    "perplexity": {"unbounded": ((4_000, 5), (ANY, 2)), "all": ((4_000, 5), (ANY, 2))},
+    "other suites": {"unbounded": ((ANY, 1),), "all": ((ANY, 5),)},
+}
+
+
+def seeds_for(suite, kind, tokens, seeds):
+    """Those of `seeds` that `kind`, a Kind, gets at a length of `tokens`."""
+    table = SEEDS_BY_LENGTH.get(suite, SEEDS_BY_LENGTH["other suites"])
+    rows = table.get(kind.name) or table["all" if kind.bounded else "unbounded"]
+    return seeds[:next(count for limit, count in rows if tokens <= limit)]
+
+
+def create_request(kind, equal_bytes, full_tokens=0):
+    """CreateSessionRequest as JSON."""
+    request = {"session": {"memory_kind": kind.memory_kind, "shape": {}}}
+    if kind.geometry in (EQUAL_BYTES, NO_SLOTS):
+        request["max_session_bytes"] = equal_bytes
+    if kind.geometry == NO_SLOTS:
+        request["session"]["shape"]["salient_tokens"] = 0
+    if not kind.bounded:
+        part = "window_tokens" if kind.geometry == FULL else "salient_tokens"
+        request["session"]["shape"][part] = full_tokens + MARGIN_TOKENS
+    return request
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A kind on a server: how its sessions are made and what they are like (both None where the text decides)."""
+
+    kind: Kind
+    request: dict
+    session: dict
+
+    @property
+    def name(self):
+        return self.kind.name
+
+    def create(self, tokens):
+        """The request for a session that is to take in `tokens`."""
+        return self.request or create_request(self.kind, 0, tokens)
+
+
+def comparable(served, sessions):
+    """The kinds that make sense on a server.
+
+    `served` holds the names of its memory kinds, `sessions` what CreateSession returned for each kind by name, where
+    the geometry is known beforehand. Without a matrix, memgate without slots would be a window; an enlarged window that
+    equals the own one needs no second row; and a server may not know how to leave out the slots.
+    """
+    for kind in KINDS:
+        if kind.memory_kind not in served or (kind.geometry == NO_SLOTS and "memgate-slots" not in served):
+            continue
+        session = sessions.get(kind.name)
+        if kind.geometry == NO_SLOTS and session["shape"].get("salient_tokens", 0) != 0:
+            continue
+        own = sessions.get(kind.name.removesuffix("-equal-bytes"))
+        if own is not session and own["shape"] == session["shape"]:
+            continue
+        yield kind
