@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional
 
 from training.data import ANSWER, KEY, Batches, dense_sequence
+from training.distillation import KeepAll
 from training.gated import MemoryShape, ParallelGatedAttention
 from training.model import CausalModel, Config, rope_angles, rotate
 from training.tokenizer import END_OF_TEXT, Tokenizer, write_json
@@ -144,13 +145,6 @@ def gradients(model, params, ids, classes, pool, workers, attend=None):
     for grads in zip(params, *(grads for grads, _ in parts)):
         grads[0].grad = sum(grads[1:]) / len(parts)
     return [sum(values) / len(parts) for values in zip(*(values for _, values in parts))]
-
-
-class KeepAll:
-    """Retention that lets every token stay."""
-
-    def __call__(self, layer, h):
-        return torch.full((h.shape[0], 1, h.shape[1]), 50.0)
 
 
 def draw_attention(rng, config, tokens):

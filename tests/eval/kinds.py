@@ -52,18 +52,18 @@ SEEDS_BY_LENGTH = {
     "passkey": {
         "memgate": ((ANY, 5),),
         "infini-delta": ((ANY, 5),),
-        "unbounded": ((4_000, 5), (ANY, 1)),
-        "all": ((32_000, 5), (128_000, 2), (ANY, 1)),
+        "unbounded": ((4_000, 2), (ANY, 1)),
+        "all": ((32_000, 2), (ANY, 1)),
     },
     "facts": {
         "memgate": ((ANY, 5),),
-        "window": ((ANY, 5),),
-        "unbounded": ((4_000, 5), (20_000, 2), (ANY, 1)),
-        "all": ((64_000, 5), (ANY, 2)),
+        "window": ((64_000, 5), (ANY, 1)),
+        "unbounded": ((4_000, 2), (ANY, 1)),
+        "all": ((64_000, 2), (ANY, 1)),
     },
     # One count for all: perplexities are of the same tokens.
-    "perplexity": {"unbounded": ((4_000, 5), (ANY, 2)), "all": ((4_000, 5), (ANY, 2))},
-    "other suites": {"unbounded": ((ANY, 1),), "all": ((ANY, 5),)},
+    "perplexity": {"unbounded": ((4_000, 5), (ANY, 1)), "all": ((4_000, 5), (ANY, 1))},
+    "other suites": {"unbounded": ((ANY, 1),), "memgate": ((ANY, 5),), "all": ((ANY, 2),)},
 }
 
 
