@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "server/call.h"
 #include "server/convert.h"
 #include "server/error.h"
@@ -28,6 +29,17 @@ absl::Status WithRequestField(const absl::Status& status) {
   return FieldOf(status) == "max_session_bytes" ? status
          : FieldOf(status) == "memory_kind"     ? WithFieldPrefix(status, "session.")
                                                 : WithFieldPrefix(status, "session.shape.");
+}
+
+// Answers wait outside the byte budget until they are read, so they must stay small.
+constexpr int64_t kMaxListedPositions = 1 << 16;
+
+absl::Status CheckPositionCount(const SessionShape& shape, const ModelConfig& config) {
+  const int64_t count = int64_t{config.num_layers} * config.num_kv_heads * shape.salient;
+  if (count <= kMaxListedPositions) return absl::OkStatus();
+  return FieldError("retained_positions", absl::StrCat("the session has ", count,
+                                                       " salient slots in all layers and heads; at most ",
+                                                       kMaxListedPositions, " positions are listed"));
 }
 
 }  // namespace
@@ -71,6 +83,10 @@ grpc::ServerUnaryReactor* SessionService::GetSessionMemory(grpc::CallbackServerC
     // Looking at a session is no use of it, so its lease comes from the engine and not from the registry.
     auto record = context_.sessions.Get(call.tenant(), *id);
     if (!record.ok()) return record.status();
+    if (request->retained_positions()) {
+      const SessionShape shape = context_.engine.Describe(*record->session).shape;
+      if (auto s = CheckPositionCount(shape, context_.engine.model().config); !s.ok()) return s;
+    }
     auto lease = context_.engine.Acquire(record->session);
     if (!lease.ok()) return lease.status();
     const MemoryReport report = context_.engine.ReportMemory(

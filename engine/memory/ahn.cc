@@ -25,6 +25,7 @@ constexpr char kImplementation[] = "_ahn_implementation";
 constexpr char kUseQProj[] = "use_q_proj";
 constexpr char kUseRouter[] = "use_ahn_router";
 constexpr char kTrue[] = "true";
+constexpr char kFalse[] = "false";
 
 float Sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
 
@@ -173,6 +174,12 @@ absl::StatusOr<AhnRule> RuleNamed(std::string_view implementation) {
       Concat(kImplementation, ": '", implementation, "' is not supported; known: GatedDeltaNet, DeltaNet"));
 }
 
+absl::StatusOr<bool> Flag(const MemoryModuleConfig& config, const char* key) {
+  const std::string_view value = config.Option(key, kFalse);
+  if (value == kTrue || value == kFalse) return value == kTrue;
+  return absl::InvalidArgumentError(Concat("'", key, "' is '", value, "'; it must be true or false"));
+}
+
 // The base's dimensions as the checkpoint's own config.json repeats them.
 absl::Status CheckDimensions(ConfigReader& reader, const ModelConfig& base) {
   const std::pair<const char*, int64_t> dimensions[] = {{"num_hidden_layers", base.num_layers},
@@ -223,11 +230,8 @@ absl::StatusOr<MemoryModuleConfig> ParsePublishedAhnConfig(std::string_view conf
   const int64_t window = reader.RequiredInt("sliding_window", 2, kMaxTokens);
   config.window_tokens = static_cast<int32_t>(window - config.segment_tokens);
   config.sink_tokens = static_cast<int32_t>(reader.Int("num_attn_sinks", 0, 0, kMaxTokens));
-  if (reader.Bool(kUseQProj, false)) {
-    if (base.qk_norm) reader.FailUnsupported(kUseQProj, "is not supported for models that normalise queries");
-    config.options[kUseQProj] = kTrue;
-  }
-  if (reader.Bool(kUseRouter, false)) config.options[kUseRouter] = kTrue;
+  config.options[kUseQProj] = reader.Bool(kUseQProj, false) ? kTrue : kFalse;
+  config.options[kUseRouter] = reader.Bool(kUseRouter, false) ? kTrue : kFalse;
   config.options[kImplementation] = implementation;
   const absl::Status fits = CheckDimensions(reader, base);
   if (!reader.status().ok()) return reader.status();
@@ -242,6 +246,10 @@ absl::StatusOr<MemoryKinds> LoadAhn(const ModuleContents& module) {
   AhnWeights weights;
   const auto rule = RuleNamed(module.config.Option(kImplementation, ""));
   if (!rule.ok()) return rule.status();
+  const auto maps_queries = Flag(module.config, kUseQProj);
+  if (!maps_queries.ok()) return maps_queries.status();
+  const auto has_router = Flag(module.config, kUseRouter);
+  if (!has_router.ok()) return has_router.status();
   weights.rule = *rule;
   weights.b_proj = reader.Read("b_proj.weight", {h, c});
   if (weights.rule == AhnRule::kGatedDeltaNet) {
@@ -249,14 +257,19 @@ absl::StatusOr<MemoryKinds> LoadAhn(const ModuleContents& module) {
     weights.a_log = reader.Read("A_log", {h});
     weights.dt_bias = reader.Read("dt_bias", {h});
     // A plain delta net never maps the query, whatever its config says.
-    if (module.config.Option(kUseQProj, "") == kTrue)
+    if (*maps_queries) {
+      if (base.qk_norm) {
+        return absl::UnimplementedError(
+            Concat(kUseQProj, ": is not supported for models that normalise queries"));
+      }
       weights.q_proj = reader.Read("q_proj.weight", {h, d, d});
+    }
   }
   weights.g_proj = reader.Read("g_proj.weight", {h, c});
   weights.o_norm = reader.Read("o_norm.weight", {d});
   weights.o_proj = reader.Read("o_proj.weight", {h, d, d});
   if (!reader.status().ok()) return reader.status();
-  if (module.config.Option(kUseRouter, "") == kTrue) {
+  if (*has_router) {
     LayerReader router({module.tensors, base.num_layers, "model.layers.", ".ahn_router."});
     weights.router_alpha = router.Read("alpha", {h});
     weights.router_beta = router.Read("beta", {h});

@@ -150,7 +150,13 @@ absl::StatusOr<MemoryModuleConfig> ParseMemoryModuleConfig(std::string_view text
   if (auto s = ReadInt(json, "sink_tokens", 0, kMaxDimension, config.sink_tokens); !s.ok()) return s;
   if (auto s = ReadInt(json, "salient_tokens", 0, kMaxDimension, config.salient_tokens); !s.ok()) return s;
   for (const auto& [key, value] : json.items()) {
-    if (value.is_string()) config.options[key] = value.get<std::string>();
+    if (value.is_string()) {
+      config.options[key] = value.get<std::string>();
+    } else if (value.is_boolean()) {
+      config.options[key] = value.get<bool>() ? "true" : "false";
+    } else if (!value.is_number_integer()) {
+      return absl::InvalidArgumentError(Concat("'", key, "' must be a string, a boolean or an integer"));
+    }
   }
   return config;
 }

@@ -15,7 +15,7 @@ absl::Status CheckRange(const char* name, int64_t value, int64_t low, int64_t hi
 absl::Status SessionShape::Validate() const {
   if (auto s = CheckRange("sink_tokens", sinks, 0, 4096); !s.ok()) return s;
   if (auto s = CheckRange("window_tokens", window, 1, 1 << 20); !s.ok()) return s;
-  if (auto s = CheckRange("segment_tokens", segment, 1, 1 << 16); !s.ok()) return s;
+  if (auto s = CheckRange("segment_tokens", segment, 1, 4096); !s.ok()) return s;
   return CheckRange("salient_tokens", salient, 0, 1 << 20);
 }
 

@@ -266,6 +266,19 @@ TEST(MemoryModuleTest, NormaliserIsForTheDeltaRuleOnly) {
   }
 }
 
+TEST(MemoryModuleConfigTest, OptionsOfAnotherTypeAreRefusedAndBooleansRead) {
+  const ModuleFolder folder(TinyMemory::kInfiniDelta);
+  json config = folder.Config();
+  config["use_q_proj"] = true;
+  const auto parsed = ParseMemoryModuleConfig(config.dump());
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(parsed->Option("use_q_proj", ""), "true");
+  config["normaliser"] = {"length"};
+  const absl::Status status = ParseMemoryModuleConfig(config.dump()).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(status.message().find("'normaliser'"), std::string::npos) << status;
+}
+
 // A published AHN checkpoint beside a tiny base of the shapes it claims.
 class AhnFolder {
  public:

@@ -244,6 +244,19 @@ TEST_F(SessionServiceTest, MemoryListsPositionsIfAsked) {
   }
 }
 
+TEST_F(SessionServiceTest, TooManyPositionsAreNotListed) {
+  v1::CreateSessionRequest request;
+  request.set_session_id("wide");
+  request.mutable_session()->mutable_shape()->set_salient_tokens(1 << 16);
+  v1::Session session;
+  ASSERT_TRUE(Create(request, &session).ok());
+  v1::SessionMemory memory;
+  EXPECT_TRUE(Memory("wide", false, &memory).ok());
+  const grpc::Status status = Memory("wide", true, &memory);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << status.error_message();
+  EXPECT_EQ(BadRequestOf(status).field_violations(0).field(), "retained_positions");
+}
+
 TEST_F(SessionServiceTest, MemoryOfABusyOrUnknownSessionIsRefused) {
   v1::SessionMemory memory;
   EXPECT_EQ(Memory("nobody", false, &memory).error_code(), grpc::StatusCode::NOT_FOUND);

@@ -53,7 +53,7 @@ TEST(SessionShapeTest, FollowsItsDefinitionAtEveryPosition) {
 TEST(SessionShapeTest, ValidateNamesTheFieldOutOfRange) {
   EXPECT_TRUE(SessionShape{}.Validate().ok());
   EXPECT_TRUE((SessionShape{0, 1, 1, 0}.Validate().ok()));
-  EXPECT_TRUE((SessionShape{4096, 1 << 20, 1 << 16, 1 << 20}.Validate().ok()));
+  EXPECT_TRUE((SessionShape{4096, 1 << 20, 4096, 1 << 20}.Validate().ok()));
   const struct {
     SessionShape shape;
     const char* message;
@@ -62,9 +62,9 @@ TEST(SessionShapeTest, ValidateNamesTheFieldOutOfRange) {
       {{4097, 8, 4, 0}, "sink_tokens: 4097 is outside [0, 4096] tokens"},
       {{4, 0, 4, 0}, "window_tokens: 0 is outside [1, 1048576] tokens"},
       {{4, (1 << 20) + 1, 4, 0}, "window_tokens: 1048577 is outside [1, 1048576] tokens"},
-      {{4, 8, 0, 0}, "segment_tokens: 0 is outside [1, 65536] tokens"},
-      {{4, 8, -5, 0}, "segment_tokens: -5 is outside [1, 65536] tokens"},
-      {{4, 8, 65537, 0}, "segment_tokens: 65537 is outside [1, 65536] tokens"},
+      {{4, 8, 0, 0}, "segment_tokens: 0 is outside [1, 4096] tokens"},
+      {{4, 8, -5, 0}, "segment_tokens: -5 is outside [1, 4096] tokens"},
+      {{4, 8, 4097, 0}, "segment_tokens: 4097 is outside [1, 4096] tokens"},
       {{4, 8, 4, -1}, "salient_tokens: -1 is outside [0, 1048576] tokens"},
       {{4, 8, 4, (1 << 20) + 1}, "salient_tokens: 1048577 is outside [0, 1048576] tokens"},
   };
