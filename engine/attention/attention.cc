@@ -122,7 +122,6 @@ void AttendChunk(const AttentionChunk& chunk, float* out) {
   if (session.written() > 0 && session.kind().StateFloats() > 0) {
     session.kind().Combine(chunk.layer,
                            {.tokens = chunk.tokens,
-                            .position = session.length(),
                             .queries = chunk.queries,
                             .query_stride = chunk.row_stride,
                             .layer_input = chunk.layer_input,

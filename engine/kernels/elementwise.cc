@@ -98,5 +98,7 @@ void ScaledAdd(float a, const float* x, int64_t n, float* y) {
 
 void AddInPlace(const float* x, int64_t n, float* y) { ScaledAdd(1.0f, x, n, y); }
 
+float Sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
+
 }  // namespace memgate
 #endif  // HWY_ONCE

@@ -21,6 +21,9 @@ void ScaledAdd(float a, const float* x, int64_t n, float* y);
 // Sum of x[i] * y[i].
 float Dot(const float* x, const float* y, int64_t n);
 
+// The logistic function 1 / (1 + e^-x), of one number.
+float Sigmoid(float x);
+
 }  // namespace memgate
 
 #endif  // MEMGATE_ENGINE_KERNELS_ELEMENTWISE_H_

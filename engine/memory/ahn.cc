@@ -27,8 +27,6 @@ constexpr char kUseRouter[] = "use_ahn_router";
 constexpr char kTrue[] = "true";
 constexpr char kFalse[] = "false";
 
-float Sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
-
 float Softplus(float x) { return std::max(x, 0.0f) + std::log1p(std::exp(-std::abs(x))); }
 
 // x *= factor / |x|, [n].

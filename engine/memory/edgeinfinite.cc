@@ -36,7 +36,7 @@ class EdgeInfiniteKind : public MemoryKind {
         w1_(Transposed(weights.w1, inner_, head_dim_)),
         w2_(Transposed(weights.w2, head_dim_, inner_)),
         gates_(std::move(weights.gate)) {
-    for (float& gate : gates_) gate = 1.0f / (1.0f + std::exp(-gate));
+    for (float& gate : gates_) gate = Sigmoid(gate);
   }
 
   std::string_view name() const override { return "edgeinfinite"; }

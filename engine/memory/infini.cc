@@ -40,7 +40,7 @@ class InfiniKind : public MemoryKind {
         gates_(config.num_layers * config.num_heads, kUntrainedInfiniGate),
         maps_(std::move(maps)) {
     if (gates) gates_ = *std::move(gates);
-    for (float& gate : gates_) gate = 1.0f / (1.0f + std::exp(-gate));
+    for (float& gate : gates_) gate = Sigmoid(gate);
   }
 
   std::string_view name() const override { return rule_ == InfiniRule::kLinear ? "infini" : "infini-delta"; }

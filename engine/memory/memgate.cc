@@ -53,7 +53,7 @@ class MemgateKind : public MemoryKind {
         if (!matrix_) continue;
         const float logit =
             Dot(h, &matrix_->write_weight[head * hidden_size_], hidden_size_) + matrix_->write_bias[head];
-        features[1] = 1.0f / (1.0f + std::exp(-logit));
+        features[1] = Sigmoid(logit);
       }
     }
   }

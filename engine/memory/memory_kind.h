@@ -28,7 +28,6 @@ struct EvictedTokens {
 // Tokens of one chunk that ask the memory. All see the same state: it changes between chunks only.
 struct MemoryQuery {
   int tokens = 0;
-  int64_t position = 0;                // of the first token
   const float* queries = nullptr;      // [tokens, H, D], not rotated
   int64_t query_stride = 0;            // floats from one token's queries to the next one's
   const float* layer_input = nullptr;  // [tokens, C], after the input RMSNorm

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <utility>
 
 namespace memgate {
@@ -32,8 +31,7 @@ SalientReport ReportSlots(const int64_t* positions, const float* features, int f
   if (count == 0) return report;
   std::vector<float> scores(count);
   for (int i = 0; i < count; ++i) {
-    const float score = features[int64_t{i} * features_per_token];
-    scores[i] = std::isnan(score) ? -std::numeric_limits<float>::infinity() : score;
+    scores[i] = ComparableScore(features[int64_t{i} * features_per_token]);
   }
   std::sort(scores.begin(), scores.end());
   report.lowest_score = scores.front();

@@ -1,9 +1,7 @@
 #include "engine/session/session_state.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
-#include <limits>
 #include <utility>
 #include <vector>
 
@@ -18,9 +16,6 @@ constexpr size_t kArenaAlignment = 64;
 int64_t FoldedAfter(const SessionShape& shape, int64_t length) {
   return length > 0 ? shape.FoldedAt(length - 1) : 0;
 }
-
-// A score that is not a number never wins a slot.
-float Comparable(float score) { return std::isnan(score) ? -std::numeric_limits<float>::infinity() : score; }
 
 }  // namespace
 
@@ -209,11 +204,11 @@ SessionState::TokenRows SessionState::ExchangeSalient(const LayerView& view, int
   std::vector<Candidate> candidates;
   candidates.reserve(used + segment.size());
   for (int e = 0; e < used; ++e) {
-    candidates.push_back({Comparable(slot_features[int64_t{e} * features]), slot_positions[e], e});
+    candidates.push_back({ComparableScore(slot_features[int64_t{e} * features]), slot_positions[e], e});
   }
   for (int t = 0; t < segment.size(); ++t) {
     candidates.push_back(
-        {Comparable(segment.features[int64_t{t} * features]), segment.positions[t], used + t});
+        {ComparableScore(segment.features[int64_t{t} * features]), segment.positions[t], used + t});
   }
   const auto stays = [](const Candidate& a, const Candidate& b) {
     return a.score != b.score ? a.score > b.score : a.position < b.position;

@@ -3,8 +3,10 @@
 #define MEMGATE_ENGINE_SESSION_SESSION_STATE_H_
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory_resource>
 #include <string>
 #include <string_view>
@@ -24,6 +26,11 @@ struct SessionContext {
   const MemoryKind* kind = nullptr;
   const Rope* rope = nullptr;
 };
+
+// A retention score as tokens compete by it: one that is not a number never wins a slot.
+inline float ComparableScore(float score) {
+  return std::isnan(score) ? -std::numeric_limits<float>::infinity() : score;
+}
 
 // One layer of a session. Keys and values: [G, rows, D], rows = [S sinks | E salient slots | W + P window].
 // Window keys are rotated by their absolute position. Sinks are too, until the session is clamped(); sinks

@@ -83,7 +83,6 @@ void Exercise(const MemoryKind& kind, const ModelConfig& config) {
   std::vector<float> attention(queries.size());
   kind.Combine(0,
                {.tokens = 1,
-                .position = 12,
                 .queries = queries.data(),
                 .query_stride = static_cast<int64_t>(queries.size()),
                 .layer_input = input.data(),
