@@ -1,116 +1,15 @@
 #include "engine/kernels/linear.h"
 
-#include <algorithm>
-#include <optional>
-#include <string_view>
-#include <unordered_map>
 #include <utility>
 
-#include "dnnl.hpp"
-#include "engine/base/strings.h"
-#include "engine/kernels/panel_matrix.h"
-#include "engine/kernels/parallel.h"
-
 namespace memgate {
-namespace {
 
-using Dims = dnnl::memory::dims;
-using Type = dnnl::memory::data_type;
-using Tag = dnnl::memory::format_tag;
-
-// Row counts of decode and small prefill steps vary; larger ones come in few sizes. The cache is emptied when
-// it is full: making a primitive again costs microseconds from oneDNN's own cache.
-constexpr size_t kMaxCachedPrimitives = 128;
-// The packed layout is chosen for a prefill step; it serves one row as well.
-constexpr int kPackingRows = 256;
-
-dnnl::matmul::primitive_desc MatmulDesc(const dnnl::engine& engine, const dnnl::memory::desc& x,
-                                        const dnnl::memory::desc& weight, const dnnl::memory::desc* bias,
-                                        const dnnl::memory::desc& y) {
-#if DNNL_VERSION_MAJOR >= 3
-  return bias ? dnnl::matmul::primitive_desc(engine, x, weight, *bias, y)
-              : dnnl::matmul::primitive_desc(engine, x, weight, y);
-#else
-  return bias ? dnnl::matmul::primitive_desc(dnnl::matmul::desc(x, weight, *bias, y), engine)
-              : dnnl::matmul::primitive_desc(dnnl::matmul::desc(x, weight, y), engine);
-#endif
-}
-
-absl::Status FromDnnl(const dnnl::error& error, int out_features, int in_features) {
-  const std::string message =
-      Concat("oneDNN: ", error.what(), " (linear layer ", in_features, " -> ", out_features, ")");
-  return error.status == dnnl_out_of_memory ? absl::ResourceExhaustedError(message)
-                                            : absl::InternalError(message);
-}
-
-}  // namespace
-
-// One engine and stream per layer: they are handles to the machine's only CPU engine.
-struct Linear::Packed {
-  int out_features = 0;
-  int in_features = 0;
-  bool has_bias = false;
-  dnnl::engine engine{dnnl::engine::kind::cpu, 0};
-  mutable dnnl::stream stream{engine};
-  // Either oneDNN's layout ...
-  dnnl::memory weight;
-  dnnl::memory bias;                                         // empty if there is none
-  mutable std::unordered_map<int, dnnl::matmul> primitives;  // by rows
-  // ... or, where `weight` is empty, ours.
-  PanelMatrix panels;
-
-  dnnl::memory::desc XDesc(int rows) const { return {Dims{rows, in_features}, Type::f32, Tag::ab}; }
-  dnnl::memory::desc YDesc(int rows) const { return {Dims{rows, out_features}, Type::f32, Tag::ab}; }
-  dnnl::memory::desc BiasDesc() const { return {Dims{1, out_features}, Type::f32, Tag::ab}; }
-
-  dnnl::matmul::primitive_desc Desc(int rows, const dnnl::memory::desc& weight_desc) const {
-    const dnnl::memory::desc bias_desc = BiasDesc();
-    return MatmulDesc(engine, XDesc(rows), weight_desc, has_bias ? &bias_desc : nullptr, YDesc(rows));
-  }
-
-  // oneDNN's packed layout, if its kernel computes each row by itself. That is so for the batch-reduce
-  // kernels (AVX-512); its GEMM picks another order of summation for other numbers of rows.
-  std::optional<dnnl::memory::desc> OneDnnLayout() const {
-    const dnnl::memory::desc any(Dims{in_features, out_features}, Type::f32, Tag::any);
-    const dnnl::matmul::primitive_desc desc = Desc(kPackingRows, any);
-    if (!std::string_view(desc.impl_info_str()).starts_with("brg")) return std::nullopt;
-    return desc.weights_desc();
-  }
-
-  const dnnl::matmul& Primitive(int rows) const {
-    if (auto it = primitives.find(rows); it != primitives.end()) return it->second;
-    if (primitives.size() >= kMaxCachedPrimitives) primitives.clear();
-    return primitives.emplace(rows, dnnl::matmul(Desc(rows, weight.get_desc()))).first->second;
-  }
-};
-
-Linear::Linear() = default;
-Linear::Linear(Linear&&) noexcept = default;
-Linear& Linear::operator=(Linear&&) noexcept = default;
-Linear::~Linear() = default;
-
-int Linear::in_features() const { return packed_->in_features; }
-int Linear::out_features() const { return packed_->out_features; }
-int64_t Linear::packed_bytes() const {
-  if (!packed_->weight) return PanelMatrix::Bytes(packed_->out_features, packed_->in_features);
-  return static_cast<int64_t>(packed_->weight.get_desc().get_size()) +
-         (packed_->bias ? static_cast<int64_t>(packed_->bias.get_desc().get_size()) : 0);
-}
+Linear::Linear(Matrix matrix, int out_features, int in_features)
+    : matrix_(std::move(matrix)), out_features_(out_features), in_features_(in_features) {}
 
 int64_t Linear::PackedBytes(int out_features, int in_features, bool has_bias, WeightFormat /*format*/) {
-  try {
-    Packed packed;
-    packed.out_features = out_features;
-    packed.in_features = in_features;
-    packed.has_bias = has_bias;
-    if (const auto layout = packed.OneDnnLayout()) {
-      return static_cast<int64_t>(layout->get_size()) +
-             (has_bias ? static_cast<int64_t>(packed.BiasDesc().get_size()) : 0);
-    }
-  } catch (const dnnl::error&) {
-    // Pack will fail for the same reason and say so.
-  }
-  return PanelMatrix::Bytes(out_features, in_features);
+  return DnnlMatrix::Bytes(out_features, in_features, has_bias)
+      .value_or(PanelMatrix::Bytes(out_features, in_features));
 }
 
 absl::StatusOr<Linear> Linear::Pack(absl::Span<const float> weight, absl::Span<const float> bias,
@@ -120,52 +19,22 @@ absl::StatusOr<Linear> Linear::Pack(absl::Span<const float> weight, absl::Span<c
       (!bias.empty() && static_cast<int64_t>(bias.size()) != out_features)) {
     return absl::InternalError("linear layer: weight or bias of the wrong size");
   }
-  RespectThreadLimit();
-  Linear linear;
-  linear.packed_ = std::make_unique<Packed>();
-  Packed& packed = *linear.packed_;
-  packed.out_features = out_features;
-  packed.in_features = in_features;
-  packed.has_bias = !bias.empty();
-  try {
-    const auto layout = packed.OneDnnLayout();
-    if (!layout) {
-      packed.panels = PanelMatrix(weight, bias, out_features, in_features);
-      return linear;
-    }
-    if (packed.has_bias) {
-      packed.bias = dnnl::memory(packed.BiasDesc(), packed.engine);
-      std::copy(bias.begin(), bias.end(), static_cast<float*>(packed.bias.get_data_handle()));
-    }
-    packed.weight = dnnl::memory(*layout, packed.engine);
-    // The stored [out, in] matrix is oneDNN's [in, out] in column-major order.
-    dnnl::memory stored({Dims{in_features, out_features}, Type::f32, Tag::ba}, packed.engine,
-                        const_cast<float*>(weight.data()));
-    dnnl::reorder(stored, packed.weight).execute(packed.stream, stored, packed.weight);
-    packed.stream.wait();
-  } catch (const dnnl::error& error) {
-    return FromDnnl(error, out_features, in_features);
+  if (!DnnlMatrix::Bytes(out_features, in_features, !bias.empty())) {
+    return Linear(PanelMatrix(weight, bias, out_features, in_features), out_features, in_features);
   }
-  return linear;
+  auto matrix = DnnlMatrix::Pack(weight, bias, out_features, in_features);
+  if (!matrix.ok()) return matrix.status();
+  return Linear(*std::move(matrix), out_features, in_features);
+}
+
+int64_t Linear::packed_bytes() const {
+  if (const auto* dnnl = std::get_if<DnnlMatrix>(&matrix_)) return dnnl->bytes();
+  return PanelMatrix::Bytes(out_features_, in_features_);
 }
 
 absl::Status Linear::Apply(const float* x, int rows, float* y) const {
-  const Packed& packed = *packed_;
-  if (!packed.weight) {
-    packed.panels.Apply(x, rows, y);
-    return absl::OkStatus();
-  }
-  try {
-    dnnl::memory x_memory(packed.XDesc(rows), packed.engine, const_cast<float*>(x));
-    dnnl::memory y_memory(packed.YDesc(rows), packed.engine, y);
-    std::unordered_map<int, dnnl::memory> args{
-        {DNNL_ARG_SRC, x_memory}, {DNNL_ARG_WEIGHTS, packed.weight}, {DNNL_ARG_DST, y_memory}};
-    if (packed.bias) args.emplace(DNNL_ARG_BIAS, packed.bias);
-    packed.Primitive(rows).execute(packed.stream, args);
-    packed.stream.wait();
-  } catch (const dnnl::error& error) {
-    return FromDnnl(error, packed.out_features, packed.in_features);
-  }
+  if (const auto* dnnl = std::get_if<DnnlMatrix>(&matrix_)) return dnnl->Apply(x, rows, y);
+  std::get<PanelMatrix>(matrix_).Apply(x, rows, y);
   return absl::OkStatus();
 }
 

@@ -1,12 +1,14 @@
-// y = x W^T + b over constant weights, packed once at load. The one place that knows weight formats.
+// y = x W^T + b over constant weights, packed once at load. The one place that chooses among the matrices.
 #ifndef MEMGATE_ENGINE_KERNELS_LINEAR_H_
 #define MEMGATE_ENGINE_KERNELS_LINEAR_H_
 
 #include <cstdint>
-#include <memory>
+#include <variant>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "engine/kernels/dnnl_matrix.h"
+#include "engine/kernels/panel_matrix.h"
 #include "engine/kernels/weight_format.h"
 
 namespace memgate {
@@ -20,22 +22,24 @@ class Linear {
                                      int out_features, int in_features, WeightFormat format);
   // packed_bytes() of a layer of this size, before it is packed: rows and columns may be padded.
   static int64_t PackedBytes(int out_features, int in_features, bool has_bias, WeightFormat format);
-  Linear();
-  Linear(Linear&&) noexcept;
-  Linear& operator=(Linear&&) noexcept;
-  ~Linear();
+  Linear() = default;  // 0 -> 0; to be assigned
 
   // x: [rows, in_features], y: [rows, out_features]; must not overlap. A row's result does not depend on the
   // other rows, in no bit. Errors: INTERNAL with oneDNN's reason.
   absl::Status Apply(const float* x, int rows, float* y) const;
 
-  int in_features() const;
-  int out_features() const;
+  int in_features() const { return in_features_; }
+  int out_features() const { return out_features_; }
   int64_t packed_bytes() const;
 
  private:
-  struct Packed;
-  std::unique_ptr<Packed> packed_;
+  // oneDNN's where it keeps rows apart, else ours.
+  using Matrix = std::variant<PanelMatrix, DnnlMatrix>;
+  Linear(Matrix matrix, int out_features, int in_features);
+
+  Matrix matrix_;
+  int out_features_ = 0;
+  int in_features_ = 0;
 };
 
 }  // namespace memgate
