@@ -6,7 +6,7 @@
 #define HWY_TARGET_INCLUDE "engine/kernels/elementwise.cc"
 #include "hwy/foreach_target.h"
 // clang-format off: Highway needs this order.
-#include "hwy/contrib/math/math-inl.h"
+#include "engine/kernels/silu-inl.h"
 #include "hwy/highway.h"
 // clang-format on
 
@@ -47,14 +47,9 @@ void RmsNormImpl(const float* x, const float* weight, float eps, int n, float* o
 void SiluMultiplyImpl(const float* gate, const float* up, int64_t n, float* out) {
   const Wide d;
   const int64_t lanes = hn::Lanes(d);
-  const auto one = hn::Set(d, 1.0f);
   int64_t i = 0;
   for (; i + lanes <= n; i += lanes) {
-    const auto g = hn::LoadU(d, gate + i);
-    // exp(-|g|), because Highway's Exp is undefined where it overflows.
-    const auto e = hn::Exp(d, hn::Neg(hn::Abs(g)));
-    const auto sigmoid = hn::Div(hn::IfThenElse(hn::Lt(g, hn::Zero(d)), e, one), hn::Add(one, e));
-    hn::StoreU(hn::Mul(hn::Mul(g, sigmoid), hn::LoadU(d, up + i)), d, out + i);
+    hn::StoreU(hn::Mul(Silu(d, hn::LoadU(d, gate + i)), hn::LoadU(d, up + i)), d, out + i);
   }
   for (; i < n; ++i) out[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
 }

@@ -8,9 +8,9 @@
 
 namespace memgate {
 
-enum class WeightFormat { kF32 };
+enum class WeightFormat { kF32, kBf16, kInt8, kInt4 };
 
-std::string_view WeightFormatName(WeightFormat format);  // "f32"
+std::string_view WeightFormatName(WeightFormat format);  // "f32", "bf16", "int8", "int4"
 // INVALID_ARGUMENT lists the formats there are.
 absl::StatusOr<WeightFormat> ParseWeightFormat(std::string_view name);
 
