@@ -6,11 +6,32 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 
 namespace memgate {
+namespace {
+
+int64_t Nanoseconds(const timespec& time) { return time.tv_sec * int64_t{1'000'000'000} + time.tv_nsec; }
+
+FileIdentity Identity(const std::string& path, const struct stat& info) {
+  std::error_code error;
+  const std::filesystem::path canonical = std::filesystem::canonical(path, error);
+  return {
+      error ? path : canonical.string(), info.st_dev, info.st_ino, info.st_size, Nanoseconds(info.st_mtim),
+      Nanoseconds(info.st_ctim)};
+}
+
+}  // namespace
+
+FileIdentity IdentifyFile(const std::string& path) {
+  struct stat info;
+  if (::stat(path.c_str(), &info) != 0) return {};
+  return Identity(path, info);
+}
 
 absl::StatusOr<MappedFile> MappedFile::Open(const std::string& path) {
   // O_NONBLOCK: a named pipe in the folder must not stall the start; it is refused below.
@@ -28,20 +49,23 @@ absl::StatusOr<MappedFile> MappedFile::Open(const std::string& path) {
   }
   if (info.st_size == 0) {  // mmap refuses a length of 0
     ::close(fd);
-    return MappedFile(nullptr, 0);
+    return MappedFile(Identity(path, info), nullptr);
   }
   const size_t size = static_cast<size_t>(info.st_size);
   void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
   const int map_error = errno;
   ::close(fd);  // the mapping keeps the file
   if (data == MAP_FAILED) return absl::ErrnoToStatus(map_error, path);
-  return MappedFile(static_cast<const std::byte*>(data), size);
+  return MappedFile(Identity(path, info), static_cast<const std::byte*>(data));
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    : identity_(std::move(other.identity_)),
+      data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(identity_, other.identity_);
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
   return *this;

@@ -3,14 +3,31 @@
 #define MEMGATE_ENGINE_CHECKPOINT_MAPPED_FILE_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 
 namespace memgate {
+
+// What changes when a file does. Whoever sets clocks back or writes past the file system can forge it.
+struct FileIdentity {
+  std::string path;  // canonical
+  uint64_t device = 0;
+  uint64_t inode = 0;
+  int64_t bytes = 0;
+  int64_t modified_ns = 0;  // since 1970: of the contents
+  int64_t changed_ns = 0;   // since 1970: of contents, name or rights; no call sets it
+
+  bool operator==(const FileIdentity&) const = default;
+};
+
+// The identity of the file that `path` leads to now; empty if there is none.
+FileIdentity IdentifyFile(const std::string& path);
 
 // Movable, thread-safe after construction. The file must not be shortened while it is mapped: reading past
 // the new end would raise SIGBUS. Replacing a file by rename is safe, the mapping keeps the old one.
@@ -26,11 +43,15 @@ class MappedFile {
 
   // Valid as long as this object, also after it was moved to another one.
   absl::Span<const std::byte> bytes() const { return {data_, size_}; }
+  // As it was when it was opened.
+  const FileIdentity& identity() const { return identity_; }
   std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
 
  private:
-  MappedFile(const std::byte* data, size_t size) : data_(data), size_(size) {}
+  MappedFile(FileIdentity identity, const std::byte* data)
+      : identity_(std::move(identity)), data_(data), size_(static_cast<size_t>(identity_.bytes)) {}
 
+  FileIdentity identity_;
   const std::byte* data_ = nullptr;  // null for an empty file
   size_t size_ = 0;                  // bytes
 };

@@ -31,12 +31,15 @@ class SafetensorsSource : public TensorSource {
   // `origin`: the file or folder, for messages.
   explicit SafetensorsSource(std::string origin) : origin_(std::move(origin)) {}
 
+  // A file that has a say in which tensors there are.
+  void AddIndex(const MappedFile& index) { identities_.push_back(index.identity()); }
   // Maps the file and makes visible the tensors for which `wanted` is true.
   absl::Status Add(const std::string& path, const std::function<bool(const std::string&)>& wanted);
 
   absl::StatusOr<TensorView> Find(std::string_view name) const override;
   bool Has(std::string_view name) const override { return tensors_.find(name) != tensors_.end(); }
   std::vector<std::string> Names() const override;
+  std::vector<FileIdentity> Files() const override { return identities_; }
 
   // Whether a file holds `name`, readable or not.
   bool Holds(std::string_view name) const {
@@ -47,6 +50,7 @@ class SafetensorsSource : public TensorSource {
   // All constant once the source is handed out.
   const std::string origin_;
   std::vector<MappedFile> files_;
+  std::vector<FileIdentity> identities_;
   std::map<std::string, TensorView, std::less<>> tensors_;
   std::map<std::string, std::string, std::less<>> unsupported_;  // name -> dtype
 };
@@ -67,6 +71,7 @@ absl::Status SafetensorsSource::Add(const std::string& path,
                           file->bytes().data() + entry.begin, entry.end - entry.begin};
     tensors_.emplace(entry.name, view);
   }
+  identities_.push_back(file->identity());
   files_.push_back(*std::move(file));
   return absl::OkStatus();
 }
@@ -122,6 +127,7 @@ absl::StatusOr<std::unique_ptr<TensorSource>> OpenShards(const std::string& fold
   const absl::StatusOr<ShardMap> shards = ParseIndex(index.text());
   if (!shards.ok()) return WithPath(index_path, shards.status());
   auto source = std::make_unique<SafetensorsSource>(folder);
+  source->AddIndex(index);
   for (const auto& [shard, tensors] : *shards) {
     const std::string path = absl::StrCat(folder, "/", shard);
     const absl::Status added =

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "engine/checkpoint/mapped_file.h"
 
 namespace memgate {
 
@@ -43,6 +44,9 @@ class TensorSource {
   virtual bool Has(std::string_view name) const = 0;
   // In ascending byte order.
   virtual std::vector<std::string> Names() const = 0;
+  // Everything that the tensors are read from, as it was when it was opened; none for tensors of other
+  // origin.
+  virtual std::vector<FileIdentity> Files() const { return {}; }
 };
 
 // Finds `name` and checks its shape; INVALID_ARGUMENT names tensor, expected and found shape.
