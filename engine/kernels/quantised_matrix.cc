@@ -31,9 +31,8 @@ namespace memgate {
 
 // Rows that pass a panel together: their activations stay in the second-level cache, their sums in the first.
 constexpr int kBlockRows = 128;
-// Groups of inputs that all rows of a block pass before the next ones: their weights [512, 32] fill half of a
-// first-level cache of 32 KiB.
-constexpr int kChunkGroups = 16;
+// Groups of inputs that all rows of a block pass before the next ones: their weights [1024, 32] are 32 KiB.
+constexpr int kChunkGroups = 32;
 constexpr int kChunkSteps = kChunkGroups * kGroupSteps;
 // Up to so many rows, 4-bit weights are multiplied as they are; more rows pay for unpacking.
 constexpr int kMostRowsOfNibbles = 8;

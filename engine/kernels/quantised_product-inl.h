@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "engine/kernels/quantised_layout.h"
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -41,6 +42,9 @@ constexpr int kGroupTileRows = 4;
 constexpr int kTileRows = 4;
 constexpr int kGroupTileRows = 2;
 #endif
+
+// Nibbles are asked for so far ahead: the processor alone fetches them too late.
+constexpr int kPrefetchBytes = 1024;
 
 // ---- Four bytes of weights times four bytes of activations, for every output of a vector.
 
@@ -171,6 +175,8 @@ HWY_INLINE void AddGroups(const PanelProduct& p, const int8_t* scales, const uin
       for (int r = 0; r < kRows; ++r) of_group[r][0] = of_group[r][1] = hn::Zero(d);
       HWY_UNROLL(4)
       for (int v = 0; v < kGroupSteps / 2; ++v, w += kStepBytes, x += 2 * kStepInputs) {
+        hwy::Prefetch(w + kPrefetchBytes);
+        hwy::Prefetch(w + kPrefetchBytes + kCacheLineBytes);
         // Nibbles in the high half of a byte are 16 q.
         const auto pair0 = hn::Load(d8, w);
         const auto pair1 = hn::Load(d8, w + kSumLanes * kStepInputs);
