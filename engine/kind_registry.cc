@@ -30,8 +30,14 @@ SessionShape UntrainedShape(const ModelConfig& config) {
   return shape;
 }
 
-SessionShape WithoutSlots(SessionShape shape) {
-  shape.salient = 0;
+// `shape` for a kind without weights: if it has slots, as many as `shape` has, or as there are tokens in the
+// window.
+SessionShape WithSlotsOf(const MemoryKind& kind, SessionShape shape) {
+  if (!kind.HasRetention()) {
+    shape.salient = 0;
+  } else if (shape.salient == 0) {
+    shape.salient = shape.window;
+  }
   return shape;
 }
 
@@ -68,10 +74,13 @@ absl::StatusOr<KindRegistry> KindRegistry::Load(const std::string& folder, bool 
   if (has_default) {
     if (auto s = registry.AddModule(folder, config, fingerprint); !s.ok()) return s;
   }
-  const SessionShape bare =
-      has_default ? WithoutSlots(registry.default_kind().default_shape) : UntrainedShape(config);
+  const SessionShape bare = has_default ? registry.default_kind().default_shape : UntrainedShape(config);
+  const auto add_bare = [&](std::unique_ptr<MemoryKind> kind) {
+    const SessionShape shape = WithSlotsOf(*kind, bare);
+    registry.Add({std::move(kind), shape});
+  };
   // `window` needs no module, so without a default module it comes first.
-  if (!has_default) registry.Add({MakeWindowKind(), bare});
+  if (!has_default) add_bare(MakeWindowKind());
   const auto folders = NamedModuleFolders(folder);
   if (!folders.ok()) return folders.status();
   for (const std::string& named : *folders) {
@@ -81,7 +90,7 @@ absl::StatusOr<KindRegistry> KindRegistry::Load(const std::string& folder, bool 
     return absl::NotFoundError(Concat(folder, ": holds no memory module (memory.json)"));
   }
   for (const MemoryKindRow& row : MemoryKindTable()) {
-    if (row.untrained != nullptr && !registry.Has(row.name)) registry.Add({row.untrained(config), bare});
+    if (row.untrained != nullptr && !registry.Has(row.name)) add_bare(row.untrained(config));
   }
   return registry;
 }

@@ -119,7 +119,7 @@ void AttendChunk(const AttentionChunk& chunk, float* out) {
   const LayerView view = session.Layer(chunk.layer);
   StoreChunk(chunk, view);
   AttendLocally(chunk, view, out);
-  if (session.written() > 0 && session.kind().StateFloats() > 0) {
+  if (session.written() > 0 && session.kind().Recalls()) {
     session.kind().Combine(chunk.layer,
                            {.tokens = chunk.tokens,
                             .queries = chunk.queries,

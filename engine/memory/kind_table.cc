@@ -7,6 +7,7 @@
 #include "engine/memory/edgeinfinite.h"
 #include "engine/memory/infini.h"
 #include "engine/memory/memgate.h"
+#include "engine/memory/self_recall.h"
 
 namespace memgate {
 namespace {
@@ -20,6 +21,7 @@ constexpr MemoryKindRow kTable[] = {
      [](const ModelConfig& config) { return MakeInfiniKind(config, InfiniRule::kLinear, std::nullopt); }},
     {"infini-delta", &LoadInfini,
      [](const ModelConfig& config) { return MakeInfiniKind(config, InfiniRule::kDelta, std::nullopt); }},
+    {"memgate-untrained", nullptr, &MakeSelfRecallKind},
 };
 
 }  // namespace

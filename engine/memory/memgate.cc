@@ -9,22 +9,10 @@
 #include "engine/kernels/elementwise.h"
 #include "engine/kernels/memory_matrix.h"
 #include "engine/memory/head_slices.h"
+#include "engine/memory/signed_map.h"
 
 namespace memgate {
 namespace {
-
-constexpr float kEpsilon = 1e-6f;  // keeps the norm of a feature vector of zeros away from zero
-
-// phi(x) of scale * x + shift, [2D]: both signs rectified, then divided by their length.
-void FeatureMap(const float* x, const float* scale, const float* shift, int dim, float* phi) {
-  for (int d = 0; d < dim; ++d) {
-    const float u = scale[d] * x[d] + shift[d];
-    phi[d] = std::max(u, 0.0f);
-    phi[dim + d] = std::max(-u, 0.0f);
-  }
-  const float inverse = 1.0f / std::max(std::sqrt(Dot(phi, phi, 2 * dim)), kEpsilon);
-  for (int i = 0; i < 2 * dim; ++i) phi[i] *= inverse;
-}
 
 class MemgateKind : public MemoryKind {
  public:
@@ -73,8 +61,8 @@ class MemgateKind : public MemoryKind {
     std::vector<float> strengths(evicted.tokens);
     std::vector<float> decays(evicted.tokens);
     for (int t = 0; t < evicted.tokens; ++t) {
-      FeatureMap(evicted.keys + int64_t{t} * dim, &matrix_->key_scale[head * dim],
-                 &matrix_->key_shift[head * dim], dim, &phi[int64_t{t} * 2 * dim]);
+      SignedMap(evicted.keys + int64_t{t} * dim, &matrix_->key_scale[head * dim],
+                &matrix_->key_shift[head * dim], dim, &phi[int64_t{t} * 2 * dim]);
       strengths[t] = evicted.features[t * TokenFeatures() + 1];
       decays[t] = std::exp(-rate * strengths[t]);
     }
@@ -94,9 +82,9 @@ class MemgateKind : public MemoryKind {
       std::vector<float> phi(int64_t{count} * 2 * dim);
       std::vector<float> recalled(int64_t{count} * dim);
       for (int t = 0; t < count; ++t) {
-        FeatureMap(query.queries + (first + t) * query.query_stride + int64_t{head} * dim,
-                   &matrix_->query_scale[row * dim], &matrix_->query_shift[row * dim], dim,
-                   &phi[int64_t{t} * 2 * dim]);
+        SignedMap(query.queries + (first + t) * query.query_stride + int64_t{head} * dim,
+                  &matrix_->query_scale[row * dim], &matrix_->query_shift[row * dim], dim,
+                  &phi[int64_t{t} * 2 * dim]);
       }
       const int kv_head = head / (num_heads_ / num_kv_heads_);
       ReadMatrix(state.data() + kv_head * HeadFloats(), {2 * dim, dim}, count, {phi.data(), 2 * dim},

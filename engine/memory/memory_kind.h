@@ -14,7 +14,8 @@
 
 namespace memgate {
 
-// Tokens of one KV head that are held exactly no longer: they left the window and have no salient slot.
+// Tokens of one KV head that are held exactly no longer: they left the window and have no salient slot (or,
+// for CompleteFeatures, have yet to compete for one).
 struct EvictedTokens {
   int kv_head = 0;
   int tokens = 0;
@@ -47,6 +48,9 @@ class MemoryKind {
 
   // Floats of compressive state per layer; 0 = tokens that leave are not held in any form.
   virtual int64_t StateFloats() const { return 0; }
+  // Whether queries read that state (Combine). If not, it serves the scores alone, and what was written to it
+  // counts as forgotten.
+  virtual bool Recalls() const { return StateFloats() > 0; }
 
   // Floats that the layer computes per token and KV head when the token enters the session. They stay with it
   // in the window and in a salient slot, and go to Write with it.
@@ -54,6 +58,12 @@ class MemoryKind {
   // layer_input: [tokens, C] after the input RMSNorm. features: [tokens, G, TokenFeatures()].
   virtual void ComputeFeatures(int /*layer*/, const float* /*layer_input*/, int /*tokens*/,
                                float* /*features*/) const {}
+
+  // Completes features that depend on what the memory holds, as tokens leave the window: before they compete
+  // for slots, and before anything of their segment is written. `features` [tokens, TokenFeatures()] is the
+  // array behind leaving.features.
+  virtual void CompleteFeatures(int /*layer*/, const EvictedTokens& /*leaving*/,
+                                absl::Span<const float> /*state*/, float* /*features*/) const {}
 
   // Whether feature 0 is the retention score, by which tokens compete for salient slots.
   virtual bool HasRetention() const { return false; }
@@ -69,8 +79,8 @@ class MemoryKind {
   // Absorbs tokens into `state` [StateFloats()], of which KV head g owns the g-th of G equal parts.
   virtual void Write(int /*layer*/, const EvictedTokens& /*evicted*/, absl::Span<float> /*state*/) const {}
 
-  // Turns local attention [tokens, H, D] into the layer's attention output, in place. Called only once
-  // something was written: with an empty memory every kind is the identity.
+  // Turns local attention [tokens, H, D] into the layer's attention output, in place. Called only if the kind
+  // Recalls() and something was written: with an empty memory every kind is the identity.
   virtual void Combine(int /*layer*/, const MemoryQuery& /*query*/, absl::Span<const float> /*state*/,
                        float* /*attention*/) const {}
 };

@@ -140,6 +140,7 @@ void SessionState::FoldLayer(int layer, const float* angles) {
     }
     if (shape_.salient > 0 || kind().StateFloats() > 0) {
       TokenRows leaving = Segment(view, g, angles);
+      kind().CompleteFeatures(layer, Evicted(g, leaving), view.memory, leaving.features.data());
       if (shape_.salient > 0) leaving = ExchangeSalient(view, g, std::move(leaving));
       if (kind().StateFloats() > 0) Write(layer, g, leaving, view.memory);
     }
@@ -155,16 +156,17 @@ void SessionState::FoldLayer(int layer, const float* angles) {
 }
 
 void SessionState::Write(int layer, int kv_head, const TokenRows& tokens, absl::Span<float> memory) const {
-  if (tokens.positions.empty()) return;
-  kind().Write(layer,
-               {.kv_head = kv_head,
-                .tokens = tokens.size(),
-                .positions = tokens.positions.data(),
-                .keys = tokens.keys.data(),
-                .values = tokens.values.data(),
-                .features = tokens.features.data(),
-                .rope = context_.rope},
-               memory);
+  if (!tokens.positions.empty()) kind().Write(layer, Evicted(kv_head, tokens), memory);
+}
+
+EvictedTokens SessionState::Evicted(int kv_head, const TokenRows& tokens) const {
+  return {.kv_head = kv_head,
+          .tokens = tokens.size(),
+          .positions = tokens.positions.data(),
+          .keys = tokens.keys.data(),
+          .values = tokens.values.data(),
+          .features = tokens.features.data(),
+          .rope = context_.rope};
 }
 
 // The P oldest tokens of the window.
@@ -265,7 +267,7 @@ TokenAccounting SessionState::Accounting(int pending) const {
   accounting.exact = length_ - folded_ + pending;
   accounting.salient = salient_count();
   const int64_t rest = folded_ - accounting.salient;
-  (kind().StateFloats() > 0 ? accounting.compressed : accounting.forgotten) = rest;
+  (kind().Recalls() ? accounting.compressed : accounting.forgotten) = rest;
   return accounting;
 }
 
@@ -276,7 +278,7 @@ TokenAccounting AccountTokens(const MemoryKind& kind, const SessionShape& shape,
   accounting.exact = total - folded;
   accounting.salient = std::min<int64_t>(folded, shape.salient);
   const int64_t rest = folded - accounting.salient;
-  (kind.StateFloats() > 0 ? accounting.compressed : accounting.forgotten) = rest;
+  (kind.Recalls() ? accounting.compressed : accounting.forgotten) = rest;
   return accounting;
 }
 

@@ -122,6 +122,7 @@ class SessionState {
   void FoldLayer(int layer, const float* angles);
   TokenRows Segment(const LayerView& view, int kv_head, const float* angles) const;
   TokenRows ExchangeSalient(const LayerView& view, int kv_head, TokenRows segment) const;
+  EvictedTokens Evicted(int kv_head, const TokenRows& tokens) const;  // borrows
   void Write(int layer, int kv_head, const TokenRows& tokens, absl::Span<float> memory) const;
   template <typename Visitor>
   static void VisitLive(const SessionState& state, Visitor&& visit);

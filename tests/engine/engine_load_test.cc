@@ -94,7 +94,8 @@ TEST_F(EngineLoadTest, WithoutADefaultModuleTheWindowIsTheDefault) {
   ASSERT_TRUE(engine.ok()) << engine.status();
   EXPECT_EQ((*engine)->model().default_memory_kind, "window");
   EXPECT_THAT(KindNames(**engine, true), testing::ElementsAre("window", "memgate"));
-  EXPECT_THAT(KindNames(**engine, false), testing::ElementsAre("infini", "infini-delta"));
+  EXPECT_THAT(KindNames(**engine, false),
+              testing::ElementsAre("infini", "infini-delta", "memgate-untrained"));
 }
 
 TEST_F(EngineLoadTest, TwoModulesOfOneKindAreRefusedWithBothFolders) {

@@ -26,8 +26,8 @@ def turned(x, position, freq):
 class Session:
     """One layer and query head. A token enters, the oldest may leave, the newest query reads."""
 
-    def __init__(self, kind, shape, clamped, write):
-        self.kind, self.shape, self.clamped, self.write = kind, shape, clamped, write
+    def __init__(self, kind, shape, clamped, write, rescore):
+        self.kind, self.shape, self.clamped, self.write, self.rescore = kind, shape, clamped, write, rescore
         self.sinks, self.slots, self.window, self.folds, self.margin = [], [], [], 0, math.inf
 
     def enter(self, token):
@@ -43,6 +43,8 @@ class Session:
         _, _, segment, salient = self.shape
         leaving, self.window = self.window[:segment], self.window[segment:]
         self.folds += 1
+        for token in leaving:
+            token["score"] = self.rescore(token)
         ranked = sorted(self.slots + leaving, key=lambda token: (-token["score"], token["position"]))
         if 0 < salient < len(ranked):
             gap = ranked[salient - 1]["score"] - ranked[salient]["score"]
@@ -88,8 +90,8 @@ class StreamedAttention:
         unit = lambda x: x / torch.sqrt((x * x).sum() + 1e-6)
 
         def features(x, at, side):
-            if kind == "memgate":
-                u = scaled(x, "matrix", side)
+            if kind.startswith("memgate"):
+                u = scaled(x, "matrix", side) if kind == "memgate" else x
                 c = torch.cat((u.clamp(min=0), -u.clamp(max=0)))
                 return c / max(c.norm().item(), 1e-6)
             if ahn:
@@ -103,6 +105,8 @@ class StreamedAttention:
 
         def rates(t):
             """Write strength and what is kept of the rest."""
+            if kind == "memgate-untrained":
+                return goldens.WRITE_STRENGTH, 1.0
             if kind == "memgate":
                 strength = torch.sigmoid(own("matrix.write_weight") @ h[t] + own("matrix.write_bias"))
                 return strength, torch.exp(-torch.exp(own("matrix.decay")) * strength)
@@ -112,7 +116,7 @@ class StreamedAttention:
             rate = torch.nn.functional.softplus(own("ahn.fn.a_proj.weight") @ h[t] + own("ahn.fn.dt_bias"))
             return strength, torch.exp(-torch.exp(own("ahn.fn.A_log")) * rate)
 
-        size = 2 * d if kind == "memgate" else len(own("infini.key_scale")) if "infini.key_scale" in w else d
+        size = 2 * d if kind.startswith("memgate") else len(own("infini.key_scale")) if "infini.key_scale" in w else d
         state = {"m": torch.zeros(size, d).double(), "z": torch.zeros(size).double(), "tokens": 0}
         recall = lambda a: a @ state["m"] / (a @ state["z"] + goldens.EPSILON)
 
@@ -121,7 +125,7 @@ class StreamedAttention:
             if kind == "memgate" and "matrix.gain" not in w:
                 return
             phi = [features(token["k"], token["position"], "key") for token in tokens]
-            if kind == "memgate" or ahn:
+            if kind.startswith("memgate") or ahn:
                 for a, token in zip(phi, tokens):
                     strength, keep = rates(token["position"])
                     state["m"] = keep * state["m"]
@@ -134,13 +138,20 @@ class StreamedAttention:
                 update = sum(torch.outer(a, token["v"] - (recall(a) if delta else 0)) for a, token in zip(phi, tokens))
                 state["m"], state["z"] = state["m"] + update, state["z"] + sum(phi)
 
-        session = Session(kind, shape, not ahn, write)
+        def rescore(token):
+            """The score once the token leaves."""
+            if kind != "memgate-untrained":
+                return token["score"]
+            error = token["v"] - features(token["k"], token["position"], "key") @ state["m"]
+            return float(error @ error)
+
+        session = Session(kind, shape, not ahn, write, rescore)
         out = []
         for t in range(len(q)):
             score = own("retention.weight") @ h[t] + own("retention.bias") if kind == "memgate" else 0.0
             session.enter({"position": t, "k": k[t], "v": v[t], "score": float(score)})
             y = session.attend(q[t], t, freq)
-            if state["tokens"] == 0 or (kind == "memgate" and "matrix.gain" not in w):
+            if state["tokens"] == 0 or (kind.startswith("memgate") and "matrix.gain" not in w):
                 out.append(y)
                 continue
             asked = q[t] @ own("ahn.fn.q_proj.weight") if "ahn.fn.q_proj.weight" in w else q[t]
@@ -180,7 +191,7 @@ def relative(a, b):
     return ((a - b).norm() / b.norm()).item()
 
 
-SWITCHES = {"memgate": "matrix.gain", "edgeinfinite": "edgeinfinite.w2", "infini": None, "infini-delta": None,
+SWITCHES = {"memgate": "matrix.gain", "memgate-untrained": None, "edgeinfinite": "edgeinfinite.w2", "infini": None, "infini-delta": None,
             "GatedDeltaNet": "ahn.fn.o_proj.weight", "DeltaNet": "ahn.fn.o_proj.weight"}
 
 
@@ -195,6 +206,9 @@ def switched_off(definition):
 
 def exact_part(definition, heads):
     """The session without any module: `local_attention` alone, with the slots where there are some."""
+    if definition.kind == "memgate-untrained":
+        return definition
+
     def attention(layer, h, q, k, v, freq):
         salient = None
         if definition.kind == "memgate":
@@ -220,7 +234,7 @@ def check(name, made, config, model):
     first = sum(shape[:3])  # the query whose turn folds for the first time
     off = goldens.logits_of(config, model, ids, switched_off(definition))
     exact = goldens.logits_of(config, model, ids, exact_part(definition, config["num_attention_heads"]))
-    has_memory = definition.kind != "memgate" or any("gain" in n for n in tensors)
+    has_memory = not definition.kind.startswith("memgate") or any("gain" in n for n in tensors)
     claims = {
         "stream": relative(streamed, logits) < 1e-10,
         "committed": facts["ids"] == ids and relative(stored, logits[list(positions)]) < 1e-6,
@@ -241,6 +255,7 @@ def check(name, made, config, model):
 def main():
     base, ahn_base = goldens.make_model(goldens.MODULE_BASE), goldens.make_model(goldens.AHN_BASE)
     good = [check(name, goldens.make_module(name, base[0]), *base) for name in goldens.MODULES]
+    good += [check(name, goldens.make_untrained(name, base[0]), *base) for name in goldens.UNTRAINED]
     good += [check(name, goldens.make_ahn(name, ahn_base[0]), *ahn_base) for name in goldens.AHN_MODULES]
     return 0 if all(good) else 1
 

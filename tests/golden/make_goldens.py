@@ -7,7 +7,7 @@ one of these models (memory.json, memory.safetensors), or an AHN module in its p
 model.safetensors), and what must come out: golden.json and golden.safetensors.
 
 golden.json: "ids", the tokens [T]; "positions", which of them the rows of "logits" [N, V] belong to (absent: all); of a
-module also "base", the model's folder, and "shape", the session's.
+module also "base", the model's folder, and "shape", the session's; "kind" of a memory that needs no module.
 
 All arithmetic is in double precision over the whole sequence at once; nothing here streams. check_goldens.py computes
 the same by streaming.
@@ -221,6 +221,30 @@ def gated_delta(queries, keys, values, strength, log_decay, written):
     return (decay * (queries @ keys.transpose(1, 2))) @ added
 
 
+def self_recall_slots(phi, v, shape):
+    """[T, T]: token j sits in a slot when query t reads, of one head.
+
+    A token's score is |v - M^T phi|^2 when its segment is folded, M written at a tenth of full strength by all tokens
+    that earlier folds left without a slot. phi [T, K] and v [T, D] of the keys.
+    """
+    s, _, p, e = shape
+    folded = folded_tokens(shape, len(v))
+    salient = torch.zeros(len(v), len(v), dtype=torch.bool)
+    slots, lost, score = [], [], {}
+    for first in range(s, s + int(folded[-1]), p):
+        segment = list(range(first, first + p))
+        error = v[segment]
+        if lost:
+            rate = torch.full((1, len(lost)), WRITE_STRENGTH, dtype=torch.float64)
+            seen = torch.full((p,), len(lost))
+            error = error - gated_delta(phi[None, segment], phi[None, lost], v[None, lost], rate, 0 * rate, seen)[0]
+        score.update(zip(segment, error.pow(2).sum(-1).tolist()))
+        ranked = sorted(slots + segment, key=lambda j: (-score[j], j))
+        slots, lost = ranked[:e], lost + sorted(ranked[e:])
+        salient[(folded == first - s + p).nonzero(), torch.tensor(slots)] = True
+    return salient
+
+
 def linear_memory(queries, keys, values, written):
     """[H, T, D]: phi(q) M / (phi(q) z + eps), M and z sums over the first `written` [T] of N keys; phi is applied."""
     weight = (queries @ keys.transpose(1, 2)) * (torch.arange(keys.shape[1]) < written[:, None])
@@ -253,7 +277,8 @@ class BoundedAttention:
         mark = f"layers.{layer}."
         w = {name.split(mark)[1]: t.double() for name, t in self.tensors.items() if mark in name}
         combine = {"memgate": self.memgate, "infini": self.infini, "infini-delta": self.infini,
-                   "edgeinfinite": self.edgeinfinite, "GatedDeltaNet": self.ahn, "DeltaNet": self.ahn}[self.kind]
+                   "edgeinfinite": self.edgeinfinite, "GatedDeltaNet": self.ahn, "DeltaNet": self.ahn,
+                   "memgate-untrained": self.self_recall}[self.kind]
         return combine(w, h, q, k, v, freq)
 
     def folded_part(self, x):
@@ -281,6 +306,13 @@ class BoundedAttention:
         recalled = gated_delta(features(q, "query"), taken(features(k, "key")), taken(v),
                                per_head(strength).gather(1, lost), per_head(log_decay).gather(1, lost), written)
         return local + w["matrix.gain"][:, None, None] * recalled
+
+    def self_recall(self, w, h, q, k, v, freq):
+        """Slots for what a matrix of everything that found none predicts worst; nothing else is read."""
+        both_signs = lambda x: torch.cat((x.relu(), (-x).relu()), dim=-1)
+        phi = both_signs(k) / both_signs(k).norm(dim=-1, keepdim=True).clamp(min=1e-6)
+        per_head = [self_recall_slots(phi[head], v[head], self.shape) for head in range(len(k))]
+        return local_attention(q, k, v, freq, self.shape, torch.stack(per_head))
 
     def infini(self, w, h, q, k, v, freq):
         def features(x, side):
@@ -377,6 +409,9 @@ MODULES = {
     "edgeinfinite": ("edgeinfinite", (4, 24, 8, 0), 400, 207, {"inner": 5}),
 }
 MODULE_BASE = "llama3"
+# name: kind, shape, tokens, seed. They need no tensors.
+UNTRAINED = {"self_recall": ("memgate-untrained", (3, 20, 7, 9), 400, 208)}
+WRITE_STRENGTH = 0.1  # of the matrix that predicts values
 # name: implementation, sinks, sliding window, segment, seed, router and q_proj.
 AHN_MODULES = {
     "ahn_gdn": ("GatedDeltaNet", 3, 24, 1, 300, False),
@@ -465,9 +500,9 @@ def write_golden(folder, ids, logits, **facts):
     save(f"{folder}/golden.safetensors", {"logits": logits.float()})
 
 
-def write_module_golden(folder, base, shape, ids, logits):
+def write_module_golden(folder, base, shape, ids, logits, **facts):
     """Of a long run: every position up to the second fold, then every third. No segment is a multiple of three."""
-    facts = {"base": base, "shape": shape_keys(shape)}
+    facts.update(base=base, shape=shape_keys(shape))
     if len(ids) > 100:
         dense = shape[0] + shape[1] + 2 * shape[2]
         facts["positions"] = [t for t in range(len(ids)) if t < dense or (len(ids) - 1 - t) % 3 == 0]
@@ -484,6 +519,13 @@ def make_module(name, config):
     tensors = module_tensors(kind, config, generator, **options)
     ids = random_ids(config, tokens, generator)
     return tensors, ids, BoundedAttention(kind, shape, tensors, normaliser)
+
+
+def make_untrained(name, config):
+    """The same of one of UNTRAINED."""
+    kind, shape, tokens, seed = UNTRAINED[name]
+    ids = random_ids(config, tokens, torch.Generator().manual_seed(seed))
+    return {}, ids, BoundedAttention(kind, shape, {})
 
 
 def make_ahn(name, config):
@@ -507,6 +549,14 @@ def write_module(name, config, model):
         **shape_keys(attention.shape), **extra})
     save(f"{folder}/memory.safetensors", tensors)
     write_module_golden(folder, MODULE_BASE, attention.shape, ids, logits_of(config, model, ids, attention))
+
+
+def write_untrained(name, config, model):
+    _, ids, attention = make_untrained(name, config)
+    folder = f"{HERE}/{name}"
+    os.makedirs(folder, exist_ok=True)
+    write_module_golden(folder, MODULE_BASE, attention.shape, ids, logits_of(config, model, ids, attention),
+                        kind=attention.kind)
 
 
 def write_ahn(name, config, model):
@@ -539,6 +589,8 @@ def main():
         write_golden(folder, ids, logits_of(config, tensors, ids))
     for name in MODULES:
         write_module(name, *make_model(MODULE_BASE))
+    for name in UNTRAINED:
+        write_untrained(name, *make_model(MODULE_BASE))
     for name in AHN_MODULES:
         write_ahn(name, *make_model(AHN_BASE))
 

@@ -10,6 +10,7 @@
 #include "engine/memory/infini.h"
 #include "engine/memory/memgate.h"
 #include "engine/memory/memory_kind.h"
+#include "engine/memory/self_recall.h"
 #include "tests/reference/compare.h"
 #include "tests/reference/gated_rule.h"
 
@@ -221,6 +222,33 @@ TEST(InfiniRuleTest, DeltaRuleWritesTheDifference) {
   // Linear: (1 + 3) / 2. Delta: M = phi (1 + (3 - 1)), z = 2 phi, so it reads 3 / 2.
   EXPECT_NEAR(recall(InfiniRule::kLinear), 2.0, 1e-4);
   EXPECT_NEAR(recall(InfiniRule::kDelta), 1.5, 1e-4);
+}
+
+// What a key's value was so far is expected again: the error of a repeated pair shrinks by a tenth per write.
+TEST(SelfRecallKindTest, ScoreIsTheErrorOfWhatItExpectsAndShrinksAsPairsRepeat) {
+  const ModelConfig config = Config();
+  const auto kind = MakeSelfRecallKind(config);
+  EXPECT_EQ(kind->name(), "memgate-untrained");
+  EXPECT_FALSE(kind->trained());
+  EXPECT_TRUE(kind->HasRetention());
+  EXPECT_FALSE(kind->Recalls());
+  std::vector<float> state(kind->StateFloats(), 0.0f);
+  const std::vector<float> key = RandomFloats(1, 10), value(10, 2.0f), other(10, -1.0f);
+  const auto score = [&](const std::vector<float>& v, int kv_head) {
+    float score = 0;
+    kind->CompleteFeatures(0, {.kv_head = kv_head, .tokens = 1, .keys = key.data(), .values = v.data()},
+                           state, &score);
+    return score;
+  };
+  double expected = 10 * 2.0 * 2.0;
+  for (int written = 0; written < 20; ++written) {
+    EXPECT_NEAR(score(value, 1), expected, 1e-4) << written;
+    kind->Write(0, {.kv_head = 1, .tokens = 1, .keys = key.data(), .values = value.data()},
+                absl::MakeSpan(state));
+    expected *= 0.9 * 0.9;
+  }
+  EXPECT_GT(score(other, 1), score(other, 0)) << "unexpected there, merely unknown here";
+  EXPECT_NEAR(score(other, 0), 10.0, 1e-4) << "KV head 0 holds nothing";
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <string>
@@ -10,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/checkpoint/safetensors.h"
+#include "engine/memory/kind_table.h"
 #include "engine/memory/module.h"
 #include "tests/model/running_model.h"
 #include "tests/reference/compare.h"
@@ -29,8 +31,9 @@ struct Golden {
   std::vector<int32_t> ids;
   std::vector<int64_t> positions;  // [N], of the rows of `logits`
   reference::Vector logits;        // [N, V]
-  // Of a memory module:
+  // Of a memory module, or of a kind that needs none:
   std::string base;
+  std::string kind;
   SessionShape shape;
 };
 
@@ -48,6 +51,7 @@ Golden ReadGolden(const std::string& name) {
   std::iota(golden.positions.begin(), golden.positions.end(), 0);
   if (json.contains("positions")) golden.positions = json["positions"].get<std::vector<int64_t>>();
   golden.base = json.value("base", "");
+  golden.kind = json.value("kind", "");
   if (json.contains("shape")) {
     const auto& shape = json["shape"];
     golden.shape = {shape["sink_tokens"], shape["window_tokens"], shape["segment_tokens"],
@@ -102,15 +106,23 @@ INSTANTIATE_TEST_SUITE_P(Golden, ArchitectureTest,
                                          "qwen3"),
                          [](const auto& info) { return std::string(info.param); });
 
-class MemoryModuleGoldenTest : public testing::TestWithParam<const char*> {};
+class MemoryModuleGoldenTest : public testing::TestWithParam<const char*> {
+ protected:
+  static std::unique_ptr<MemoryKind> Kind(const Golden& golden, const RunningModel& model) {
+    if (!golden.kind.empty()) return FindMemoryKind(golden.kind)->untrained(model.config());
+    auto module = LoadMemoryModule(GoldenFolder(GetParam()), model.config(), model.fingerprint());
+    EXPECT_TRUE(module.ok()) << module.status();
+    return module.ok() ? std::move(module->kind) : nullptr;
+  }
+};
 
 TEST_P(MemoryModuleGoldenTest, LogitsOverManyFoldingsEqualPyTorch) {
   const Golden golden = ReadGolden(GetParam());
   RunningModel model(GoldenFolder(golden.base));
-  const auto module = LoadMemoryModule(GoldenFolder(GetParam()), model.config(), model.fingerprint());
-  ASSERT_TRUE(module.ok()) << module.status();
+  const auto kind = Kind(golden, model);
+  ASSERT_NE(kind, nullptr);
   for (const int chunk : {64, 3, 1}) {
-    const auto session = model.NewSession(*module->kind, golden.shape);
+    const auto session = model.NewSession(*kind, golden.shape);
     const double error = LargestStepError(model.Feed(*session, golden.ids, chunk), golden);
     EXPECT_LT(error, kTolerance) << "in chunks of " << chunk;
     EXPECT_GE(session->memory_writes(), 6);
@@ -132,7 +144,8 @@ TEST_P(MemoryModuleGoldenTest, TheModuleMatters) {
 INSTANTIATE_TEST_SUITE_P(Golden, MemoryModuleGoldenTest,
                          testing::Values("memgate", "memgate_matrix", "memgate_no_slots", "infini",
                                          "infini_delta", "infini_scaled", "infini_length", "edgeinfinite",
-                                         "ahn_gdn", "ahn_deltanet", "ahn_gdn_router", "ahn_gdn_segments"),
+                                         "self_recall", "ahn_gdn", "ahn_deltanet", "ahn_gdn_router",
+                                         "ahn_gdn_segments"),
                          [](const auto& info) { return std::string(info.param); });
 
 }  // namespace

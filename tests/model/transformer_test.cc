@@ -14,6 +14,7 @@
 #include "engine/memory/edgeinfinite.h"
 #include "engine/memory/infini.h"
 #include "engine/memory/memgate.h"
+#include "engine/memory/self_recall.h"
 #include "engine/session/snapshot.h"
 #include "tests/model/running_model.h"
 #include "tests/reference/compare.h"
@@ -51,6 +52,7 @@ class TransformerTest : public testing::Test {
                .query_shift = Random(14, h * d),
                .gain = Random(15, h)};
     memgate_matrix_ = MakeMemgateKind(config_, retention_, matrix_);
+    self_recall_ = MakeSelfRecallKind(config_);
     edgeinfinite_ = MakeEdgeInfiniteKind(
         config_,
         {.inner = 5, .w1 = Random(16, h * 5 * d), .w2 = Random(17, h * 5 * d), .gate = Random(18, h)});
@@ -74,7 +76,7 @@ class TransformerTest : public testing::Test {
   }
   std::vector<const MemoryKind*> Kinds() const {
     std::vector<const MemoryKind*> kinds = DefinedKinds();
-    kinds.insert(kinds.end(), {infini_unit_.get(), edgeinfinite_.get(), ahn_.get()});
+    kinds.insert(kinds.end(), {infini_unit_.get(), edgeinfinite_.get(), ahn_.get(), self_recall_.get()});
     return kinds;
   }
   // Small enough to fold often; salient slots only where the kind has scores.
@@ -112,7 +114,7 @@ class TransformerTest : public testing::Test {
   RetentionWeights retention_;
   MatrixWeights matrix_;
   std::unique_ptr<MemoryKind> window_, memgate_, memgate_matrix_, infini_, infini_delta_, infini_unit_;
-  std::unique_ptr<MemoryKind> edgeinfinite_, ahn_;
+  std::unique_ptr<MemoryKind> edgeinfinite_, ahn_, self_recall_;
 };
 
 std::string Live(const SessionState& session) {

@@ -15,6 +15,7 @@
 #include "engine/memory/infini.h"
 #include "engine/memory/memgate.h"
 #include "engine/memory/memory_kind.h"
+#include "engine/memory/self_recall.h"
 #include "engine/session/session_state.h"
 #include "tests/reference/operators.h"
 
@@ -40,6 +41,7 @@ class ScriptedModel {
     kinds_.push_back(MakeInfiniKind(config_, InfiniRule::kLinear, std::nullopt));
     kinds_.push_back(MakeInfiniKind(config_, InfiniRule::kDelta, std::nullopt));
     kinds_.push_back(MakeMemgateKind(config_, NoRetention(), PlainMatrix()));
+    kinds_.push_back(MakeSelfRecallKind(config_));
   }
 
   const ModelConfig& config() const { return config_; }

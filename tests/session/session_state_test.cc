@@ -318,7 +318,7 @@ TEST(SessionStateTest, AccountingAddsUpAtEveryLength) {
           EXPECT_GE(a.compressed, 0);
           EXPECT_GE(a.forgotten, 0);
           EXPECT_LE(a.salient, shape.salient);
-          EXPECT_EQ(kind->StateFloats() > 0 ? a.forgotten : a.compressed, 0);
+          EXPECT_EQ(kind->Recalls() ? a.forgotten : a.compressed, 0);
         }
         const TokenAccounting held = session.Accounting(0);
         const TokenAccounting planned = AccountTokens(*kind, shape, length);
