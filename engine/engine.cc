@@ -65,7 +65,7 @@ class EngineImpl : public Engine {
 
  private:
   SessionContext Context(const KindEntry& entry) const {
-    return {&model_->info.config, entry.kind.get(), &model_->transformer->rope()};
+    return {&model_->info.config, entry.kind.get(), &model_->transformer->rope(), model_->options.kv};
   }
   absl::StatusOr<SessionShape> ResolveShape(const KindEntry& entry, const SessionOptions& options) const;
   absl::StatusOr<int32_t> LargestWindow(const KindEntry& entry, SessionShape shape, int64_t max_bytes) const;
@@ -179,6 +179,7 @@ absl::StatusOr<SessionInfo> EngineImpl::PlanSession(const SessionOptions& option
   SessionInfo info;
   info.memory_kind = (*entry)->kind->name();
   info.shape = *shape;
+  info.kv_format = model_->options.kv;
   info.bytes = SessionState::Bytes(Context(**entry), *shape).total();
   return info;
 }
@@ -188,6 +189,7 @@ SessionInfo EngineImpl::Describe(const Session& session) const {
   SessionInfo info;
   info.memory_kind = session.kind().name();
   info.shape = session.shape();
+  info.kv_format = session.kv_format();
   info.bytes = session.bytes();
   info.accounting = fill.accounting;
   info.full_kv_bytes = FullKvBytes(fill.accounting.total);
@@ -225,6 +227,7 @@ absl::StatusOr<std::string> EngineImpl::Export(const SessionLease& lease) const 
   return EncodeSnapshot({.model_fingerprint = model_->info.fingerprint,
                          .memory_kind = std::string(session.kind().name()),
                          .memory_fingerprint = EntryOf(session).module_fingerprint,
+                         .kv_format = session.kv_format(),
                          .shape = session.shape(),
                          .length = lease.state().length(),
                          .pending_token = lease.pending_token(),
@@ -250,6 +253,9 @@ absl::StatusOr<std::shared_ptr<Session>> EngineImpl::Import(std::string_view sna
   }
   if (header.memory_fingerprint != (*entry)->module_fingerprint) {
     return mismatch("memory module", header.memory_fingerprint, (*entry)->module_fingerprint);
+  }
+  if (header.kv_format != model_->options.kv) {
+    return mismatch("KV format", KvFormatName(header.kv_format), KvFormatName(model_->options.kv));
   }
   const SessionShape& shape = header.shape;
   if (header.pending_token >= model_->info.config.vocab_size ||

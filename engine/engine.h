@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "engine/checkpoint/model_config.h"
+#include "engine/kernels/kv_rows.h"
 #include "engine/kernels/weight_format.h"
 #include "engine/scheduling/turn.h"
 #include "engine/session/byte_accountant.h"
@@ -29,6 +30,7 @@ struct EngineOptions {
   // Folder with memory.json and memory.safetensors; empty = look into model_folder, then run without.
   std::string memory_folder;
   WeightFormat weights = WeightFormat::kF32;
+  KvFormat kv = KvFormat::kF32;                    // keys and values of every session
   int64_t memory_budget_bytes = int64_t{1} << 30;  // weights, sessions and work buffers together
   // Largest exact context of an ephemeral request; its bytes come out of the budget. Unit: tokens.
   int64_t exact_limit_tokens = 4096;
@@ -57,7 +59,8 @@ struct ModelInfo {
   int64_t parameters = 0;
   WeightFormat weights = WeightFormat::kF32;
   int64_t weight_bytes = 0;
-  int64_t full_kv_bytes_per_token = 0;
+  KvFormat kv_format = KvFormat::kF32;
+  int64_t full_kv_bytes_per_token = 0;  // of a full cache in the same format
   std::string fingerprint;
   std::string default_memory_kind;
   std::vector<MemoryKindInfo> memory_kinds;
@@ -75,8 +78,9 @@ struct SessionOptions {
 struct SessionInfo {
   std::string memory_kind;
   SessionShape shape;
+  KvFormat kv_format = KvFormat::kF32;
   int64_t bytes = 0;          // fixed for the session's life
-  int64_t full_kv_bytes = 0;  // of a full cache for the same tokens
+  int64_t full_kv_bytes = 0;  // of a full cache for the same tokens in the same format
   TokenAccounting accounting;
   int64_t memory_writes = 0;  // folding events
   int64_t turns = 0;          // answers finished
@@ -144,8 +148,8 @@ class Engine {
   virtual void Reset(SessionLease& lease) = 0;
   // The session as bytes (docs/formats.md); a restored session continues as if never interrupted.
   virtual absl::StatusOr<std::string> Export(const SessionLease& lease) const = 0;
-  // INVALID_ARGUMENT for malformed bytes, FAILED_PRECONDITION for another model or memory module,
-  // RESOURCE_EXHAUSTED (budget).
+  // INVALID_ARGUMENT for malformed bytes, FAILED_PRECONDITION for another model, memory module or KV
+  // format, RESOURCE_EXHAUSTED (budget).
   virtual absl::StatusOr<std::shared_ptr<Session>> Import(std::string_view snapshot) = 0;
 
   // Queues a turn. Errors that need no model work come back here and `observer` is never called:

@@ -12,8 +12,8 @@
 namespace memgate {
 namespace {
 
-int64_t FullKvBytesPerToken(const ModelConfig& config) {
-  return int64_t{2} * config.num_layers * config.num_kv_heads * config.head_dim * int64_t{sizeof(float)};
+int64_t FullKvBytesPerToken(const ModelConfig& config, KvFormat format) {
+  return int64_t{2} * config.num_layers * config.num_kv_heads * KvRowBytes(format, config.head_dim);
 }
 
 absl::Status CheckOptions(const EngineOptions& options) {
@@ -74,7 +74,8 @@ absl::Status LoadTransformer(LoadedModel& model) {
 void DescribeKinds(LoadedModel& model) {
   model.info.default_memory_kind = model.kinds->default_kind().kind->name();
   for (const auto& entry : model.kinds->entries()) {
-    const SessionContext context{&model.info.config, entry->kind.get(), &model.transformer->rope()};
+    const SessionContext context{&model.info.config, entry->kind.get(), &model.transformer->rope(),
+                                 model.options.kv};
     model.info.memory_kinds.push_back({std::string(entry->kind->name()), entry->kind->trained(),
                                        entry->default_shape,
                                        SessionState::Bytes(context, entry->default_shape).total()});
@@ -101,7 +102,8 @@ absl::StatusOr<LoadedModel> LoadModel(EngineOptions options) {
   info.config = checkpoint->config;
   info.generation = std::move(checkpoint->generation);
   info.weights = model.options.weights;
-  info.full_kv_bytes_per_token = FullKvBytesPerToken(info.config);
+  info.kv_format = model.options.kv;
+  info.full_kv_bytes_per_token = FullKvBytesPerToken(info.config, info.kv_format);
   const std::filesystem::path folder = std::filesystem::path(model.options.model_folder).lexically_normal();
   info.name = folder.has_filename() ? folder.filename().string() : folder.parent_path().filename().string();
   if (info.config.sliding_window > 0) {

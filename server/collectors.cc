@@ -121,6 +121,7 @@ std::vector<MetricFamily> EngineCollector::Collect() const {
       Counter("memgate_folded_tokens_total", "Tokens folded into memory.", as_double(stats.folded_tokens)),
       Gauge("memgate_model_info", "The loaded model; always 1.", 1,
             {{"architecture", model.config.architecture},
+             {"kv_format", std::string(KvFormatName(model.kv_format))},
              {"memory_kind", model.default_memory_kind},
              {"model", model.name},
              {"weight_format", std::string(WeightFormatName(model.weights))}}),

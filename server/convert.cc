@@ -164,6 +164,7 @@ v1::Model ToProto(const ModelInfo& model) {
   proto.set_max_position(model.config.max_position);
   proto.set_weight_format(std::string(WeightFormatName(model.weights)));
   proto.set_weight_bytes(model.weight_bytes);
+  proto.set_kv_format(std::string(KvFormatName(model.kv_format)));
   proto.set_full_kv_bytes_per_token(model.full_kv_bytes_per_token);
   proto.set_default_memory_kind(model.default_memory_kind);
   for (const MemoryKindInfo& kind : model.memory_kinds) {
@@ -184,6 +185,7 @@ v1::SessionMemory ToProto(const SessionRecord& record, const SessionInfo& info, 
   proto.set_name(absl::StrCat("sessions/", record.id));
   proto.set_memory_kind(info.memory_kind);
   *proto.mutable_shape() = ToProto(info.shape);
+  proto.set_kv_format(std::string(KvFormatName(info.kv_format)));
   proto.set_session_bytes(info.bytes);
   *proto.mutable_accounting() = ToProto(report.accounting);
   proto.set_memory_writes(report.memory_writes);
@@ -199,6 +201,7 @@ v1::Session ToProto(const SessionRecord& record, const SessionInfo& info, const 
   proto.set_model(absl::StrCat("models/", model.name));
   proto.set_memory_kind(info.memory_kind);
   *proto.mutable_shape() = ToProto(info.shape);
+  proto.set_kv_format(std::string(KvFormatName(info.kv_format)));
   proto.set_session_bytes(info.bytes);
   proto.set_full_kv_bytes(info.full_kv_bytes);
   *proto.mutable_accounting() = ToProto(info.accounting);

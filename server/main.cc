@@ -47,6 +47,7 @@ absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const Options& options, Log& 
       Engine::Load({.model_folder = options.model,
                     .memory_folder = options.memory,
                     .weights = options.weights,
+                    .kv = options.kv,
                     .memory_budget_bytes = *budget,
                     .exact_limit_tokens = options.exact_limit_tokens,
                     .max_batch_tokens = options.max_batch_tokens,
@@ -60,6 +61,7 @@ absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const Options& options, Log& 
                       {"architecture", model.config.architecture},
                       {"parameters", model.parameters},
                       {"weights", FormatBytes(model.weight_bytes)},
+                      {"kv", KvFormatName(model.kv_format)},
                       {"memory_kind", model.default_memory_kind},
                       {"seconds", absl::ToDoubleSeconds(absl::Now() - begin)}});
   return engine;

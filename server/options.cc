@@ -109,6 +109,13 @@ absl::Status SetWeights(const std::string& text, Options& options) {
   return absl::OkStatus();
 }
 
+absl::Status SetKv(const std::string& text, Options& options) {
+  const absl::StatusOr<KvFormat> format = ParseKvFormat(text);
+  if (!format.ok()) return format.status();
+  options.kv = *format;
+  return absl::OkStatus();
+}
+
 absl::Status SetAllowInsecurePublic(const std::string& text, Options& options) {
   if (!absl::SimpleAtob(text, &options.allow_insecure_public)) {
     return absl::InvalidArgumentError(absl::StrCat("\"", text, "\" is neither true nor false"));
@@ -141,6 +148,7 @@ const std::vector<OptionSpec>& Specs() {
        Bytes(&Options::memory_budget_bytes, int64_t{1} << 20, int64_t{1} << 50)},
       {"threads", "N", "Compute threads; 0 = one per core. Default 0.", Number(&Options::threads, 0, 1024)},
       {"weights", "FORMAT", "How weights are held: f32. Default f32.", SetWeights},
+      {"kv", "FORMAT", "How sessions hold keys and values: f32, bf16 or int8. Default f32.", SetKv},
       {"exact-limit", "TOKENS", "Largest exact context of a request without a session. Default 4096.",
        Number(&Options::exact_limit_tokens, 1, 1 << 20)},
       {"max-batch-tokens", "TOKENS", "Tokens processed in one step. Default 256.",

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "engine/kernels/kv_rows.h"
 #include "engine/kernels/weight_format.h"
 
 namespace memgate {
@@ -28,6 +29,7 @@ struct Options {
   int64_t memory_budget_bytes = 0;  // 0 = 75 % of what cgroup or machine allow
   int threads = 0;
   WeightFormat weights = WeightFormat::kF32;
+  KvFormat kv = KvFormat::kF32;
   int64_t exact_limit_tokens = 4096;
   int max_batch_tokens = 256;
   int max_active_turns = 64;

@@ -14,7 +14,7 @@ std::string Describe(const v1::Model& model) {
       " layers, width ", model.hidden_size(), ", ", model.attention_heads(), " heads (", model.kv_heads(),
       " KV, dimension ", model.head_dim(), "), vocabulary ", Grouped(model.vocabulary_size()),
       ", trained context ", Grouped(model.max_position()),
-      " tokens\nfull KV cache: ", HumanBytes(model.full_kv_bytes_per_token()),
+      " tokens\nfull KV cache: ", HumanBytes(model.full_kv_bytes_per_token()), " of ", model.kv_format(),
       " per token; chat template: ", model.has_chat_template() ? "yes" : "no", "\n");
   std::vector<std::vector<std::string>> rows = {
       {"memory", "trained", "sinks", "window", "segment", "salient", "session bytes"}};

@@ -28,15 +28,15 @@ std::string LocalTime(const google::protobuf::Timestamp& time) {
 
 std::string Describe(const v1::Session& session) {
   const v1::MemoryShape& shape = session.shape();
-  std::string text =
-      absl::StrCat(session.name(), " on ", session.model(), "\n  memory   ", session.memory_kind(), ": ",
-                   shape.sink_tokens(), " sinks, window ", shape.window_tokens(), ", segment ",
-                   shape.segment_tokens(), ", ", shape.salient_tokens(), " salient\n  holds    ",
-                   DescribeTokens(session.accounting()), "\n  bytes    ", HumanBytes(session.session_bytes()),
-                   ", full KV cache ", HumanBytes(session.full_kv_bytes()), "\n  turns    ", session.turns(),
-                   session.busy() ? ", one running" : "", "; ", Grouped(session.memory_writes()),
-                   " memory writes\n  created  ", LocalTime(session.create_time()), ", last used ",
-                   LocalTime(session.last_used_time()));
+  std::string text = absl::StrCat(
+      session.name(), " on ", session.model(), "\n  memory   ", session.memory_kind(), ": ",
+      shape.sink_tokens(), " sinks, window ", shape.window_tokens(), ", segment ", shape.segment_tokens(),
+      ", ", shape.salient_tokens(), " salient\n  holds    ", DescribeTokens(session.accounting()),
+      "\n  bytes    ", HumanBytes(session.session_bytes()), ", keys and values ", session.kv_format(),
+      ", full KV cache ", HumanBytes(session.full_kv_bytes()), "\n  turns    ", session.turns(),
+      session.busy() ? ", one running" : "", "; ", Grouped(session.memory_writes()),
+      " memory writes\n  created  ", LocalTime(session.create_time()), ", last used ",
+      LocalTime(session.last_used_time()));
   if (session.has_expire_time()) absl::StrAppend(&text, ", expires ", LocalTime(session.expire_time()));
   for (const auto& [key, value] : session.labels()) absl::StrAppend(&text, "\n  label    ", key, "=", value);
   return text + "\n";

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <vector>
 
 #include "engine/kernels/attend.h"
 #include "engine/kernels/parallel.h"
@@ -15,14 +16,14 @@ void StoreChunk(const AttentionChunk& chunk, const LayerView& view) {
   SessionState& session = *chunk.session;
   const ModelConfig& config = *session.context().config;
   const int dim = config.head_dim;
-  const int64_t head_floats = session.shape().rows() * dim;
+  std::vector<float> key(dim);
   for (int t = 0; t < chunk.tokens; ++t) {
-    const int64_t row = session.Row(session.length() + t);
     for (int g = 0; g < config.num_kv_heads; ++g) {
       const int64_t from = t * chunk.row_stride + g * dim;
-      const int64_t to = g * head_floats + row * dim;
-      Rotate(chunk.angles + int64_t{t} * dim, dim, chunk.keys + from, view.keys + to);
-      std::copy_n(chunk.values + from, dim, view.values + to);
+      const int64_t row = g * session.shape().rows() + session.Row(session.length() + t);
+      Rotate(chunk.angles + int64_t{t} * dim, dim, chunk.keys + from, key.data());
+      view.keys.Store(row, key.data());
+      view.values.Store(row, chunk.values + from);
     }
   }
   // Sinks never leave, so only window tokens keep features.
@@ -70,15 +71,13 @@ void AttendTokens(const AttentionChunk& chunk, const LayerView& view, int g, int
   RotateQueries(chunk, begin, end, g, chunk.angles, dim, near_queries);
   if (far) RotateQueries(chunk, begin, end, g, chunk.far_angles, 0, far_queries);
 
-  const int64_t head_floats = session.shape().rows() * dim;
-  const float* keys = view.keys + g * head_floats;
-  const float* values = view.values + g * head_floats;
-  const int64_t window_offset = int64_t{session.window_row()} * dim;
+  const KvRows keys = view.keys.From(g * session.shape().rows());
+  const KvRows values = view.values.From(g * session.shape().rows());
   const int64_t held = session.length() + end - session.folded();  // sinks and window tokens
   const int64_t sinks = std::min<int64_t>(held, session.shape().sinks);
   const AttendRun runs[] = {
       {far_queries, keys, values, sinks + session.salient_count()},
-      {near_queries, keys + window_offset, values + window_offset, held - sinks},
+      {near_queries, keys.From(session.window_row()), values.From(session.window_row()), held - sinks},
   };
   Attend(runs,
          {.count = (end - begin) * group,

@@ -10,6 +10,7 @@
 #include "hwy/foreach_target.h"
 // clang-format off: Highway needs this order.
 #include "engine/kernels/product-inl.h"
+#include "hwy/cache_control.h"
 #include "hwy/contrib/math/math-inl.h"
 #include "hwy/highway.h"
 // clang-format on
@@ -30,11 +31,14 @@ struct AttendCall {
   const AttendRun* runs = nullptr;
   size_t num_runs = 0;
   AttendQueries queries;
-  float* panel = nullptr;    // [D, kPanelKeys]: keys, transposed
-  float* scores = nullptr;   // [Q, kScoreStride]
-  float* largest = nullptr;  // [Q]: the largest logit so far
-  float* sums = nullptr;     // [Q]: of exp(logit - largest)
-  float* out = nullptr;      // [Q, D]: sums of exp(logit - largest) * value
+  float* keys = nullptr;          // [kPanelKeys, D]: a panel's keys, converted; finite from the start
+  float* panel = nullptr;         // [D, kPanelKeys]: keys, transposed
+  float* values = nullptr;        // [kBlockRows, D]: a block's values, converted
+  const float** parts = nullptr;  // [num_runs]: the values of a block that lie in a run
+  float* scores = nullptr;        // [Q, kScoreStride]
+  float* largest = nullptr;       // [Q]: the largest logit so far
+  float* sums = nullptr;          // [Q]: of exp(logit - largest)
+  float* out = nullptr;           // [Q, D]: sums of exp(logit - largest) * value
 };
 
 }  // namespace memgate
@@ -47,32 +51,43 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 using Wide = hn::CappedTag<float, 16>;
 
-// panel(i, r) = keys(r, i) for `count` <= kPanelKeys keys; what lies behind them is left as it is.
+// 4 elements of one key in each 128-bit block: block b holds those of the key at `key` + 4 b `row`.
+HWY_INLINE hn::Vec<Wide> LoadBlocks(Wide d, const float* key, int64_t row) {
+  auto v = hn::LoadDup128(d, key);
+  if constexpr (HWY_MAX_BYTES >= 32) {
+    if (hn::Lanes(d) >= 8) v = hn::IfThenElse(hn::FirstN(d, 4), v, hn::LoadDup128(d, key + 4 * row));
+  }
+  if constexpr (HWY_MAX_BYTES >= 64) {
+    if (hn::Lanes(d) >= 16) {
+      const auto third = hn::LoadDup128(d, key + 8 * row), fourth = hn::LoadDup128(d, key + 12 * row);
+      v = hn::IfThenElse(hn::FirstN(d, 8), v, hn::IfThenElse(hn::FirstN(d, 12), third, fourth));
+    }
+  }
+  return v;
+}
+
+// panel(i, r) = keys(r, i) for `count` <= kPanelKeys keys, a multiple of the lanes. Keys are taken in blocks
+// of four, so that transposing each block by itself leaves a vector's keys in order.
 void TransposeKeys(const float* keys, int count, int head_dim, float* panel) {
-  const hn::FixedTag<float, 4> d;
-  int r = 0;
-  for (; r + 4 <= count; r += 4) {
-    const float* key = keys + int64_t{r} * head_dim;
+  const Wide d;
+  const int64_t row = head_dim;
+  const int lanes = static_cast<int>(hn::Lanes(d));
+  for (int r = 0; r < count; r += lanes, keys += lanes * row, panel += lanes) {
     int i = 0;
     for (; i + 4 <= head_dim; i += 4) {
-      const auto k0 = hn::LoadU(d, key + i);
-      const auto k1 = hn::LoadU(d, key + head_dim + i);
-      const auto k2 = hn::LoadU(d, key + 2 * int64_t{head_dim} + i);
-      const auto k3 = hn::LoadU(d, key + 3 * int64_t{head_dim} + i);
+      const auto k0 = LoadBlocks(d, keys + i, row), k1 = LoadBlocks(d, keys + row + i, row);
+      const auto k2 = LoadBlocks(d, keys + 2 * row + i, row), k3 = LoadBlocks(d, keys + 3 * row + i, row);
       const auto low02 = hn::InterleaveLower(d, k0, k2), high02 = hn::InterleaveUpper(d, k0, k2);
       const auto low13 = hn::InterleaveLower(d, k1, k3), high13 = hn::InterleaveUpper(d, k1, k3);
-      float* to = panel + int64_t{i} * kPanelKeys + r;
+      float* to = panel + int64_t{i} * kPanelKeys;
       hn::StoreU(hn::InterleaveLower(d, low02, low13), d, to);
       hn::StoreU(hn::InterleaveUpper(d, low02, low13), d, to + kPanelKeys);
       hn::StoreU(hn::InterleaveLower(d, high02, high13), d, to + 2 * kPanelKeys);
       hn::StoreU(hn::InterleaveUpper(d, high02, high13), d, to + 3 * kPanelKeys);
     }
     for (; i < head_dim; ++i) {
-      for (int j = 0; j < 4; ++j) panel[int64_t{i} * kPanelKeys + r + j] = key[int64_t{j} * head_dim + i];
+      for (int j = 0; j < lanes; ++j) panel[int64_t{i} * kPanelKeys + j] = keys[j * row + i];
     }
-  }
-  for (; r < count; ++r) {
-    for (int i = 0; i < head_dim; ++i) panel[int64_t{i} * kPanelKeys + r] = keys[int64_t{r} * head_dim + i];
   }
 }
 
@@ -142,6 +157,13 @@ int Seen(const AttendQueries& q, int i, RowRange block) {
   return static_cast<int>(std::clamp<int64_t>(limit, block.begin, block.end) - block.begin);
 }
 
+// Asks for rows that will be read soon: a block is worked on in another order than it lies in memory, which
+// the hardware does not foresee.
+void Prefetch(const KvRows& rows, int64_t begin, int64_t end) {
+  constexpr int64_t kLineBytes = 64;
+  for (const std::byte* line = rows.at(begin); line < rows.at(end); line += kLineBytes) hwy::Prefetch(line);
+}
+
 // Dot products of the queries with the block's keys. Queries that see none of a panel's keys are left out.
 // Scores behind a run's last key mean nothing; the next run's replace them, or no query sees them.
 void ScoreBlock(const AttendCall& call, RowRange block) {
@@ -154,10 +176,19 @@ void ScoreBlock(const AttendCall& call, RowRange block) {
     for (int64_t r = rows.begin; r < rows.end; r += kPanelKeys) {
       const int first = FirstToSee(q, run_begin + r);
       const int count = static_cast<int>(std::min<int64_t>(kPanelKeys, rows.end - r));
-      TransposeKeys(run.keys + r * q.head_dim, count, q.head_dim, call.panel);
+      const int columns = (count + lanes - 1) / lanes * lanes;
+      Prefetch(run.keys, std::min(r + kPanelKeys, run.rows), std::min(r + 2 * kPanelKeys, run.rows));
+      Prefetch(run.values, r, r + count);
+      const float* keys = call.keys;
+      if (columns == count) {
+        keys = run.keys.Floats(r, count, call.keys);
+      } else {
+        run.keys.Load(r, count, call.keys);  // what lies behind them may not be read
+      }
+      TransposeKeys(keys, columns, q.head_dim, call.panel);
       Multiply({.rows = q.count - first,
                 .inner = q.head_dim,
-                .columns = (count + lanes - 1) / lanes * lanes,
+                .columns = columns,
                 .a = run.queries + int64_t{first} * q.head_dim,
                 .a_row = q.head_dim,
                 .b = call.panel,
@@ -187,20 +218,31 @@ void WeighBlock(const AttendCall& call, RowRange block) {
   }
 }
 
+// Makes the block's values floats.
+void LoadValues(const AttendCall& call, RowRange block) {
+  int64_t run_begin = 0;
+  for (size_t i = 0; i < call.num_runs; run_begin += call.runs[i].rows, ++i) {
+    const RowRange rows = InRun(block, run_begin, call.runs[i]);
+    if (rows.begin >= rows.end) continue;
+    float* scratch = call.values + (run_begin + rows.begin - block.begin) * call.queries.head_dim;
+    call.parts[i] = call.runs[i].values.Floats(rows.begin, rows.end - rows.begin, scratch);
+  }
+}
+
 // out_i += the weighted values of rows [from, to) of the block, for the queries [first, end).
 void AddValues(const AttendCall& call, RowRange block, int first, int end, int from, int to) {
   const int head_dim = call.queries.head_dim;
   int64_t run_begin = 0;
   for (size_t i = 0; i < call.num_runs; run_begin += call.runs[i].rows, ++i) {
-    const AttendRun& run = call.runs[i];
-    const RowRange rows = InRun({block.begin + from, block.begin + to}, run_begin, run);
+    const RowRange rows = InRun({block.begin + from, block.begin + to}, run_begin, call.runs[i]);
     if (rows.begin >= rows.end) continue;
+    const int64_t part_begin = InRun(block, run_begin, call.runs[i]).begin;
     Multiply({.rows = end - first,
               .inner = static_cast<int>(rows.end - rows.begin),
               .columns = head_dim,
               .a = call.scores + int64_t{first} * kScoreStride + run_begin + rows.begin - block.begin,
               .a_row = kScoreStride,
-              .b = run.values + rows.begin * head_dim,
+              .b = call.parts[i] + (rows.begin - part_begin) * head_dim,
               .b_row = head_dim,
               .out = call.out + int64_t{first} * head_dim,
               .out_row = head_dim,
@@ -217,6 +259,7 @@ void AttendImpl(const AttendCall& call) {
     const RowRange block{begin, std::min(begin + kBlockRows, rows)};
     ScoreBlock(call, block);
     WeighBlock(call, block);
+    LoadValues(call, block);
     const int whole = FirstToSee(q, block.end - 1);
     for (int first = FirstToSee(q, block.begin); first < whole; first += kTogether) {
       const int end = std::min(first + kTogether, whole);
@@ -245,12 +288,25 @@ void Attend(absl::Span<const AttendRun> runs, const AttendQueries& queries, floa
   const int64_t count = queries.count;
   std::fill_n(out, count * queries.head_dim, 0.0f);
   if (count == 0) return;
+  const auto keys = std::make_unique<float[]>(int64_t{queries.head_dim} * kPanelKeys);
   const auto panel = std::make_unique_for_overwrite<float[]>(int64_t{queries.head_dim} * kPanelKeys);
+  const auto values = std::make_unique_for_overwrite<float[]>(int64_t{queries.head_dim} * kBlockRows);
   const auto scores = std::make_unique_for_overwrite<float[]>(count * kScoreStride);
+  std::vector<const float*> parts(runs.size());
   std::vector<float> largest(count, -std::numeric_limits<float>::infinity());
   std::vector<float> sums(count, 0.0f);
   HWY_DYNAMIC_DISPATCH(AttendImpl)
-  ({runs.data(), runs.size(), queries, panel.get(), scores.get(), largest.data(), sums.data(), out});
+  ({.runs = runs.data(),
+    .num_runs = runs.size(),
+    .queries = queries,
+    .keys = keys.get(),
+    .panel = panel.get(),
+    .values = values.get(),
+    .parts = parts.data(),
+    .scores = scores.get(),
+    .largest = largest.data(),
+    .sums = sums.data(),
+    .out = out});
 }
 
 }  // namespace memgate

@@ -5,14 +5,15 @@
 #include <cstdint>
 
 #include "absl/types/span.h"
+#include "engine/kernels/kv_rows.h"
 
 namespace memgate {
 
 // A run of keys and values, with the queries as rotated for it: far keys see a query at another rotation.
 struct AttendRun {
   const float* queries = nullptr;  // [Q, D]
-  const float* keys = nullptr;     // [rows, D]
-  const float* values = nullptr;   // [rows, D]
+  KvRows keys;                     // [rows] of D
+  KvRows values;                   // [rows] of D
   int64_t rows = 0;
 };
 
@@ -30,7 +31,8 @@ struct AttendQueries {
 // softmax over all runs, made block by block of rows (online softmax, arXiv 1805.02867). Blocks begin at
 // fixed places of the sequence of rows and every sum has a fixed order, so neither the other queries, nor how
 // the rows are cut into runs, changes any bit of out_i. Memory beside the arguments: proportional to Q and D.
-// out: [Q, D]; zeros where a query sees no row. REQUIRES: the runs hold the rows that the last query sees.
+// Arithmetic is f32; rows of another format are converted while they are read. out: [Q, D]; zeros where a
+// query sees no row. REQUIRES: the runs hold the rows that the last query sees.
 void Attend(absl::Span<const AttendRun> runs, const AttendQueries& queries, float* out);
 
 }  // namespace memgate

@@ -33,6 +33,7 @@ class Session {
 
   const SessionShape& shape() const { return state_.shape(); }
   const MemoryKind& kind() const { return state_.kind(); }
+  KvFormat kv_format() const { return state_.context().kv_format; }
   int64_t bytes() const { return SessionState::Bytes(state_.context(), state_.shape()).total(); }
   bool busy() const { return leased_.load(std::memory_order_acquire); }
   SessionFill fill() const {

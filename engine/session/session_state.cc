@@ -42,28 +42,29 @@ struct SessionState::TokenRows {
   }
 };
 
-// Element counts of one layer.
+// Sizes of the parts of one layer.
 struct SessionState::Layout {
-  int64_t head_floats;  // keys (or values) of one KV head
-  int64_t key_floats;   // keys (or values) of all KV heads
+  int64_t key_bytes;  // keys (or values) of all KV heads
   int64_t feature_floats;
   int64_t salient;  // slots of all KV heads
   int64_t salient_floats;
   int64_t memory_floats;
 
   Layout(const SessionContext& context, const SessionShape& shape)
-      : head_floats(shape.rows() * context.config->head_dim),
-        key_floats(head_floats * context.config->num_kv_heads),
+      : key_bytes(shape.rows() * context.config->num_kv_heads *
+                  KvRowBytes(context.kv_format, context.config->head_dim)),
         feature_floats((int64_t{shape.window} + shape.segment) * context.config->num_kv_heads *
                        context.kind->TokenFeatures()),
         salient(int64_t{shape.salient} * context.config->num_kv_heads),
         salient_floats(salient * context.kind->TokenFeatures()),
         memory_floats(context.kind->StateFloats()) {}
 
-  // Positions first, so that they are aligned; padded for the next layer's.
+  // In order of alignment: positions, floats, rows; padded for the next layer's positions.
   int64_t bytes() const {
-    const int64_t floats = 2 * key_floats + feature_floats + salient_floats + memory_floats;
-    return salient * int64_t{sizeof(int64_t)} + (floats + floats % 2) * int64_t{sizeof(float)};
+    constexpr int64_t kAlignment = sizeof(int64_t);
+    const int64_t floats = feature_floats + salient_floats + memory_floats;
+    const int64_t used = salient * int64_t{sizeof(int64_t)} + floats * int64_t{sizeof(float)} + 2 * key_bytes;
+    return (used + kAlignment - 1) / kAlignment * kAlignment;
   }
 };
 
@@ -71,7 +72,7 @@ SessionBytes SessionState::Bytes(const SessionContext& context, const SessionSha
   const Layout layout(context, shape);
   const int64_t layers = context.config->num_layers;
   SessionBytes bytes;
-  bytes.key_value = layers * 2 * layout.key_floats * int64_t{sizeof(float)};
+  bytes.key_value = layers * 2 * layout.key_bytes;
   bytes.features = layers * layout.feature_floats * int64_t{sizeof(float)};
   bytes.memory = layers * layout.memory_floats * int64_t{sizeof(float)};
   // With the padding of the layer block.
@@ -95,14 +96,15 @@ SessionState::~SessionState() { resource_->deallocate(arena_, arena_bytes_, kAre
 LayerView SessionState::Layer(int layer) {
   const Layout layout(context_, shape_);
   std::byte* base = arena_ + layer * layout.bytes();
+  const int dim = context_.config->head_dim;
   LayerView view;
   view.salient_positions = reinterpret_cast<int64_t*>(base);
-  float* floats = reinterpret_cast<float*>(view.salient_positions + layout.salient);
-  view.keys = floats;
-  view.values = view.keys + layout.key_floats;
-  view.features = view.values + layout.key_floats;
+  view.features = reinterpret_cast<float*>(view.salient_positions + layout.salient);
   view.salient_features = view.features + layout.feature_floats;
   view.memory = absl::MakeSpan(view.salient_features + layout.salient_floats, layout.memory_floats);
+  auto* keys = reinterpret_cast<std::byte*>(view.memory.data() + layout.memory_floats);
+  view.keys = KvRows(context_.kv_format, dim, keys);
+  view.values = KvRows(context_.kv_format, dim, keys + layout.key_bytes);
   return view;
 }
 
@@ -128,15 +130,16 @@ void SessionState::Prepare(int64_t /*tokens*/) {
 // angles: [P, D], of the tokens that leave.
 void SessionState::FoldLayer(int layer, const float* angles) {
   const int dim = context_.config->head_dim;
-  const int64_t head_floats = shape_.rows() * dim;
   const LayerView view = Layer(layer);
   const bool first_fold = folded_ == 0;
-  std::vector<float> cos_sin(dim);
+  std::vector<float> cos_sin(dim), key(dim);
   for (int g = 0; g < context_.config->num_kv_heads; ++g) {
-    float* head_keys = view.keys + g * head_floats;
-    for (int p = 0; first_fold && kind().ClampsFarTokens() && p < shape_.sinks; ++p) {
+    const int64_t first_row = g * shape_.rows();
+    for (int64_t p = 0; first_fold && kind().ClampsFarTokens() && p < shape_.sinks; ++p) {
       context_.rope->Angles(p, cos_sin.data());
-      RotateBack(cos_sin.data(), dim, head_keys + p * dim, head_keys + p * dim);
+      view.keys.Load(first_row + p, 1, key.data());
+      RotateBack(cos_sin.data(), dim, key.data(), key.data());
+      view.keys.Store(first_row + p, key.data());
     }
     if (shape_.salient > 0 || kind().StateFloats() > 0) {
       TokenRows leaving = Segment(view, g, angles);
@@ -144,10 +147,9 @@ void SessionState::FoldLayer(int layer, const float* angles) {
       if (shape_.salient > 0) leaving = ExchangeSalient(view, g, std::move(leaving));
       if (kind().StateFloats() > 0) Write(layer, g, leaving, view.memory);
     }
-    for (float* store : {head_keys, view.values + g * head_floats}) {
-      float* window = store + int64_t{window_row()} * dim;
-      std::memmove(window, window + int64_t{shape_.segment} * dim,
-                   static_cast<size_t>(shape_.window) * dim * sizeof(float));
+    const int64_t window = first_row + window_row();
+    for (const KvRows& rows : {view.keys, view.values}) {
+      rows.Move(window + shape_.segment, window, shape_.window);
     }
   }
   const int64_t features = int64_t{context_.config->num_kv_heads} * kind().TokenFeatures();
@@ -175,10 +177,12 @@ SessionState::TokenRows SessionState::Segment(const LayerView& view, int kv_head
   const int features = kind().TokenFeatures();
   const int64_t row = kv_head * shape_.rows() + window_row();
   TokenRows segment(dim, features, shape_.segment);
-  std::vector<float> key(dim);
+  std::vector<float> key(dim), value(dim);
   for (int t = 0; t < shape_.segment; ++t) {
-    RotateBack(angles + int64_t{t} * dim, dim, view.keys + (row + t) * dim, key.data());
-    segment.Append(shape_.sinks + folded_ + t, key.data(), view.values + (row + t) * dim,
+    view.keys.Load(row + t, 1, key.data());
+    RotateBack(angles + int64_t{t} * dim, dim, key.data(), key.data());
+    view.values.Load(row + t, 1, value.data());
+    segment.Append(shape_.sinks + folded_ + t, key.data(), value.data(),
                    view.features + (int64_t{t} * context_.config->num_kv_heads + kv_head) * features);
   }
   return segment;
@@ -190,9 +194,8 @@ SessionState::TokenRows SessionState::ExchangeSalient(const LayerView& view, int
                                                       TokenRows segment) const {
   const int dim = segment.dim;
   const int features = segment.features_per_token;
-  const int64_t first_row = kv_head * shape_.rows() + shape_.sinks;
-  float* slot_keys = view.keys + first_row * dim;
-  float* slot_values = view.values + first_row * dim;
+  const int64_t window = kv_head * shape_.rows() + window_row();
+  const int64_t first_slot = kv_head * shape_.rows() + shape_.sinks;
   float* slot_features = view.salient_features + int64_t{kv_head} * shape_.salient * features;
   int64_t* slot_positions = view.salient_positions + int64_t{kv_head} * shape_.salient;
 
@@ -226,11 +229,14 @@ SessionState::TokenRows SessionState::ExchangeSalient(const LayerView& view, int
   std::sort(kept, candidates.end(), older);
 
   TokenRows leaving(dim, features, segment.size());
+  std::vector<float> key(dim), value(dim);
   std::vector<int> free_slots;
   for (auto c = kept; c != candidates.end(); ++c) {
     const int64_t i = c->index < used ? c->index : c->index - used;
     if (c->index < used) {
-      leaving.Append(c->position, slot_keys + i * dim, slot_values + i * dim, slot_features + i * features);
+      view.keys.Load(first_slot + i, 1, key.data());
+      view.values.Load(first_slot + i, 1, value.data());
+      leaving.Append(c->position, key.data(), value.data(), slot_features + i * features);
       free_slots.push_back(c->index);
     } else {
       leaving.Append(c->position, &segment.keys[i * dim], &segment.values[i * dim],
@@ -242,8 +248,8 @@ SessionState::TokenRows SessionState::ExchangeSalient(const LayerView& view, int
   for (auto c = moving_in; c != kept; ++c) {
     const int64_t t = c->index - used, e = *slot++;
     slot_positions[e] = c->position;
-    std::copy_n(&segment.keys[t * dim], dim, slot_keys + e * dim);
-    std::copy_n(&segment.values[t * dim], dim, slot_values + e * dim);
+    view.keys.Store(first_slot + e, &segment.keys[t * dim]);
+    view.values.Move(window + t, first_slot + e, 1);
     std::copy_n(&segment.features[t * features], features, slot_features + e * features);
   }
   return leaving;
@@ -288,19 +294,17 @@ template <typename Visitor>
 void SessionState::VisitLive(const SessionState& state, Visitor&& visit) {
   auto& self = const_cast<SessionState&>(state);
   const SessionShape& shape = state.shape_;
-  const int dim = state.context_.config->head_dim;
   const int heads = state.context_.config->num_kv_heads;
-  const int64_t head_floats = shape.rows() * dim;
   const int64_t window = state.length_ - state.folded_ - state.sink_count();
   const int salient = state.salient_count();
   for (int l = 0; l < state.context_.config->num_layers; ++l) {
     const LayerView view = self.Layer(l);
-    for (float* store : {view.keys, view.values}) {
+    for (const KvRows& rows : {view.keys, view.values}) {
       for (int g = 0; g < heads; ++g) {
-        float* head = store + g * head_floats;
-        visit(head, int64_t{state.sink_count()} * dim * sizeof(float));
-        visit(head + int64_t{shape.sinks} * dim, int64_t{salient} * dim * sizeof(float));
-        visit(head + int64_t{state.window_row()} * dim, window * dim * sizeof(float));
+        const int64_t first_row = g * shape.rows();
+        visit(rows.at(first_row), state.sink_count() * rows.row_bytes());
+        visit(rows.at(first_row + shape.sinks), salient * rows.row_bytes());
+        visit(rows.at(first_row + state.window_row()), window * rows.row_bytes());
       }
     }
     const int features = state.kind().TokenFeatures();
@@ -325,11 +329,12 @@ int64_t SessionState::LiveBytes(const SessionContext& context, const SessionShap
   const int64_t salient = std::min<int64_t>(folded, shape.salient);
   const int64_t window = length - folded - sinks;
   const int64_t heads = context.config->num_kv_heads;
-  const int64_t floats = heads * (2 * (sinks + salient + window) * context.config->head_dim +
-                                  (salient + window) * context.kind->TokenFeatures()) +
-                         context.kind->StateFloats();
+  const int64_t row_bytes = KvRowBytes(context.kv_format, context.config->head_dim);
+  const int64_t floats =
+      heads * (salient + window) * context.kind->TokenFeatures() + context.kind->StateFloats();
   return context.config->num_layers *
-         (floats * int64_t{sizeof(float)} + heads * salient * int64_t{sizeof(int64_t)});
+         (heads * (2 * (sinks + salient + window) * row_bytes + salient * int64_t{sizeof(int64_t)}) +
+          floats * int64_t{sizeof(float)});
 }
 
 absl::Status SessionState::RestoreLive(int64_t length, std::string_view live) {

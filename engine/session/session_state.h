@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "engine/checkpoint/model_config.h"
+#include "engine/kernels/kv_rows.h"
 #include "engine/kernels/rope.h"
 #include "engine/memory/memory_kind.h"
 #include "engine/session/shape.h"
@@ -25,6 +26,7 @@ struct SessionContext {
   const ModelConfig* config = nullptr;
   const MemoryKind* kind = nullptr;
   const Rope* rope = nullptr;
+  KvFormat kv_format = KvFormat::kF32;
 };
 
 // A retention score as tokens compete by it: one that is not a number never wins a slot.
@@ -32,13 +34,14 @@ inline float ComparableScore(float score) {
   return std::isnan(score) ? -std::numeric_limits<float>::infinity() : score;
 }
 
-// One layer of a session. Keys and values: [G, rows, D], rows = [S sinks | E salient slots | W + P window].
-// Window keys are rotated by their absolute position. Sinks are too, until the session is clamped(); sinks
-// and salient keys are un-rotated from then on, and the query is rotated by the far distance for them. f =
-// MemoryKind::TokenFeatures().
+// One layer of a session. Keys and values: [G, rows] rows of D numbers in the session's format, rows = [S
+// sinks | E salient slots | W + P window]. Window keys are rotated by their absolute position. Sinks are too,
+// until the session is clamped(); sinks and salient keys are un-rotated from then on, and the query is
+// rotated by the far distance for them. A value is rounded to the format once, when it enters; a key once
+// more when it is rotated back. f = MemoryKind::TokenFeatures().
 struct LayerView {
-  float* keys;
-  float* values;
+  KvRows keys;
+  KvRows values;
   float* features;             // [W + P, G, f], of the window's tokens
   float* salient_features;     // [G, E, f], of the slots' tokens; feature 0 is the score
   int64_t* salient_positions;  // [G, E]
@@ -49,7 +52,7 @@ struct LayerView {
 struct SessionBytes {
   int64_t key_value = 0;
   int64_t features = 0;
-  int64_t salient = 0;  // features and positions, and up to 4 bytes of padding per layer
+  int64_t salient = 0;  // features and positions, and up to 7 bytes of padding per layer
   int64_t memory = 0;
   int64_t object = 0;  // the SessionState itself
   int64_t arena() const { return key_value + features + salient + memory; }

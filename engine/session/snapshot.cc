@@ -13,7 +13,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "snapshots are little-endian images");
 
 constexpr std::string_view kMagic = "MGSESS\r\n";
-constexpr uint32_t kVersion = 2;
+constexpr uint32_t kVersion = 3;
 constexpr size_t kChecksumBytes = SHA256_DIGEST_LENGTH;
 constexpr uint32_t kMaxStringBytes = 256;
 constexpr int64_t kMaxLength = int64_t{1} << 40;  // tokens, and turns
@@ -69,6 +69,7 @@ std::string EncodeSnapshot(const SnapshotHeader& header, const SessionState& sta
   PutString(header.model_fingerprint, out);
   PutString(header.memory_kind, out);
   PutString(header.memory_fingerprint, out);
+  PutString(KvFormatName(header.kv_format), out);
   for (int32_t value :
        {header.shape.sinks, header.shape.window, header.shape.segment, header.shape.salient}) {
     PutNumber(value, out);
@@ -100,13 +101,17 @@ absl::StatusOr<SnapshotView> ParseSnapshot(std::string_view bytes) {
   }
   SnapshotView view;
   SnapshotHeader& header = view.header;
+  std::string kv_format;
   if (!reader.String(header.model_fingerprint) || !reader.String(header.memory_kind) ||
-      !reader.String(header.memory_fingerprint) || !reader.Number(header.shape.sinks) ||
-      !reader.Number(header.shape.window) || !reader.Number(header.shape.segment) ||
-      !reader.Number(header.shape.salient) || !reader.Number(header.length) ||
-      !reader.Number(header.pending_token) || !reader.Number(header.turns)) {
+      !reader.String(header.memory_fingerprint) || !reader.String(kv_format) ||
+      !reader.Number(header.shape.sinks) || !reader.Number(header.shape.window) ||
+      !reader.Number(header.shape.segment) || !reader.Number(header.shape.salient) ||
+      !reader.Number(header.length) || !reader.Number(header.pending_token) || !reader.Number(header.turns)) {
     return absl::InvalidArgumentError("session snapshot header malformed");
   }
+  const auto format = ParseKvFormat(kv_format);
+  if (!format.ok()) return format.status();
+  header.kv_format = *format;
   if (auto s = header.shape.Validate(); !s.ok()) return s;
   if (header.length < 0 || header.length > kMaxLength) {
     return absl::InvalidArgumentError(Concat("session snapshot with impossible length ", header.length));

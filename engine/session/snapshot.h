@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+#include "engine/kernels/kv_rows.h"
 #include "engine/session/session_state.h"
 #include "engine/session/shape.h"
 
@@ -19,6 +20,7 @@ struct SnapshotHeader {
   std::string model_fingerprint;
   std::string memory_kind;
   std::string memory_fingerprint;  // of the trained module, empty if the kind has none
+  KvFormat kv_format = KvFormat::kF32;
   SessionShape shape;
   int64_t length = 0;  // tokens taken in
   int32_t pending_token = kNoToken;

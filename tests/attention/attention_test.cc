@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <memory_resource>
+#include <string>
 #include <vector>
 
 #include "engine/kernels/parallel.h"
@@ -19,7 +20,8 @@ namespace {
 using reference::RandomFloats;
 using reference::ToDouble;
 
-class AttentionTest : public testing::Test {
+// For each format of keys and values.
+class AttentionTest : public testing::TestWithParam<KvFormat> {
  protected:
   static constexpr int kTokens = 60;
 
@@ -40,7 +42,7 @@ class AttentionTest : public testing::Test {
 
   // Attention of layer 1 over all tokens, `chunk` at a time. [T, H, D]
   std::vector<float> Run(const MemoryKind& kind, const SessionShape& shape, int chunk) const {
-    SessionState session({&config_, &kind, &rope_}, shape, std::pmr::new_delete_resource());
+    SessionState session({&config_, &kind, &rope_, GetParam()}, shape, std::pmr::new_delete_resource());
     const int h = config_.num_heads, g = config_.num_kv_heads, d = config_.head_dim;
     std::vector<float> out(kTokens * h * d), far_angles(d);
     rope_.Angles(shape.far_distance(), far_angles.data());
@@ -66,6 +68,19 @@ class AttentionTest : public testing::Test {
       session.Commit(tokens);
     }
     return out;
+  }
+
+  // How far rounded keys and values may lie from the definition, which rounds nothing.
+  static double Tolerance() {
+    switch (GetParam()) {
+      case KvFormat::kF32:
+        return 1e-5;
+      case KvFormat::kBf16:
+        return 1e-2;
+      case KvFormat::kInt8:
+        return 2e-2;
+    }
+    return 0;
   }
 
   // The same by definition.
@@ -101,17 +116,17 @@ class AttentionTest : public testing::Test {
   std::vector<float> inputs_;  // [T, C]
 };
 
-TEST_F(AttentionTest, IsPlainCausalAttentionWhileNothingWasFolded) {
+TEST_P(AttentionTest, IsPlainCausalAttentionWhileNothingWasFolded) {
   const auto expected = Expected(reference::MemoryRule::kUnbounded, {});
   const auto kind = MakeWindowKind();
   for (const int chunk : {60, 7, 1}) {
     EXPECT_LT(
         reference::RelativeError(Run(*kind, {.sinks = 5, .window = 40, .segment = 15}, chunk), expected),
-        1e-5);
+        Tolerance());
   }
 }
 
-TEST_F(AttentionTest, EqualsTheDefinitionForEveryKind) {
+TEST_P(AttentionTest, EqualsTheDefinitionForEveryKind) {
   const auto window = MakeWindowKind();
   const auto memgate = MakeMemgateKind(config_, retention_);
   const auto infini = MakeInfiniKind(config_, InfiniRule::kLinear, betas_);
@@ -123,27 +138,27 @@ TEST_F(AttentionTest, EqualsTheDefinitionForEveryKind) {
     for (const int chunk : {60, 3}) {
       EXPECT_LT(reference::RelativeError(Run(*window, shape, chunk),
                                          Expected(reference::MemoryRule::kForget, shape)),
-                1e-5);
+                Tolerance());
       EXPECT_LT(reference::RelativeError(Run(*memgate, salient, chunk),
                                          Expected(reference::MemoryRule::kSalient, salient)),
-                1e-5);
+                Tolerance());
       EXPECT_LT(reference::RelativeError(Run(*infini, shape, chunk),
                                          Expected(reference::MemoryRule::kInfini, shape)),
-                1e-5);
+                Tolerance());
       EXPECT_LT(reference::RelativeError(Run(*delta, shape, chunk),
                                          Expected(reference::MemoryRule::kInfiniDelta, shape)),
-                1e-5);
+                Tolerance());
     }
   }
 }
 
 // A kind with retention scores but no slots forgets, and a window kind sees no difference in any bit.
-TEST_F(AttentionTest, RetentionWithoutSlotsIsTheWindowBitForBit) {
+TEST_P(AttentionTest, RetentionWithoutSlotsIsTheWindowBitForBit) {
   const SessionShape shape{.sinks = 2, .window = 8, .segment = 4};
   EXPECT_EQ(Run(*MakeMemgateKind(config_, retention_), shape, 60), Run(*MakeWindowKind(), shape, 60));
 }
 
-TEST_F(AttentionTest, ChunksAndThreadsChangeNoBit) {
+TEST_P(AttentionTest, ChunksAndThreadsChangeNoBit) {
   const auto kind = MakeMemgateKind(config_, retention_);
   const SessionShape shape{.sinks = 2, .window = 8, .segment = 4, .salient = 5};
   const std::vector<float> whole = Run(*kind, shape, 60);
@@ -152,6 +167,9 @@ TEST_F(AttentionTest, ChunksAndThreadsChangeNoBit) {
   EXPECT_EQ(Run(*kind, shape, 60), whole);
   SetComputeThreads(1);
 }
+
+INSTANTIATE_TEST_SUITE_P(Kv, AttentionTest, testing::ValuesIn(kKvFormats),
+                         [](const auto& info) { return std::string(KvFormatName(info.param)); });
 
 }  // namespace
 }  // namespace memgate

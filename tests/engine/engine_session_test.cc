@@ -1,3 +1,4 @@
+#include <limits>
 #include <memory>
 #include <memory_resource>
 #include <string>
@@ -13,8 +14,19 @@ namespace {
 
 using EngineSessionTest = EngineFixture;
 
-TEST_F(EngineSessionTest, MovedFromExactToGatedEqualsGatedFromTheStart) {
-  auto engine = LoadTiny();
+// What holds for each format of keys and values.
+class EngineKvTest : public EngineFixture, public testing::WithParamInterface<KvFormat> {
+ protected:
+  std::unique_ptr<Engine> Load() {
+    return LoadTiny({.eos_token_id = -1, .memory = TinyMemory::kMemgate}, {.kv = GetParam()});
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Kv, EngineKvTest, testing::ValuesIn(kKvFormats),
+                         [](const auto& info) { return std::string(KvFormatName(info.param)); });
+
+TEST_P(EngineKvTest, MovedFromExactToGatedEqualsGatedFromTheStart) {
+  auto engine = Load();
   auto moved = MakeSession(*engine);
   auto gated = MakeSession(*engine);
 
@@ -32,9 +44,9 @@ TEST_F(EngineSessionTest, MovedFromExactToGatedEqualsGatedFromTheStart) {
   EXPECT_EQ(Snapshot(*engine, moved), Snapshot(*engine, gated));
 }
 
-TEST_F(EngineSessionTest, ExactPathEqualsAnEngineWithoutMemoryModule) {
-  auto with_module = LoadTiny();
-  auto without = LoadTiny({.eos_token_id = -1});
+TEST_P(EngineKvTest, ExactPathEqualsAnEngineWithoutMemoryModule) {
+  auto with_module = Load();
+  auto without = LoadTiny({.eos_token_id = -1}, {.kv = GetParam()});
   EXPECT_EQ(with_module->model().default_memory_kind, "memgate");
   EXPECT_EQ(without->model().default_memory_kind, "window");
   const auto a = Generate(*with_module, MakeSession(*with_module), RandomTokens(12, 3), 14);
@@ -44,8 +56,8 @@ TEST_F(EngineSessionTest, ExactPathEqualsAnEngineWithoutMemoryModule) {
   EXPECT_EQ(a->tokens, b->tokens);
 }
 
-TEST_F(EngineSessionTest, IngestInPartsEqualsIngestAtOnce) {
-  auto engine = LoadTiny();
+TEST_P(EngineKvTest, IngestInPartsEqualsIngestAtOnce) {
+  auto engine = Load();
   const std::vector<TokenId> text = RandomTokens(100, 4);
   auto whole = MakeSession(*engine);
   ASSERT_TRUE(Ingest(*engine, whole, text)->end.status.ok());
@@ -61,8 +73,8 @@ TEST_F(EngineSessionTest, IngestInPartsEqualsIngestAtOnce) {
   EXPECT_EQ(from_whole->tokens, from_parts->tokens);
 }
 
-TEST_F(EngineSessionTest, IngestThenGenerateEqualsOnePrompt) {
-  auto engine = LoadTiny();
+TEST_P(EngineKvTest, IngestThenGenerateEqualsOnePrompt) {
+  auto engine = Load();
   const std::vector<TokenId> text = RandomTokens(70, 5);
   auto ingested = MakeSession(*engine);
   Ingest(*engine, ingested, {text.begin(), text.begin() + 50});
@@ -71,8 +83,8 @@ TEST_F(EngineSessionTest, IngestThenGenerateEqualsOnePrompt) {
   EXPECT_EQ(split->tokens, at_once->tokens);
 }
 
-TEST_F(EngineSessionTest, TurnsEqualOneLongConversation) {
-  auto engine = LoadTiny();
+TEST_P(EngineKvTest, TurnsEqualOneLongConversation) {
+  auto engine = Load();
   auto session = MakeSession(*engine);
   const auto first = Generate(*engine, session, RandomTokens(20, 6), 10);
   const auto second = Generate(*engine, session, RandomTokens(15, 7), 10);
@@ -84,8 +96,8 @@ TEST_F(EngineSessionTest, TurnsEqualOneLongConversation) {
   EXPECT_EQ(Generate(*engine, MakeSession(*engine), conversation, 10)->tokens, second->tokens);
 }
 
-TEST_F(EngineSessionTest, RestoredSnapshotContinuesAsIfNeverInterrupted) {
-  auto engine = LoadTiny();
+TEST_P(EngineKvTest, RestoredSnapshotContinuesAsIfNeverInterrupted) {
+  auto engine = Load();
   auto session = MakeSession(*engine);
   Generate(*engine, session, RandomTokens(64, 8), 7);
   auto restored = engine->Import(Snapshot(*engine, session));
@@ -98,8 +110,8 @@ TEST_F(EngineSessionTest, RestoredSnapshotContinuesAsIfNeverInterrupted) {
   EXPECT_EQ(Snapshot(*engine, session), Snapshot(*engine, *restored));
 }
 
-TEST_F(EngineSessionTest, ForkIsIndependentAndResetForgets) {
-  auto engine = LoadTiny();
+TEST_P(EngineKvTest, ForkIsIndependentAndResetForgets) {
+  auto engine = Load();
   auto session = MakeSession(*engine);
   Ingest(*engine, session, RandomTokens(40, 10));
   auto fork = engine->Fork(*Lease(*engine, session));
@@ -131,6 +143,37 @@ TEST_F(EngineSessionTest, ImportRefusesOtherModelsAndDamage) {
   EXPECT_EQ(ReasonOf(damaged.status()), "SNAPSHOT_INVALID");
 }
 
+TEST_F(EngineSessionTest, ImportRefusesAnotherKvFormatByName) {
+  const TinyModelOptions tiny{.eos_token_id = -1, .memory = TinyMemory::kMemgate};
+  auto floats = LoadTiny(tiny);
+  auto bytes = LoadTiny(tiny, {.kv = KvFormat::kInt8});
+  auto session = MakeSession(*floats);
+  Ingest(*floats, session, RandomTokens(40, 16));
+  const absl::Status status = bytes->Import(Snapshot(*floats, session)).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(ReasonOf(status), "SNAPSHOT_MISMATCH");
+  EXPECT_EQ(status.message(), "the snapshot's KV format is 'f32', this server's is 'int8'");
+}
+
+TEST_F(EngineSessionTest, KvFormatIsReportedWithTheBytesItTakes) {
+  const TinyModelOptions tiny{.eos_token_id = -1, .memory = TinyMemory::kMemgate};
+  int64_t before = std::numeric_limits<int64_t>::max();
+  for (const KvFormat format : kKvFormats) {
+    auto engine = LoadTiny(tiny, {.kv = format});
+    const ModelInfo& model = engine->model();
+    EXPECT_EQ(model.kv_format, format);
+    EXPECT_EQ(model.full_kv_bytes_per_token, 2 * model.config.num_layers * model.config.num_kv_heads *
+                                                 KvRowBytes(format, model.config.head_dim));
+    auto session = MakeSession(*engine);
+    Ingest(*engine, session, RandomTokens(40, 16));
+    const SessionInfo info = engine->Describe(*session);
+    EXPECT_EQ(info.kv_format, format);
+    EXPECT_EQ(info.full_kv_bytes, 40 * model.full_kv_bytes_per_token);
+    EXPECT_LT(info.bytes, before) << KvFormatName(format);
+    before = info.bytes;
+  }
+}
+
 // Counts what is really allocated for sessions.
 class CountingResource : public std::pmr::memory_resource {
  public:
@@ -148,9 +191,10 @@ class CountingResource : public std::pmr::memory_resource {
   bool do_is_equal(const memory_resource& other) const noexcept override { return this == &other; }
 };
 
-TEST_F(EngineSessionTest, BytesAreKnownBeforehandTrueToTheByteAndReturned) {
+TEST_P(EngineKvTest, BytesAreKnownBeforehandTrueToTheByteAndReturned) {
   CountingResource resource;
-  auto engine = LoadTiny({.eos_token_id = -1, .memory = TinyMemory::kMemgate}, {.session_memory = &resource});
+  auto engine = LoadTiny({.eos_token_id = -1, .memory = TinyMemory::kMemgate},
+                         {.kv = GetParam(), .session_memory = &resource});
   const int64_t before = engine->Stats().reserved_bytes;
   for (const char* kind : {"memgate", "window", "infini", "infini-delta"}) {
     const int64_t planned = engine->PlanSession({.memory_kind = kind})->bytes;

@@ -67,8 +67,8 @@ void Exercise(const MemoryKind& kind, const ModelConfig& config) {
   for (int position = 0; position < 12; ++position) {
     session.Prepare(1);
     const LayerView view = session.Layer(0);
-    std::fill_n(view.keys + session.Row(position) * config.head_dim, config.head_dim, 1.0f);
-    std::fill_n(view.values + session.Row(position) * config.head_dim, config.head_dim, 2.0f);
+    view.keys.Store(session.Row(position), std::vector<float>(config.head_dim, 1.0f).data());
+    view.values.Store(session.Row(position), std::vector<float>(config.head_dim, 2.0f).data());
     if (position >= shape.sinks && kind.TokenFeatures() > 0) {
       kind.ComputeFeatures(
           0, input.data(), 1,

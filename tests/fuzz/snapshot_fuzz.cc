@@ -39,7 +39,7 @@ void Restore(const SnapshotView& snapshot) {
                            : snapshot.header.memory_kind == "infini" ? *infini
                                                                      : *window;
   if (snapshot.header.shape.salient > 0 && !kind.HasRetention()) return;
-  const SessionContext context{&config, &kind, &rope};
+  const SessionContext context{&config, &kind, &rope, snapshot.header.kv_format};
   if (SessionState::Bytes(context, snapshot.header.shape).total() > (1 << 20)) return;
   SessionState session(context, snapshot.header.shape, std::pmr::new_delete_resource());
   if (!session.RestoreLive(snapshot.header.length, snapshot.live).ok()) return;

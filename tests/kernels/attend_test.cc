@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <limits>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "tests/kernels/simd_targets.h"
@@ -18,15 +19,32 @@ using reference::RandomFloats;
 
 constexpr float kUntouched = -7.0f;
 
+// Rows in one format, and what they hold after rounding.
+struct Rows {
+  Rows(KvFormat format, uint64_t seed, int64_t count, int dim)
+      : floats(RandomFloats(seed, count * dim)),
+        bytes(count * KvRowBytes(format, dim)),
+        rows(format, dim, bytes.data()) {
+    for (int64_t r = 0; r < count; ++r) rows.Store(r, &floats[r * dim]);
+    rows.Load(0, count, floats.data());
+  }
+  Rows(Rows&&) = default;  // leaves the bytes where they are
+  std::vector<float> floats;
+  std::vector<std::byte> bytes;
+  KvRows rows;
+};
+
 // Runs of made-up keys and values, with queries of their own.
 struct Runs {
-  Runs(const std::vector<int>& rows, int count, int head_dim, float spread = 1.0f) : dim(head_dim) {
+  Runs(const std::vector<int>& rows, int count, int head_dim, KvFormat format = KvFormat::kF32,
+       float spread = 1.0f)
+      : dim(head_dim) {
     for (size_t r = 0; r < rows.size(); ++r) {
       queries.push_back(RandomFloats(3 * r + 1, int64_t{count} * dim));
       for (float& q : queries.back()) q *= spread;
-      keys.push_back(RandomFloats(3 * r + 2, int64_t{rows[r]} * dim));
-      values.push_back(RandomFloats(3 * r + 3, int64_t{rows[r]} * dim));
-      runs.push_back({queries[r].data(), keys[r].data(), values[r].data(), rows[r]});
+      keys.emplace_back(format, 3 * r + 2, rows[r], dim);
+      values.emplace_back(format, 3 * r + 3, rows[r], dim);
+      runs.push_back({queries[r].data(), keys[r].rows, values[r].rows, rows[r]});
     }
   }
 
@@ -37,8 +55,8 @@ struct Runs {
     for (size_t r = 0; r < runs.size(); ++r) {
       const reference::Vector query = Row(queries[r], i);
       for (int64_t k = 0; k < runs[r].rows && static_cast<int64_t>(seen.size()) < limit; ++k) {
-        logits.push_back(double{scale} * reference::Dot(query, Row(keys[r], k)));
-        seen.push_back(Row(values[r], k));
+        logits.push_back(double{scale} * reference::Dot(query, Row(keys[r].floats, k)));
+        seen.push_back(Row(values[r].floats, k));
       }
     }
     return reference::WeightedSum(logits, seen, dim);
@@ -49,9 +67,19 @@ struct Runs {
   }
 
   int dim;
-  std::vector<std::vector<float>> queries, keys, values;
+  std::vector<std::vector<float>> queries;
+  std::vector<Rows> keys, values;
   std::vector<AttendRun> runs;
 };
+
+// Every format with every one of `numbers`.
+std::vector<std::pair<KvFormat, int>> EachWith(const std::vector<int>& numbers) {
+  std::vector<std::pair<KvFormat, int>> pairs;
+  for (const KvFormat format : kKvFormats) {
+    for (const int number : numbers) pairs.emplace_back(format, number);
+  }
+  return pairs;
+}
 
 // The largest distance of any query's output to plain loops.
 double ErrorOf(const Runs& runs, AttendQueries queries) {
@@ -71,10 +99,13 @@ double ErrorOf(const Runs& runs, AttendQueries queries) {
 
 TEST(AttendTest, EqualsPlainLoopsForEveryHeadSizeAndRowCount) {
   OnEverySimdTarget([] {
-    for (const int dim : {2, 6, 8, 16, 20, 64, 80, 128}) {
-      for (const int rows : {1, 2, 3, 5, 8, 9, 16, 17, 33, 100, 128, 129, 257}) {
-        EXPECT_LT(ErrorOf(Runs({rows}, 1, dim), {.count = 1, .first_limit = rows, .scale = 0.3f}), 5e-6)
-            << dim << " " << rows;
+    for (const KvFormat format : kKvFormats) {
+      for (const int dim : {2, 6, 8, 16, 20, 64, 80, 128}) {
+        for (const int rows : {1, 2, 3, 5, 8, 9, 16, 17, 33, 100, 128, 129, 257}) {
+          EXPECT_LT(ErrorOf(Runs({rows}, 1, dim, format), {.count = 1, .first_limit = rows, .scale = 0.3f}),
+                    5e-6)
+              << KvFormatName(format) << " " << dim << " " << rows;
+        }
       }
     }
   });
@@ -103,16 +134,22 @@ TEST(AttendTest, RunsShareOneSoftmax) {
   OnEverySimdTarget([] {
     for (const auto& rows : std::vector<std::vector<int>>{
              {1, 1}, {0, 5}, {5, 0}, {3, 0, 4}, {4, 17}, {20, 1}, {7, 9, 31}, {64, 300}, {260, 192}}) {
-      const int all = std::accumulate(rows.begin(), rows.end(), 0);
-      EXPECT_LT(ErrorOf(Runs(rows, 1, 24), {.count = 1, .first_limit = all, .scale = 0.3f}), 5e-6);
+      for (const KvFormat format : kKvFormats) {
+        const int all = std::accumulate(rows.begin(), rows.end(), 0);
+        EXPECT_LT(ErrorOf(Runs(rows, 1, 24, format), {.count = 1, .first_limit = all, .scale = 0.3f}), 5e-6);
+      }
     }
   });
 }
 
 TEST(AttendTest, IsExactForLargeLogits) {
   OnEverySimdTarget([] {
-    EXPECT_LT(ErrorOf(Runs({9, 30}, 1, 16, 100.0f), {.count = 1, .first_limit = 39, .scale = 0.3f}), 2e-4);
-    EXPECT_LT(ErrorOf(Runs({90, 300}, 3, 16, 100.0f), {.count = 3, .first_limit = 388, .scale = 0.3f}), 2e-4);
+    EXPECT_LT(
+        ErrorOf(Runs({9, 30}, 1, 16, KvFormat::kF32, 100.0f), {.count = 1, .first_limit = 39, .scale = 0.3f}),
+        2e-4);
+    EXPECT_LT(ErrorOf(Runs({90, 300}, 3, 16, KvFormat::kF32, 100.0f),
+                      {.count = 3, .first_limit = 388, .scale = 0.3f}),
+              2e-4);
   });
 }
 
@@ -122,8 +159,9 @@ TEST(AttendTest, FollowsTheLargestLogitFromBlockToBlock) {
     for (const int largest : {0, 127, 128, 200, 383}) {
       const int dim = 8, rows = 384;
       Runs runs({rows}, 1, dim);
-      std::copy_n(runs.queries[0].begin(), dim, runs.keys[0].begin() + largest * dim);
-      for (int i = 0; i < dim; ++i) runs.keys[0][largest * dim + i] *= 200.0f;
+      float* key = &runs.keys[0].floats[largest * dim];
+      for (int i = 0; i < dim; ++i) key[i] = 200.0f * runs.queries[0][i];
+      runs.keys[0].rows.Store(largest, key);
       EXPECT_LT(ErrorOf(runs, {.count = 1, .first_limit = rows, .scale = 1.0f}), 1e-5) << largest;
     }
   });
@@ -141,19 +179,19 @@ TEST(AttendTest, NoRowsGiveZeros) {
 TEST(AttendTest, RowsThatATokenDoesNotSeeChangeNoBit) {
   OnEverySimdTarget([] {
     const int dim = 16, tokens = 5;
-    for (const int first_limit : {1, 30, 126, 200}) {
-      Runs runs({first_limit + tokens - 1}, tokens, dim);
+    for (const auto& [format, first_limit] : EachWith({1, 30, 126, 200})) {
+      Runs runs({first_limit + tokens - 1}, tokens, dim, format);
       const AttendQueries queries{
           .count = tokens, .first_limit = first_limit, .head_dim = dim, .scale = 0.5f};
       std::vector<float> clean(tokens * dim), dirty(tokens * dim);
       Attend(runs.runs, queries, clean.data());
-      const float nan = std::numeric_limits<float>::quiet_NaN();
-      std::fill_n(runs.keys[0].end() - dim, dim, nan);
-      std::fill_n(runs.values[0].end() - dim, dim, nan);
+      const std::vector<float> nan(dim, std::numeric_limits<float>::quiet_NaN());
+      runs.keys[0].rows.Store(first_limit + tokens - 2, nan.data());
+      runs.values[0].rows.Store(first_limit + tokens - 2, nan.data());
       Attend(runs.runs, queries, dirty.data());
       dirty.resize((tokens - 1) * dim);
       clean.resize((tokens - 1) * dim);
-      EXPECT_EQ(dirty, clean) << first_limit;
+      EXPECT_EQ(dirty, clean) << KvFormatName(format) << " " << first_limit;
     }
   });
 }
@@ -161,17 +199,17 @@ TEST(AttendTest, RowsThatATokenDoesNotSeeChangeNoBit) {
 TEST(AttendTest, QueriesThatAreWorkedOnTogetherChangeNoBit) {
   OnEverySimdTarget([] {
     const int dim = 12, tokens = 37, per_token = 3;
-    for (const int first_limit : {1, 100, 250}) {
+    for (const auto& [format, first_limit] : EachWith({1, 100, 250})) {
       const int rows = first_limit + tokens - 1;
-      const Runs runs({rows / 2, rows - rows / 2}, tokens * per_token, dim);
-      const auto attend = [&](int token, int count) {
+      const Runs runs({rows / 2, rows - rows / 2}, tokens * per_token, dim, format);
+      const auto attend = [&, limit = first_limit](int token, int count) {
         std::vector<AttendRun> part = runs.runs;
         for (AttendRun& run : part) run.queries += token * per_token * dim;
         std::vector<float> out(count * per_token * dim);
         Attend(part,
                {.count = count * per_token,
                 .per_token = per_token,
-                .first_limit = first_limit + token,
+                .first_limit = limit + token,
                 .head_dim = dim,
                 .scale = 0.5f},
                out.data());
@@ -184,7 +222,7 @@ TEST(AttendTest, QueriesThatAreWorkedOnTogetherChangeNoBit) {
           const std::vector<float> part = attend(token, std::min(step, tokens - token));
           parts.insert(parts.end(), part.begin(), part.end());
         }
-        EXPECT_EQ(parts, whole) << first_limit << " " << step;
+        EXPECT_EQ(parts, whole) << KvFormatName(format) << " " << first_limit << " " << step;
       }
     }
   });
@@ -193,17 +231,19 @@ TEST(AttendTest, QueriesThatAreWorkedOnTogetherChangeNoBit) {
 // What a query sees must not depend on whether its rows lie in one run or in two.
 TEST(AttendTest, CuttingRowsIntoRunsChangesNoBit) {
   OnEverySimdTarget([] {
-    const int dim = 12, rows = 150;
-    const Runs runs({rows}, 1, dim);
-    const AttendRun& one = runs.runs[0];
-    const AttendQueries query{.count = 1, .first_limit = rows, .head_dim = dim, .scale = 0.5f};
-    std::vector<float> whole(dim), cut(dim);
-    Attend(runs.runs, query, whole.data());
-    for (int at = 0; at <= rows; ++at) {
-      const AttendRun two[] = {{one.queries, one.keys, one.values, at},
-                               {one.queries, one.keys + at * dim, one.values + at * dim, rows - at}};
-      Attend(two, query, cut.data());
-      EXPECT_EQ(cut, whole) << at;
+    for (const auto& [format, rows] : EachWith({150})) {
+      const int dim = 12;
+      const Runs runs({rows}, 1, dim, format);
+      const AttendRun& one = runs.runs[0];
+      const AttendQueries query{.count = 1, .first_limit = rows, .head_dim = dim, .scale = 0.5f};
+      std::vector<float> whole(dim), cut(dim);
+      Attend(runs.runs, query, whole.data());
+      for (int at = 0; at <= rows; ++at) {
+        const AttendRun two[] = {{one.queries, one.keys, one.values, at},
+                                 {one.queries, one.keys.From(at), one.values.From(at), rows - at}};
+        Attend(two, query, cut.data());
+        EXPECT_EQ(cut, whole) << KvFormatName(format) << " " << at;
+      }
     }
   });
 }

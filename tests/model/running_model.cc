@@ -41,15 +41,16 @@ std::string RunningModel::fingerprint() const {
   return *fingerprint;
 }
 
-std::unique_ptr<SessionState> RunningModel::NewSession(const MemoryKind& kind,
-                                                       const SessionShape& shape) const {
+std::unique_ptr<SessionState> RunningModel::NewSession(const MemoryKind& kind, const SessionShape& shape,
+                                                       KvFormat kv_format) const {
   DieUnless(shape.Validate());
-  return std::make_unique<SessionState>(SessionContext{&transformer_->config(), &kind, &transformer_->rope()},
-                                        shape, std::pmr::new_delete_resource());
+  return std::make_unique<SessionState>(
+      SessionContext{&transformer_->config(), &kind, &transformer_->rope(), kv_format}, shape,
+      std::pmr::new_delete_resource());
 }
 
-std::unique_ptr<SessionState> RunningModel::NewExactSession(int tokens) const {
-  return NewSession(*window_, {.sinks = 0, .window = tokens, .segment = 1});
+std::unique_ptr<SessionState> RunningModel::NewExactSession(int tokens, KvFormat kv_format) const {
+  return NewSession(*window_, {.sinks = 0, .window = tokens, .segment = 1}, kv_format);
 }
 
 std::vector<float> RunningModel::Step(const std::vector<SequenceChunk>& batch) {

@@ -27,9 +27,10 @@ class RunningModel {
   const Transformer& transformer() const { return *transformer_; }
   std::string fingerprint() const;
 
-  std::unique_ptr<SessionState> NewSession(const MemoryKind& kind, const SessionShape& shape) const;
+  std::unique_ptr<SessionState> NewSession(const MemoryKind& kind, const SessionShape& shape,
+                                           KvFormat kv_format = KvFormat::kF32) const;
   // A session that never folds within `tokens` tokens: the exact path.
-  std::unique_ptr<SessionState> NewExactSession(int tokens) const;
+  std::unique_ptr<SessionState> NewExactSession(int tokens, KvFormat kv_format = KvFormat::kF32) const;
 
   // One step; aborts if it fails. Logits [rows, V], copied.
   std::vector<float> Step(const std::vector<SequenceChunk>& batch);

@@ -7,6 +7,7 @@
 #include <memory>
 #include <numeric>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/kernels/parallel.h"
@@ -117,6 +118,17 @@ class TransformerTest : public testing::Test {
   std::unique_ptr<MemoryKind> edgeinfinite_, ahn_, self_recall_;
 };
 
+// What no way of feeding may change, for each format of keys and values.
+class TransformerEqualities : public TransformerTest, public testing::WithParamInterface<KvFormat> {
+ protected:
+  std::unique_ptr<SessionState> NewSession(const MemoryKind& kind, const SessionShape& shape) const {
+    return model_.NewSession(kind, shape, GetParam());
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Kv, TransformerEqualities, testing::ValuesIn(kKvFormats),
+                         [](const auto& info) { return std::string(KvFormatName(info.param)); });
+
 std::string Live(const SessionState& session) {
   std::string live;
   session.AppendLive(live);
@@ -130,6 +142,20 @@ TEST_F(TransformerTest, ExactPathEqualsPlainCausalAttention) {
   for (size_t t = 0; t < tokens.size(); ++t) {
     const auto row = absl::MakeConstSpan(logits).subspan(t * config_.vocab_size, config_.vocab_size);
     EXPECT_LT(reference::RelativeError(row, expected[t]), 1e-5) << t;
+  }
+}
+
+// Rounding keys and values moves the logits a little, and not more.
+TEST_F(TransformerTest, ExactPathWithRoundedKeysAndValuesStaysNear) {
+  const std::vector<int32_t> tokens = Tokens(1, 60);
+  const reference::Rows expected = reference::Transformer(config_, model_.tensors()).Logits(tokens);
+  for (const auto& [format, tolerance] :
+       {std::pair(KvFormat::kBf16, 0.02), std::pair(KvFormat::kInt8, 0.03)}) {
+    const std::vector<float> logits = model_.Feed(*model_.NewExactSession(60, format), tokens);
+    for (size_t t = 0; t < tokens.size(); ++t) {
+      const auto row = absl::MakeConstSpan(logits).subspan(t * config_.vocab_size, config_.vocab_size);
+      EXPECT_LT(reference::RelativeError(row, expected[t]), tolerance) << KvFormatName(format) << " " << t;
+    }
   }
 }
 
@@ -157,39 +183,38 @@ TEST_F(TransformerTest, FoldedSessionsEqualTheirDefinition) {
   }
 }
 
-TEST_F(TransformerTest, GatedPathWithEmptyMemoryIsTheExactPathBitForBit) {
+TEST_P(TransformerEqualities, GatedPathWithEmptyMemoryIsTheExactPathBitForBit) {
   const std::vector<int32_t> tokens = Tokens(3, 40);
-  const std::vector<float> exact = model_.Feed(*model_.NewExactSession(40), tokens);
+  const std::vector<float> exact = model_.Feed(*model_.NewExactSession(40, GetParam()), tokens);
   for (const MemoryKind* kind : Kinds()) {
     const int salient = kind->HasRetention() ? 16 : 0;
-    const auto session =
-        model_.NewSession(*kind, {.sinks = 4, .window = 26, .segment = 10, .salient = salient});
+    const auto session = NewSession(*kind, {.sinks = 4, .window = 26, .segment = 10, .salient = salient});
     ASSERT_EQ(session->shape().exact_capacity(), 40);
     EXPECT_EQ(model_.Feed(*session, tokens), exact) << kind->name();
     EXPECT_EQ(session->folded(), 0);
   }
 }
 
-TEST_F(TransformerTest, PrefillInOneChunkIsPrefillInManyBitForBit) {
+TEST_P(TransformerEqualities, PrefillInOneChunkIsPrefillInManyBitForBit) {
   const std::vector<int32_t> tokens = Tokens(4, 75);
   for (const MemoryKind* kind : Kinds()) {
-    const auto whole = model_.NewSession(*kind, SmallShape(*kind));
+    const auto whole = NewSession(*kind, SmallShape(*kind));
     const std::vector<float> logits = model_.Feed(*whole, tokens);
     for (const int chunk : {1, 2, 3, 5}) {
-      const auto session = model_.NewSession(*kind, SmallShape(*kind));
+      const auto session = NewSession(*kind, SmallShape(*kind));
       EXPECT_EQ(model_.Feed(*session, tokens, chunk), logits) << kind->name() << ", chunks of " << chunk;
       EXPECT_EQ(Live(*session), Live(*whole)) << kind->name() << ", chunks of " << chunk;
     }
   }
 }
 
-TEST_F(TransformerTest, NumberOfThreadsChangesNoBit) {
+TEST_P(TransformerEqualities, NumberOfThreadsChangesNoBit) {
   const std::vector<int32_t> tokens = Tokens(4, 35);
   for (const MemoryKind* kind : Kinds()) {
-    const auto one = model_.NewSession(*kind, SmallShape(*kind));
+    const auto one = NewSession(*kind, SmallShape(*kind));
     const std::vector<float> logits = model_.Feed(*one, tokens);
     SetComputeThreads(3);
-    const auto three = model_.NewSession(*kind, SmallShape(*kind));
+    const auto three = NewSession(*kind, SmallShape(*kind));
     EXPECT_EQ(model_.Feed(*three, tokens), logits) << kind->name();
     EXPECT_EQ(Live(*three), Live(*one)) << kind->name();
     SetComputeThreads(1);
@@ -198,11 +223,11 @@ TEST_F(TransformerTest, NumberOfThreadsChangesNoBit) {
 
 // The memory speaks from the first token that it absorbed, and not before: until the slots are full, a matrix
 // beside them changes no bit.
-TEST_F(TransformerTest, MatrixIsSilentUntilTheSlotsAreFull) {
+TEST_P(TransformerEqualities, MatrixIsSilentUntilTheSlotsAreFull) {
   const std::vector<int32_t> tokens = Tokens(12, 60);
   const SessionShape shape{.sinks = 2, .window = 8, .segment = 4, .salient = 20};
-  const auto with = model_.NewSession(*memgate_matrix_, shape);
-  const auto without = model_.NewSession(*memgate_, shape);
+  const auto with = NewSession(*memgate_matrix_, shape);
+  const auto without = NewSession(*memgate_, shape);
   const std::vector<float> gated = model_.Feed(*with, tokens), slots = model_.Feed(*without, tokens);
   ASSERT_EQ(with->folded(), 48);
   size_t first = 0;  // the first token that sees more than 20 folded ones
@@ -213,17 +238,17 @@ TEST_F(TransformerTest, MatrixIsSilentUntilTheSlotsAreFull) {
       std::equal(gated.begin() + same, gated.begin() + same + config_.vocab_size, slots.begin() + same));
 }
 
-TEST_F(TransformerTest, MatrixWithoutGainIsTheSlotsAloneBitForBit) {
+TEST_P(TransformerEqualities, MatrixWithoutGainIsTheSlotsAloneBitForBit) {
   MatrixWeights silent = matrix_;
   std::fill(silent.gain.begin(), silent.gain.end(), 0.0f);
   const auto kind = MakeMemgateKind(config_, retention_, silent);
   const std::vector<int32_t> tokens = Tokens(13, 60);
-  EXPECT_EQ(model_.Feed(*model_.NewSession(*kind, SmallShape(*kind)), tokens),
-            model_.Feed(*model_.NewSession(*memgate_, SmallShape(*memgate_)), tokens));
+  EXPECT_EQ(model_.Feed(*NewSession(*kind, SmallShape(*kind)), tokens),
+            model_.Feed(*NewSession(*memgate_, SmallShape(*memgate_)), tokens));
 }
 
 // Sessions of different kinds, shapes, positions and chunk sizes share steps.
-TEST_F(TransformerTest, BatchOfSessionsIsEachAloneBitForBit) {
+TEST_P(TransformerEqualities, BatchOfSessionsIsEachAloneBitForBit) {
   struct Member {
     std::unique_ptr<SessionState> alone, batched;
     std::vector<int32_t> tokens;
@@ -236,7 +261,7 @@ TEST_F(TransformerTest, BatchOfSessionsIsEachAloneBitForBit) {
     for (const int chunk : {1, 4, 6}) {
       SessionShape shape = SmallShape(*kind);
       shape.window += chunk;
-      members.push_back({model_.NewSession(*kind, shape), model_.NewSession(*kind, shape),
+      members.push_back({NewSession(*kind, shape), NewSession(*kind, shape),
                          Tokens(members.size(), 17 + 9 * chunk), chunk});
     }
   }
@@ -270,21 +295,22 @@ TEST_F(TransformerTest, BatchOfSessionsIsEachAloneBitForBit) {
   }
 }
 
-TEST_F(TransformerTest, RestoredSessionContinuesAsIfNeverInterrupted) {
+TEST_P(TransformerEqualities, RestoredSessionContinuesAsIfNeverInterrupted) {
   const std::vector<int32_t> tokens = Tokens(8, 60);
   for (const MemoryKind* kind : Kinds()) {
     const SessionShape shape = SmallShape(*kind);
     for (const size_t cut : {1u, 3u, 12u, 16u, 17u, 20u, 33u, 59u}) {  // before, at and after foldings
-      const auto session = model_.NewSession(*kind, shape);
+      const auto session = NewSession(*kind, shape);
       model_.Feed(*session, absl::MakeConstSpan(tokens).subspan(0, cut));
       const std::string snapshot = EncodeSnapshot({.model_fingerprint = "m",
                                                    .memory_kind = std::string(kind->name()),
+                                                   .kv_format = GetParam(),
                                                    .shape = shape,
                                                    .length = session->length()},
                                                   *session);
       const auto parsed = ParseSnapshot(snapshot);
       ASSERT_TRUE(parsed.ok()) << parsed.status();
-      const auto restored = model_.NewSession(*kind, parsed->header.shape);
+      const auto restored = NewSession(*kind, parsed->header.shape);
       const absl::Status status = restored->RestoreLive(parsed->header.length, parsed->live);
       ASSERT_TRUE(status.ok()) << status;
       const auto rest = absl::MakeConstSpan(tokens).subspan(cut);
@@ -294,11 +320,11 @@ TEST_F(TransformerTest, RestoredSessionContinuesAsIfNeverInterrupted) {
   }
 }
 
-TEST_F(TransformerTest, CopiedSessionGoesItsOwnWay) {
+TEST_P(TransformerEqualities, CopiedSessionGoesItsOwnWay) {
   for (const MemoryKind* kind : Kinds()) {
-    const auto session = model_.NewSession(*kind, SmallShape(*kind));
+    const auto session = NewSession(*kind, SmallShape(*kind));
     model_.Feed(*session, Tokens(1, 30));
-    const auto copy = model_.NewSession(*kind, SmallShape(*kind));
+    const auto copy = NewSession(*kind, SmallShape(*kind));
     model_.Feed(*copy, Tokens(2, 50));
     copy->CopyFrom(*session);
     const std::string before = Live(*session);
@@ -308,9 +334,9 @@ TEST_F(TransformerTest, CopiedSessionGoesItsOwnWay) {
   }
 }
 
-TEST_F(TransformerTest, ClearedSessionIsANewOne) {
+TEST_P(TransformerEqualities, ClearedSessionIsANewOne) {
   for (const MemoryKind* kind : Kinds()) {
-    const auto used = model_.NewSession(*kind, SmallShape(*kind));
+    const auto used = NewSession(*kind, SmallShape(*kind));
     const std::vector<float> first = model_.Feed(*used, Tokens(1, 45));
     used->Clear();
     EXPECT_EQ(used->length(), 0);

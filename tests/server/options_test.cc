@@ -71,6 +71,7 @@ TEST(OptionsTest, EveryOptionCanBeSetByFlagAndByVariable) {
                                                      {"memory-budget", "1GiB"},
                                                      {"threads", "2"},
                                                      {"weights", "f32"},
+                                                     {"kv", "bf16"},
                                                      {"exact-limit", "100"},
                                                      {"max-batch-tokens", "32"},
                                                      {"max-active-turns", "4"},
@@ -100,6 +101,7 @@ TEST(OptionsTest, EveryOptionCanBeSetByFlagAndByVariable) {
   }
   for (const auto& line : {Parse(flags), Parse({}, variables)}) {
     ASSERT_TRUE(line.ok()) << line.status();
+    EXPECT_EQ(line->options.kv, KvFormat::kBf16);
     EXPECT_EQ(line->options.max_tokens_limit, 77);
     EXPECT_EQ(line->options.session_ttl, absl::ZeroDuration());
     EXPECT_EQ(line->options.log_format, LogFormat::kJson);
@@ -122,6 +124,7 @@ TEST(OptionsTest, ErrorsNameTheirOriginAndTheRemedy) {
   EXPECT_THAT(ErrorOf({"--drain-timeout=soon"}), HasSubstr("write e.g. 90s"));
   EXPECT_THAT(ErrorOf({"--log-level=loud"}), HasSubstr("debug, info, warning, error"));
   EXPECT_THAT(ErrorOf({"--weights=q2"}), HasSubstr("f32"));
+  EXPECT_EQ(ErrorOf({"--kv=f16"}), "--kv: unknown KV format 'f16'; known: f32, bf16, int8");
   EXPECT_THAT(ErrorOf({"--listen=:1"}), HasSubstr("names no host"));
   EXPECT_THAT(ErrorOf({"--model"}), HasSubstr("--model needs a value"));
   EXPECT_THAT(ErrorOf({"/models"}), HasSubstr("unexpected argument"));

@@ -434,6 +434,24 @@ TEST(SessionBudgetTest, ASpentBudgetRefusesSessionsAndReturnsWithThem) {
   EXPECT_TRUE(create().ok());
 }
 
+TEST(KvFormatServiceTest, ModelSessionAndMemoryNameTheFormat) {
+  TestServer::Setup setup;
+  setup.engine.kv = KvFormat::kInt8;
+  TestServer server(setup);
+  grpc::ClientContext list_context, memory_context;
+  Bound(list_context);
+  Bound(memory_context);
+  v1::ListModelsResponse list;
+  ASSERT_TRUE(server.models().ListModels(&list_context, {}, &list).ok());
+  EXPECT_EQ(list.models(0).kv_format(), "int8");
+  EXPECT_EQ(server.CreateSession("s").kv_format(), "int8");
+  v1::GetSessionMemoryRequest request;
+  request.set_name("sessions/s");
+  v1::SessionMemory memory;
+  ASSERT_TRUE(server.sessions().GetSessionMemory(&memory_context, request, &memory).ok());
+  EXPECT_EQ(memory.kv_format(), "int8");
+}
+
 TEST(ModelServiceTest, DescribesTheModelAndWhatASessionCosts) {
   TestServer server;
   grpc::ClientContext list_context;

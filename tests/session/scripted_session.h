@@ -34,8 +34,10 @@ inline ModelConfig SmallConfig() {
 // What sessions share; owns it.
 class ScriptedModel {
  public:
-  explicit ScriptedModel(ModelConfig config = SmallConfig())
-      : config_(std::move(config)), rope_(reference::RopeFrequencies(config_.rope, config_.head_dim)) {
+  explicit ScriptedModel(ModelConfig config = SmallConfig(), KvFormat kv_format = KvFormat::kF32)
+      : config_(std::move(config)),
+        kv_format_(kv_format),
+        rope_(reference::RopeFrequencies(config_.rope, config_.head_dim)) {
     kinds_.push_back(MakeWindowKind());
     kinds_.push_back(MakeMemgateKind(config_, NoRetention()));
     kinds_.push_back(MakeInfiniKind(config_, InfiniRule::kLinear, std::nullopt));
@@ -50,7 +52,7 @@ class ScriptedModel {
   const MemoryKind& memgate() const { return *kinds_[1]; }
   const MemoryKind& infini() const { return *kinds_[2]; }
   const MemoryKind& matrix() const { return *kinds_[4]; }  // slots and a matrix
-  SessionContext Context(const MemoryKind& kind) const { return {&config_, &kind, &rope_}; }
+  SessionContext Context(const MemoryKind& kind) const { return {&config_, &kind, &rope_, kv_format_}; }
   const Rope& rope() const { return rope_; }
 
  private:
@@ -73,6 +75,7 @@ class ScriptedModel {
   }
 
   const ModelConfig config_;
+  const KvFormat kv_format_;
   const Rope rope_;
   std::vector<std::unique_ptr<MemoryKind>> kinds_;
 };
@@ -102,8 +105,7 @@ using ScoreScript = std::function<float(int, int, int64_t)>;
 inline void Feed(const ScriptedModel& model, SessionState& session, int64_t tokens,
                  const ScoreScript& score = {}) {
   const int dim = model.config().head_dim;
-  const int64_t head_floats = session.shape().rows() * dim;
-  std::vector<float> cos_sin(dim);
+  std::vector<float> cos_sin(dim), key(dim);
   for (; tokens > 0; --tokens) {
     const int64_t position = session.length();
     session.Prepare(1);
@@ -111,13 +113,14 @@ inline void Feed(const ScriptedModel& model, SessionState& session, int64_t toke
     for (int l = 0; l < model.config().num_layers; ++l) {
       const LayerView view = session.Layer(l);
       for (int g = 0; g < model.config().num_kv_heads; ++g) {
-        const int64_t at = g * head_floats + int64_t{session.Row(position)} * dim;
-        Rotate(cos_sin.data(), dim, ScriptedKey(l, g, position, dim).data(), view.keys + at);
-        std::fill_n(view.values + at, dim, ScriptedValue(l, g, position));
+        const int64_t row = g * session.shape().rows() + session.Row(position);
+        Rotate(cos_sin.data(), dim, ScriptedKey(l, g, position, dim).data(), key.data());
+        view.keys.Store(row, key.data());
+        view.values.Store(row, std::vector<float>(dim, ScriptedValue(l, g, position)).data());
         if (session.kind().HasRetention() && position >= session.shape().sinks) {
-          const int64_t row = session.Row(position) - session.window_row();
+          const int64_t window_row = session.Row(position) - session.window_row();
           float* features =
-              view.features + (row * model.config().num_kv_heads + g) * session.kind().TokenFeatures();
+              view.features + (window_row * model.config().num_kv_heads + g) * session.kind().TokenFeatures();
           features[0] = score ? score(l, g, position) : 0.0f;
           if (session.kind().TokenFeatures() > 1) features[1] = ScriptedStrength(l, g, position);
         }
@@ -125,6 +128,13 @@ inline void Feed(const ScriptedModel& model, SessionState& session, int64_t toke
     }
     session.Commit(1);
   }
+}
+
+// What a row holds.
+inline std::vector<float> LoadRow(const KvRows& rows, int64_t row, int head_dim) {
+  std::vector<float> out(head_dim);
+  rows.Load(row, 1, out.data());
+  return out;
 }
 
 inline std::string Live(const SessionState& session) {

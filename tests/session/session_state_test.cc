@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <limits>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "tests/reference/compare.h"
 #include "tests/reference/gated_rule.h"
 #include "tests/session/scripted_session.h"
 
@@ -38,6 +40,15 @@ class CountingResource : public std::pmr::memory_resource {
 const SessionShape kShapes[] = {{0, 1, 1, 0},  {0, 1, 1, 1},    {4, 8, 4, 3},   {1, 5, 7, 9},
                                 {3, 16, 1, 5}, {4, 256, 64, 0}, {7, 33, 13, 64}};
 
+// Every configuration with every format.
+std::vector<std::pair<ModelConfig, KvFormat>> EachFormat(const std::vector<ModelConfig>& configs) {
+  std::vector<std::pair<ModelConfig, KvFormat>> pairs;
+  for (const ModelConfig& config : configs) {
+    for (const KvFormat format : kKvFormats) pairs.emplace_back(config, format);
+  }
+  return pairs;
+}
+
 SessionShape ShapeFor(const MemoryKind& kind, SessionShape shape) {
   if (!kind.HasRetention()) shape.salient = 0;
   return shape;
@@ -49,7 +60,8 @@ TEST(SessionStateTest, CostsExactlyTheBytesAnnounced) {
   odd.num_kv_heads = 1;
   odd.num_heads = 1;
   odd.head_dim = 2;
-  for (const ScriptedModel& model : {ScriptedModel(), ScriptedModel(odd)}) {
+  for (const auto& [config, format] : EachFormat({SmallConfig(), odd})) {
+    const ScriptedModel model(config, format);
     for (const auto& kind : model.kinds()) {
       for (const SessionShape& any : kShapes) {
         const SessionShape shape = ShapeFor(*kind, any);
@@ -61,13 +73,13 @@ TEST(SessionStateTest, CostsExactlyTheBytesAnnounced) {
         }
         EXPECT_EQ(resource.bytes, 0);
         const int64_t layers = model.config().num_layers, heads = model.config().num_kv_heads;
-        EXPECT_EQ(bytes.key_value, layers * 2 * heads * shape.rows() * model.config().head_dim * 4);
+        EXPECT_EQ(bytes.key_value, layers * 2 * heads * shape.rows() * KvRowBytes(format, config.head_dim));
         EXPECT_EQ(bytes.memory, layers * kind->StateFloats() * 4);
         EXPECT_EQ(bytes.features,
                   layers * (shape.window + shape.segment) * heads * kind->TokenFeatures() * 4);
         const int64_t slots = layers * heads * shape.salient * (8 + 4 * kind->TokenFeatures());
         EXPECT_GE(bytes.salient, slots);
-        EXPECT_LE(bytes.salient, slots + 4 * layers);
+        EXPECT_LE(bytes.salient, slots + 7 * layers);
       }
     }
   }
@@ -91,29 +103,32 @@ TEST(SessionStateTest, NeverAllocatesAfterCreation) {
 }
 
 TEST(SessionStateTest, PartsOfALayerNeitherOverlapNorLeaveTheArena) {
-  const ScriptedModel model;
-  for (const auto& kind : model.kinds()) {
-    for (const SessionShape& any : kShapes) {
-      const SessionShape shape = ShapeFor(*kind, any);
-      SessionState session(model.Context(*kind), shape, std::pmr::new_delete_resource());
-      std::vector<std::pair<const void*, const void*>> runs;
-      const int64_t heads = model.config().num_kv_heads;
-      const int64_t store = heads * shape.rows() * model.config().head_dim;
-      for (int l = 0; l < model.config().num_layers; ++l) {
-        const LayerView view = session.Layer(l);
-        EXPECT_EQ(reinterpret_cast<uintptr_t>(view.salient_positions) % alignof(int64_t), 0u);
-        runs.emplace_back(view.salient_positions, view.salient_positions + heads * shape.salient);
-        runs.emplace_back(view.keys, view.keys + store);
-        runs.emplace_back(view.values, view.values + store);
-        const int64_t features = heads * kind->TokenFeatures();
-        runs.emplace_back(view.features, view.features + int64_t{shape.window + shape.segment} * features);
-        runs.emplace_back(view.salient_features, view.salient_features + shape.salient * features);
-        runs.emplace_back(view.memory.begin(), view.memory.end());
+  for (const KvFormat format : kKvFormats) {
+    const ScriptedModel model(SmallConfig(), format);
+    for (const auto& kind : model.kinds()) {
+      for (const SessionShape& any : kShapes) {
+        const SessionShape shape = ShapeFor(*kind, any);
+        SessionState session(model.Context(*kind), shape, std::pmr::new_delete_resource());
+        std::vector<std::pair<const void*, const void*>> runs;
+        const int64_t heads = model.config().num_kv_heads;
+        const int64_t store = heads * shape.rows();
+        for (int l = 0; l < model.config().num_layers; ++l) {
+          const LayerView view = session.Layer(l);
+          EXPECT_EQ(reinterpret_cast<uintptr_t>(view.salient_positions) % alignof(int64_t), 0u);
+          runs.emplace_back(view.salient_positions, view.salient_positions + heads * shape.salient);
+          const int64_t features = heads * kind->TokenFeatures();
+          runs.emplace_back(view.features, view.features + int64_t{shape.window + shape.segment} * features);
+          runs.emplace_back(view.salient_features, view.salient_features + shape.salient * features);
+          runs.emplace_back(view.memory.begin(), view.memory.end());
+          runs.emplace_back(view.keys.at(0), view.keys.at(store));
+          runs.emplace_back(view.values.at(0), view.values.at(store));
+          EXPECT_EQ(reinterpret_cast<uintptr_t>(view.keys.at(0)) % alignof(float), 0u);
+        }
+        for (size_t i = 1; i < runs.size(); ++i) EXPECT_LE(runs[i - 1].second, runs[i].first) << i;
+        const auto* begin = static_cast<const char*>(runs.front().first);
+        const auto* end = static_cast<const char*>(runs.back().second);
+        EXPECT_LE(end - begin, SessionState::Bytes(session.context(), shape).arena());
       }
-      for (size_t i = 1; i < runs.size(); ++i) EXPECT_LE(runs[i - 1].second, runs[i].first) << i;
-      const auto* begin = static_cast<const char*>(runs.front().first);
-      const auto* end = static_cast<const char*>(runs.back().second);
-      EXPECT_LE(end - begin, SessionState::Bytes(session.context(), shape).arena());
     }
   }
 }
@@ -133,15 +148,66 @@ TEST(SessionStateTest, WindowAndSinksHoldTheirTokensAtEveryLength) {
         for (int l = 0; l < model.config().num_layers; ++l) {
           for (int g = 0; g < model.config().num_kv_heads; ++g) {
             const LayerView view = session.Layer(l);
-            const int64_t at = (g * shape.rows() + session.Row(p)) * dim;
-            ASSERT_EQ(view.values[at], ScriptedValue(l, g, p)) << length << " " << p;
+            const int64_t row = g * shape.rows() + session.Row(p);
+            ASSERT_EQ(LoadRow(view.values, row, dim)[0], ScriptedValue(l, g, p)) << length << " " << p;
             // Sinks are un-rotated once something was folded.
             const double angle = p < shape.sinks && session.folded() > 0 ? 0.0 : static_cast<double>(p);
             const auto expected =
                 reference::Rotated(reference::ToDouble(ScriptedKey(l, g, p, dim)),
                                    reference::RopeFrequencies(model.config().rope, dim), angle);
-            for (int d = 0; d < dim; ++d)
-              ASSERT_NEAR(view.keys[at + d], expected[d], 1e-6) << length << " " << p;
+            ASSERT_LT(reference::RelativeError(LoadRow(view.keys, row, dim), expected), 2e-6)
+                << length << " " << p;
+          }
+        }
+      }
+    }
+  }
+}
+
+// A row of `x` in `format`, read back.
+std::vector<float> Rounded(KvFormat format, const std::vector<float>& x) {
+  const int dim = static_cast<int>(x.size());
+  std::vector<std::byte> bytes(KvRowBytes(format, dim));
+  const KvRows rows(format, dim, bytes.data());
+  rows.Store(0, x.data());
+  return LoadRow(rows, 0, dim);
+}
+
+// The number of roundings is fixed, whenever a session folds.
+TEST(SessionStateTest, RoundsValuesOnceAndKeysOnceMoreWhenTheyAreRotatedBack) {
+  for (const KvFormat format : kKvFormats) {
+    const ScriptedModel model(SmallConfig(), format);
+    const int dim = model.config().head_dim;
+    const SessionShape shape{3, 7, 4, 5};
+    SessionState session(model.Context(model.memgate()), shape, std::pmr::new_delete_resource());
+    const auto expect = [&](int l, int g, int64_t row, int64_t position, bool rotated_back) {
+      const LayerView view = session.Layer(l);
+      std::vector<float> cos_sin(dim), key = ScriptedKey(l, g, position, dim);
+      model.rope().Angles(position, cos_sin.data());
+      Rotate(cos_sin.data(), dim, key.data(), key.data());
+      key = Rounded(format, key);
+      if (rotated_back) {
+        RotateBack(cos_sin.data(), dim, key.data(), key.data());
+        key = Rounded(format, key);
+      }
+      ASSERT_EQ(LoadRow(view.keys, row, dim), key) << KvFormatName(format) << " " << position;
+      const std::vector<float> value(dim, ScriptedValue(l, g, position));
+      ASSERT_EQ(LoadRow(view.values, row, dim), Rounded(format, value)) << KvFormatName(format);
+    };
+    for (int64_t length = 1; length <= 60; ++length) {
+      Feed(model, session, 1,
+           [](int l, int g, int64_t p) { return static_cast<float>((p * 7 + l + g) % 13); });
+      for (int l = 0; l < model.config().num_layers; ++l) {
+        for (int g = 0; g < model.config().num_kv_heads; ++g) {
+          const int64_t first_row = g * shape.rows();
+          for (int64_t p = 0; p < session.sink_count(); ++p)
+            expect(l, g, first_row + p, p, session.folded() > 0);
+          for (int64_t p = shape.sinks + session.folded(); p < length; ++p) {
+            expect(l, g, first_row + session.Row(p), p, false);
+          }
+          const int64_t* positions = session.Layer(l).salient_positions + int64_t{g} * shape.salient;
+          for (int e = 0; e < session.salient_count(); ++e) {
+            expect(l, g, first_row + shape.sinks + e, positions[e], true);
           }
         }
       }
@@ -166,11 +232,13 @@ void ExpectBestTokensKept(const SessionShape& shape, int64_t length, const Score
         std::vector<int64_t> kept(view.salient_positions + g * shape.salient,
                                   view.salient_positions + g * shape.salient + session.salient_count());
         for (size_t e = 0; e < kept.size(); ++e) {
-          const int64_t at = (g * shape.rows() + shape.sinks + static_cast<int64_t>(e)) * dim;
-          ASSERT_EQ(view.values[at], ScriptedValue(l, g, kept[e])) << "value of another token";
-          const auto key = ScriptedKey(l, g, kept[e], dim);
-          for (int d = 0; d < dim; ++d)
-            ASSERT_NEAR(view.keys[at + d], key[d], 1e-6) << "key is not un-rotated";
+          const int64_t row = g * shape.rows() + shape.sinks + static_cast<int64_t>(e);
+          ASSERT_EQ(LoadRow(view.values, row, dim)[0], ScriptedValue(l, g, kept[e]))
+              << "value of another token";
+          ASSERT_LT(reference::RelativeError(LoadRow(view.keys, row, dim),
+                                             reference::ToDouble(ScriptedKey(l, g, kept[e], dim))),
+                    2e-6)
+              << "key is not un-rotated";
         }
         std::sort(kept.begin(), kept.end());
         ASSERT_EQ(kept, best) << "layer " << l << " head " << g << " length " << session.length();
@@ -335,20 +403,23 @@ TEST(SessionStateTest, AccountingAddsUpAtEveryLength) {
 }
 
 TEST(SessionStateTest, LiveBytesAreKnownAtEveryLengthAndRestore) {
-  const ScriptedModel model;
-  for (const auto& kind : model.kinds()) {
-    const SessionShape shape = ShapeFor(*kind, {3, 6, 4, 5});
-    SessionState session(model.Context(*kind), shape, std::pmr::new_delete_resource());
-    SessionState restored(model.Context(*kind), shape, std::pmr::new_delete_resource());
-    for (int64_t length = 0; length <= 50; ++length) {
-      const std::string live = Live(session);
-      EXPECT_EQ(static_cast<int64_t>(live.size()), SessionState::LiveBytes(session.context(), shape, length));
-      const absl::Status status = restored.RestoreLive(length, live);
-      ASSERT_TRUE(status.ok()) << status;
-      EXPECT_EQ(Live(restored), live);
-      EXPECT_EQ(restored.length(), session.length());
-      EXPECT_EQ(restored.folded(), session.folded());
-      Feed(model, session, 1, [](int, int, int64_t p) { return static_cast<float>(p % 7); });
+  for (const KvFormat format : kKvFormats) {
+    const ScriptedModel model(SmallConfig(), format);
+    for (const auto& kind : model.kinds()) {
+      const SessionShape shape = ShapeFor(*kind, {3, 6, 4, 5});
+      SessionState session(model.Context(*kind), shape, std::pmr::new_delete_resource());
+      SessionState restored(model.Context(*kind), shape, std::pmr::new_delete_resource());
+      for (int64_t length = 0; length <= 50; ++length) {
+        const std::string live = Live(session);
+        EXPECT_EQ(static_cast<int64_t>(live.size()),
+                  SessionState::LiveBytes(session.context(), shape, length));
+        const absl::Status status = restored.RestoreLive(length, live);
+        ASSERT_TRUE(status.ok()) << status;
+        EXPECT_EQ(Live(restored), live);
+        EXPECT_EQ(restored.length(), session.length());
+        EXPECT_EQ(restored.folded(), session.folded());
+        Feed(model, session, 1, [](int, int, int64_t p) { return static_cast<float>(p % 7); });
+      }
     }
   }
 }

@@ -17,7 +17,9 @@ constexpr size_t kChecksumBytes = 32;
 // A snapshot of a session that has folded, with every header field set.
 class SnapshotTest : public testing::Test {
  protected:
-  SnapshotTest() : session_(model_.Context(model_.memgate()), shape_, std::pmr::new_delete_resource()) {
+  SnapshotTest()
+      : model_(SmallConfig(), KvFormat::kBf16),
+        session_(model_.Context(model_.memgate()), shape_, std::pmr::new_delete_resource()) {
     Feed(model_, session_, 21);
     bytes_ = EncodeSnapshot(header_, session_);
   }
@@ -43,17 +45,19 @@ class SnapshotTest : public testing::Test {
   const SnapshotHeader header_{.model_fingerprint = "sha256:base",
                                .memory_kind = "memgate",
                                .memory_fingerprint = "sha256:module",
+                               .kv_format = KvFormat::kBf16,
                                .shape = shape_,
                                .length = 21,
                                .pending_token = 17,
                                .turns = 3};
   std::string bytes_;
 
-  // Offsets of the header's fields: magic 8, version 4, then three strings with a 4-byte length each.
+  // Offsets of the header's fields: magic 8, version 4, then four strings with a 4-byte length each.
   static constexpr size_t kVersion = 8;
   static constexpr size_t kFirstString = 12;
   static constexpr size_t kSecondString = kFirstString + 4 + 11;
-  static constexpr size_t kShape = kSecondString + 4 + 7 + 4 + 13;
+  static constexpr size_t kFormat = kSecondString + 4 + 7 + 4 + 13;
+  static constexpr size_t kShape = kFormat + 4 + 4;
   static constexpr size_t kLength = kShape + 16;
   static constexpr size_t kPending = kLength + 8;
   static constexpr size_t kTurns = kPending + 4;
@@ -72,6 +76,7 @@ TEST_F(SnapshotTest, HeaderAndStateComeBack) {
   EXPECT_EQ(parsed->header.model_fingerprint, "sha256:base");
   EXPECT_EQ(parsed->header.memory_kind, "memgate");
   EXPECT_EQ(parsed->header.memory_fingerprint, "sha256:module");
+  EXPECT_EQ(parsed->header.kv_format, KvFormat::kBf16);
   EXPECT_EQ(parsed->header.shape, shape_);
   EXPECT_EQ(parsed->header.length, 21);
   EXPECT_EQ(parsed->header.pending_token, 17);
@@ -115,8 +120,9 @@ TEST_F(SnapshotTest, SaysWhatIsWrong) {
   ExpectRefused(bytes_.substr(0, 43), "session snapshot cut short");
   ExpectRefused(bytes_.substr(0, bytes_.size() - 1),
                 "session snapshot damaged or cut short: its checksum does not match");
-  ExpectRefused(WithNumber<uint32_t>(kVersion, 1),
-                "session snapshot of version 1; this build reads version 2");
+  ExpectRefused(WithNumber<uint32_t>(kVersion, 2),
+                "session snapshot of version 2; this build reads version 3");
+  ExpectRefused(WithNumber<char>(kFormat + 4, 'x'), "unknown KV format 'xf16'; known: f32, bf16, int8");
   ExpectRefused(WithNumber<int64_t>(kLength, -1), "session snapshot with impossible length -1");
   ExpectRefused(WithNumber<int64_t>(kLength, (int64_t{1} << 40) + 1),
                 "session snapshot with impossible length 1099511627777");
@@ -130,6 +136,7 @@ TEST_F(SnapshotTest, HostileStringLengthsAreRefused) {
   for (const uint32_t size : {257u, 100'000u, 0x7FFFFFFFu, 0xFFFFFFFFu}) {
     ExpectRefused(WithNumber<uint32_t>(kFirstString, size), "session snapshot header malformed");
     ExpectRefused(WithNumber<uint32_t>(kSecondString, size), "session snapshot header malformed");
+    ExpectRefused(WithNumber<uint32_t>(kFormat, size), "session snapshot header malformed");
   }
 }
 
