@@ -60,8 +60,9 @@ absl::Status LoadTransformer(LoadedModel& model) {
   auto weights = LoadWeights(config, *model.tensors, model.options.weights, model.options.load_progress);
   if (!weights.ok()) return weights.status();
   scratch->Release();
-  const int64_t work_bytes =
-      Workspace::Bytes(config, model.options.max_batch_tokens, model.options.max_active_turns);
+  const int64_t work_bytes = Workspace::Bytes(config, {.max_tokens = model.options.max_batch_tokens,
+                                                       .max_logit_rows = model.options.max_active_turns,
+                                                       .weights = model.options.weights});
   auto work_reserved = ReserveBytes(*model.accountant, work_bytes, "the work buffers");
   if (!work_reserved.ok()) return work_reserved.status();
   model.work_bytes = *std::move(work_reserved);

@@ -23,15 +23,24 @@ constexpr size_t kMaxCachedPrimitives = 128;
 // The packed layout is chosen for a prefill step; it serves one row as well.
 constexpr int kPackingRows = 256;
 
+// What becomes of a product: y = it, or y += it.
+enum class Result { kStored, kAdded };
+
 dnnl::matmul::primitive_desc MatmulDesc(const dnnl::engine& engine, const dnnl::memory::desc& x,
                                         const dnnl::memory::desc& weight, const dnnl::memory::desc* bias,
-                                        const dnnl::memory::desc& y) {
+                                        const dnnl::memory::desc& y, Result result) {
+  dnnl::primitive_attr attributes;
+  if (result == Result::kAdded) {
+    dnnl::post_ops sum;
+    sum.append_sum(1.0f);
+    attributes.set_post_ops(sum);
+  }
 #if DNNL_VERSION_MAJOR >= 3
-  return bias ? dnnl::matmul::primitive_desc(engine, x, weight, *bias, y)
-              : dnnl::matmul::primitive_desc(engine, x, weight, y);
+  return bias ? dnnl::matmul::primitive_desc(engine, x, weight, *bias, y, attributes)
+              : dnnl::matmul::primitive_desc(engine, x, weight, y, attributes);
 #else
-  return bias ? dnnl::matmul::primitive_desc(dnnl::matmul::desc(x, weight, *bias, y), engine)
-              : dnnl::matmul::primitive_desc(dnnl::matmul::desc(x, weight, y), engine);
+  return bias ? dnnl::matmul::primitive_desc(dnnl::matmul::desc(x, weight, *bias, y), attributes, engine)
+              : dnnl::matmul::primitive_desc(dnnl::matmul::desc(x, weight, y), attributes, engine);
 #endif
 }
 
@@ -52,31 +61,48 @@ struct DnnlMatrix::Packed {
   dnnl::engine engine{dnnl::engine::kind::cpu, 0};
   mutable dnnl::stream stream{engine};
   dnnl::memory weight;
-  dnnl::memory bias;                                         // empty if there is none
-  mutable std::unordered_map<int, dnnl::matmul> primitives;  // by rows
+  dnnl::memory bias;  // empty if there is none
+  // By rows, for both results.
+  mutable std::unordered_map<int, dnnl::matmul> storing, adding;
 
   dnnl::memory::desc XDesc(int rows) const { return {Dims{rows, in_features}, Type::f32, Tag::ab}; }
   dnnl::memory::desc YDesc(int rows) const { return {Dims{rows, out_features}, Type::f32, Tag::ab}; }
   dnnl::memory::desc BiasDesc() const { return {Dims{1, out_features}, Type::f32, Tag::ab}; }
 
-  dnnl::matmul::primitive_desc Desc(int rows, const dnnl::memory::desc& weight_desc) const {
+  dnnl::matmul::primitive_desc Desc(int rows, const dnnl::memory::desc& weight_desc, Result result) const {
     const dnnl::memory::desc bias_desc = BiasDesc();
-    return MatmulDesc(engine, XDesc(rows), weight_desc, has_bias ? &bias_desc : nullptr, YDesc(rows));
+    return MatmulDesc(engine, XDesc(rows), weight_desc, has_bias ? &bias_desc : nullptr, YDesc(rows), result);
   }
 
   // oneDNN's packed layout, if its kernel computes each row by itself. That is so for the batch-reduce
   // kernels (AVX-512); its GEMM picks another order of summation for other numbers of rows.
   std::optional<dnnl::memory::desc> Layout() const {
     const dnnl::memory::desc any(Dims{in_features, out_features}, Type::f32, Tag::any);
-    const dnnl::matmul::primitive_desc desc = Desc(kPackingRows, any);
+    const dnnl::matmul::primitive_desc desc = Desc(kPackingRows, any, Result::kStored);
     if (!std::string_view(desc.impl_info_str()).starts_with("brg")) return std::nullopt;
     return desc.weights_desc();
   }
 
-  const dnnl::matmul& Primitive(int rows) const {
+  const dnnl::matmul& Primitive(int rows, Result result) const {
+    auto& primitives = result == Result::kAdded ? adding : storing;
     if (auto it = primitives.find(rows); it != primitives.end()) return it->second;
     if (primitives.size() >= kMaxCachedPrimitives) primitives.clear();
-    return primitives.emplace(rows, dnnl::matmul(Desc(rows, weight.get_desc()))).first->second;
+    return primitives.emplace(rows, dnnl::matmul(Desc(rows, weight.get_desc(), result))).first->second;
+  }
+
+  absl::Status Multiply(const float* x, int rows, float* y, Result result) const {
+    try {
+      dnnl::memory x_memory(XDesc(rows), engine, const_cast<float*>(x));
+      dnnl::memory y_memory(YDesc(rows), engine, y);
+      std::unordered_map<int, dnnl::memory> args{
+          {DNNL_ARG_SRC, x_memory}, {DNNL_ARG_WEIGHTS, weight}, {DNNL_ARG_DST, y_memory}};
+      if (bias) args.emplace(DNNL_ARG_BIAS, bias);
+      Primitive(rows, result).execute(stream, args);
+      stream.wait();
+    } catch (const dnnl::error& error) {
+      return FromDnnl(error, out_features, in_features);
+    }
+    return absl::OkStatus();
   }
 };
 
@@ -129,19 +155,11 @@ int64_t DnnlMatrix::bytes() const {
 }
 
 absl::Status DnnlMatrix::Apply(const float* x, int rows, float* y) const {
-  const Packed& packed = *packed_;
-  try {
-    dnnl::memory x_memory(packed.XDesc(rows), packed.engine, const_cast<float*>(x));
-    dnnl::memory y_memory(packed.YDesc(rows), packed.engine, y);
-    std::unordered_map<int, dnnl::memory> args{
-        {DNNL_ARG_SRC, x_memory}, {DNNL_ARG_WEIGHTS, packed.weight}, {DNNL_ARG_DST, y_memory}};
-    if (packed.bias) args.emplace(DNNL_ARG_BIAS, packed.bias);
-    packed.Primitive(rows).execute(packed.stream, args);
-    packed.stream.wait();
-  } catch (const dnnl::error& error) {
-    return FromDnnl(error, packed.out_features, packed.in_features);
-  }
-  return absl::OkStatus();
+  return packed_->Multiply(x, rows, y, Result::kStored);
+}
+
+absl::Status DnnlMatrix::AddTo(const float* x, int rows, float* y) const {
+  return packed_->Multiply(x, rows, y, Result::kAdded);
 }
 
 }  // namespace memgate

@@ -33,6 +33,8 @@ class DnnlMatrix {
   // y = x W^T + b. x: [rows, in_features], y: [rows, out_features]; must not overlap. RESOURCE_EXHAUSTED or
   // INTERNAL with oneDNN's reason.
   absl::Status Apply(const float* x, int rows, float* y) const;
+  // y += x W^T + b.
+  absl::Status AddTo(const float* x, int rows, float* y) const;
 
  private:
   struct Packed;

@@ -101,7 +101,8 @@ int64_t PanelMatrix::Bytes(int out_features, int in_features) {
   return Panels(out_features) * kPanelOutputs * (int64_t{in_features} + 1) * int64_t{sizeof(float)};
 }
 
-void PanelMatrix::Apply(const float* x, int rows, float* y) const {
+template <class Finish>
+void PanelMatrix::Multiply(const float* x, int rows, float* y, const Finish& finish) const {
   // A panel stays in the cache while all rows pass it.
   ParallelFor(Panels(out_features_), 1, [&](int64_t begin, int64_t end, int) {
     float sums[kRowsAtOnce * kPanelOutputs];
@@ -114,11 +115,20 @@ void PanelMatrix::Apply(const float* x, int rows, float* y) const {
         HWY_DYNAMIC_DISPATCH(MultiplyImpl)
         (panel, &bias_[p * kPanelOutputs], x + int64_t{r} * in_features_, count, in_features_, sums);
         for (int i = 0; i < count; ++i) {
-          std::copy_n(sums + i * kPanelOutputs, outputs,
-                      y + int64_t{r + i} * out_features_ + p * kPanelOutputs);
+          finish(sums + i * kPanelOutputs, outputs, y + int64_t{r + i} * out_features_ + p * kPanelOutputs);
         }
       }
     }
+  });
+}
+
+void PanelMatrix::Apply(const float* x, int rows, float* y) const {
+  Multiply(x, rows, y, [](const float* sums, int count, float* out) { std::copy_n(sums, count, out); });
+}
+
+void PanelMatrix::AddTo(const float* x, int rows, float* y) const {
+  Multiply(x, rows, y, [](const float* sums, int count, float* out) {
+    for (int i = 0; i < count; ++i) out[i] += sums[i];
   });
 }
 

@@ -23,8 +23,14 @@ class PanelMatrix {
 
   // y = x W^T + b. x: [rows, in_features], y: [rows, out_features]; must not overlap.
   void Apply(const float* x, int rows, float* y) const;
+  // y += x W^T + b.
+  void AddTo(const float* x, int rows, float* y) const;
 
  private:
+  // Calls finish(sums, count, y) for every row's `count` sums of a panel and their place in y.
+  template <class Finish>
+  void Multiply(const float* x, int rows, float* y, const Finish& finish) const;
+
   int out_features_ = 0;
   int in_features_ = 0;
   std::vector<float> panels_;  // [panels, in_features, outputs of a panel], zeros behind the last output

@@ -297,8 +297,10 @@ void Multiply(const QuantisedMatrix& matrix, QuantisedFinish finish, const float
   });
   const int64_t item_operations = std::min<int64_t>(rows, kBlockRows) * shape.in_features * kPanelOutputs;
   ParallelFor(RowBlocks(rows) * call.layout.panels, LeastItems(item_operations),
-              [&](int64_t begin, int64_t end, int) { HWY_DYNAMIC_DISPATCH(MultiplyImpl)
-                                                     (call, begin, end); });
+              [&](int64_t begin, int64_t end, int) {
+                HWY_DYNAMIC_DISPATCH(MultiplyImpl)
+                (call, begin, end);
+              });
 }
 
 }  // namespace

@@ -36,39 +36,39 @@ void NormHeads(const ModelConfig& config, const LayerWeights& layer, int tokens,
   }
 }
 
-// silu(gate) * up for rows of [gate | up]. out: [tokens, F].
-void Activate(const float* gate_up, int tokens, int f, float* out) {
-  ParallelFor(tokens, LeastItems(8 * f), [&](int64_t begin, int64_t end, int) {
-    for (int64_t t = begin; t < end; ++t) {
-      SiluMultiply(gate_up + t * 2 * f, gate_up + t * 2 * f + f, f, out + t * f);
-    }
-  });
+// For any linear layer of a step.
+int64_t ScratchBytes(const ModelConfig& config, const WorkspaceSize& size) {
+  const ModelShapes shapes(config, size.weights);
+  int64_t bytes = Linear::ScratchBytes(shapes.head, size.max_logit_rows);
+  for (const LinearShape& shape : {shapes.qkv, shapes.attention_out, shapes.gate_up, shapes.down}) {
+    bytes = std::max(bytes, Linear::ScratchBytes(shape, size.max_tokens));
+  }
+  return bytes;
 }
 
 }  // namespace
 
-Workspace::Workspace(const ModelConfig& config, int max_tokens, int max_logit_rows)
-    : max_tokens_(max_tokens), max_logit_rows_(max_logit_rows) {
-  const size_t t = max_tokens;
+Workspace::Workspace(const ModelConfig& config, const WorkspaceSize& size)
+    : size_(size), scratch_(ScratchBytes(config, size)) {
+  const size_t t = size.max_tokens;
   hidden_.resize(t * config.hidden_size);
   normalised_.resize(t * config.hidden_size);
-  projected_.resize(t * config.hidden_size);
   qkv_.resize(t * QkvWidth(config));
   attended_.resize(t * config.num_heads * config.head_dim);
-  gate_up_.resize(t * 2 * config.intermediate_size);
   activated_.resize(t * config.intermediate_size);
   angles_.resize(t * config.head_dim);
   far_angles_.resize(t * config.head_dim);
-  logit_input_.resize(size_t(max_logit_rows) * config.hidden_size);
-  logits_.resize(size_t(max_logit_rows) * config.vocab_size);
+  logit_input_.resize(size_t(size.max_logit_rows) * config.hidden_size);
+  logits_.resize(size_t(size.max_logit_rows) * config.vocab_size);
 }
 
-int64_t Workspace::Bytes(const ModelConfig& config, int max_tokens, int max_logit_rows) {
-  const int64_t per_token = 3 * int64_t{config.hidden_size} + QkvWidth(config) +
-                            config.num_heads * config.head_dim + 3 * int64_t{config.intermediate_size} +
+int64_t Workspace::Bytes(const ModelConfig& config, const WorkspaceSize& size) {
+  const int64_t per_token = 2 * int64_t{config.hidden_size} + QkvWidth(config) +
+                            config.num_heads * config.head_dim + config.intermediate_size +
                             2 * config.head_dim;
   const int64_t per_logit_row = int64_t{config.hidden_size} + config.vocab_size;
-  return (max_tokens * per_token + max_logit_rows * per_logit_row) * int64_t{sizeof(float)};
+  return (size.max_tokens * per_token + size.max_logit_rows * per_logit_row) * int64_t{sizeof(float)} +
+         ScratchBytes(config, size);
 }
 
 Transformer::Transformer(const ModelConfig& config, ModelWeights weights)
@@ -116,9 +116,10 @@ absl::Status Transformer::Layer(int index, absl::Span<const SequenceChunk> batch
   const int d = config_.head_dim;
   const int64_t width = QkvWidth(config_);
   float* x = work.hidden_.data();
+  const absl::Span<std::byte> scratch = work.scratch_.span();
 
   NormRows(x, layer.attention_norm, config_.rms_norm_eps, tokens, work.normalised_.data());
-  if (auto s = layer.qkv.Apply(work.normalised_.data(), tokens, work.qkv_.data()); !s.ok()) return s;
+  if (auto s = layer.qkv.Apply(work.normalised_.data(), tokens, work.qkv_.data(), scratch); !s.ok()) return s;
   if (config_.qk_norm) NormHeads(config_, layer, tokens, work.qkv_.data());
   int64_t t = 0;
   for (size_t i = 0; i < batch.size(); ++i) {
@@ -137,17 +138,14 @@ absl::Status Transformer::Layer(int index, absl::Span<const SequenceChunk> batch
                 &work.attended_[t * config_.num_heads * d]);
     t += static_cast<int64_t>(batch[i].tokens.size());
   }
-  if (auto s = layer.attention_out.Apply(work.attended_.data(), tokens, work.projected_.data()); !s.ok()) {
-    return s;
-  }
-  AddInPlace(work.projected_.data(), int64_t{tokens} * c, x);
+  if (auto s = layer.attention_out.AddTo(work.attended_.data(), tokens, x, scratch); !s.ok()) return s;
 
   NormRows(x, layer.mlp_norm, config_.rms_norm_eps, tokens, work.normalised_.data());
-  if (auto s = layer.gate_up.Apply(work.normalised_.data(), tokens, work.gate_up_.data()); !s.ok()) return s;
-  Activate(work.gate_up_.data(), tokens, config_.intermediate_size, work.activated_.data());
-  if (auto s = layer.down.Apply(work.activated_.data(), tokens, work.projected_.data()); !s.ok()) return s;
-  AddInPlace(work.projected_.data(), int64_t{tokens} * c, x);
-  return absl::OkStatus();
+  if (auto s = layer.gate_up.ApplyGated(work.normalised_.data(), tokens, work.activated_.data(), scratch);
+      !s.ok()) {
+    return s;
+  }
+  return layer.down.AddTo(work.activated_.data(), tokens, x, scratch);
 }
 
 // Final norm and head, for the rows that were asked for only.
@@ -166,7 +164,11 @@ absl::StatusOr<absl::Span<const float>> Transformer::Logits(absl::Span<const Seq
     }
   }
   if (rows > 0) {
-    if (auto s = weights_.head.Apply(work.logit_input_.data(), rows, work.logits_.data()); !s.ok()) return s;
+    if (auto s =
+            weights_.head.Apply(work.logit_input_.data(), rows, work.logits_.data(), work.scratch_.span());
+        !s.ok()) {
+      return s;
+    }
   }
   return absl::MakeConstSpan(work.logits_.data(), int64_t{rows} * config_.vocab_size);
 }

@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "engine/checkpoint/model_config.h"
+#include "engine/kernels/aligned_bytes.h"
 #include "engine/kernels/rope.h"
 #include "engine/model/weights.h"
 #include "engine/session/session_state.h"
@@ -24,30 +25,35 @@ struct SequenceChunk {
   LogitRows logits = LogitRows::kLast;
 };
 
-// Work buffers of one step, sized once. Unit of all: floats.
+// How large a step can be, and what its linear layers need.
+struct WorkspaceSize {
+  int max_tokens = 0;  // T
+  int max_logit_rows = 0;
+  WeightFormat weights = WeightFormat::kF32;
+};
+
+// Work buffers of one step, sized once. Unit of all but the scratch: floats.
 class Workspace {
  public:
-  Workspace(const ModelConfig& config, int max_tokens, int max_logit_rows);
-  static int64_t Bytes(const ModelConfig& config, int max_tokens, int max_logit_rows);
+  Workspace(const ModelConfig& config, const WorkspaceSize& size);
+  static int64_t Bytes(const ModelConfig& config, const WorkspaceSize& size);
 
-  int max_tokens() const { return max_tokens_; }
-  int max_logit_rows() const { return max_logit_rows_; }
+  int max_tokens() const { return size_.max_tokens; }
+  int max_logit_rows() const { return size_.max_logit_rows; }
 
  private:
   friend class Transformer;
-  const int max_tokens_;  // T
-  const int max_logit_rows_;
+  const WorkspaceSize size_;
   std::vector<float> hidden_;       // [T, C]
   std::vector<float> normalised_;   // [T, C]
-  std::vector<float> projected_;    // [T, C]: what a block adds to the residual stream
   std::vector<float> qkv_;          // [T, (H + 2G) D]
   std::vector<float> attended_;     // [T, H D]
-  std::vector<float> gate_up_;      // [T, 2F]
   std::vector<float> activated_;    // [T, F]
   std::vector<float> angles_;       // [T, D]
   std::vector<float> far_angles_;   // [T, D], one row per chunk
   std::vector<float> logit_input_;  // [logit rows, C]
   std::vector<float> logits_;       // [logit rows, V]
+  AlignedBytes scratch_;            // of the linear layers
 };
 
 // Constant after loading, but Forward is called by one thread at a time (kernels/linear.h).

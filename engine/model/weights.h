@@ -12,6 +12,14 @@
 
 namespace memgate {
 
+// The linear layers of a model. Under int4 the head holds 8 bits: it decides which token comes next.
+struct ModelShapes {
+  ModelShapes(const ModelConfig& config, WeightFormat format);
+
+  LinearShape qkv, attention_out, gate_up, down;  // of every layer
+  LinearShape head;
+};
+
 struct LayerWeights {
   std::vector<float> attention_norm;  // [C]
   Linear qkv;                         // [(H + 2G) D, C]: queries, keys, values
@@ -19,11 +27,12 @@ struct LayerWeights {
   std::vector<float> key_norm;        // [D], Qwen3 only
   Linear attention_out;               // [C, H D]
   std::vector<float> mlp_norm;        // [C]
-  Linear gate_up;                     // [2 F, C]: gate, up
+  Linear gate_up;                     // gated, both [F, C]
   Linear down;                        // [C, F]
 };
 
 struct ModelWeights {
+  WeightFormat format = WeightFormat::kF32;
   TensorView embedding;  // [V, C], in its file, of any dtype
   std::vector<LayerWeights> layers;
   std::vector<float> final_norm;  // [C]
@@ -39,7 +48,8 @@ int64_t PackedWeightBytes(const ModelConfig& config, WeightFormat format);
 int64_t LoadScratchBytes(const ModelConfig& config);
 
 // Reads and packs the tensors of `source`, which must outlive the weights (the embedding stays in its file).
-// progress(done, total) is called after each layer. INVALID_ARGUMENT or NOT_FOUND names the tensor.
+// progress(done, total) is called after each layer. INVALID_ARGUMENT or NOT_FOUND names the tensor, or the
+// first of those that were packed together.
 absl::StatusOr<ModelWeights> LoadWeights(const ModelConfig& config, const TensorSource& source,
                                          WeightFormat format,
                                          absl::FunctionRef<void(int done, int total)> progress);

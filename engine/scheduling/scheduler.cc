@@ -31,7 +31,9 @@ Scheduler::Scheduler(const Transformer& transformer, Turn::Vocabulary vocabulary
       vocabulary_(vocabulary),
       options_(std::move(options)),
       admit_(std::move(admit)),
-      workspace_(transformer.config(), options_.max_batch_tokens, options_.max_active_turns),
+      workspace_(transformer.config(), {.max_tokens = options_.max_batch_tokens,
+                                        .max_logit_rows = options_.max_active_turns,
+                                        .weights = transformer.weights().format}),
       thread_([this] { Run(); }) {}
 
 Scheduler::~Scheduler() {

@@ -25,12 +25,12 @@ Checkpoint OpenOrDie(const std::string& folder) {
 
 }  // namespace
 
-RunningModel::RunningModel(const std::string& folder, int max_tokens)
+RunningModel::RunningModel(const std::string& folder, int max_tokens, WeightFormat format)
     : checkpoint_(OpenOrDie(folder)),
       window_(MakeWindowKind()),
-      work_(checkpoint_.config, max_tokens, max_tokens) {
+      work_(checkpoint_.config, {.max_tokens = max_tokens, .max_logit_rows = max_tokens, .weights = format}) {
   SetComputeThreads(1);
-  auto weights = LoadWeights(config(), tensors(), WeightFormat::kF32, [](int, int) {});
+  auto weights = LoadWeights(config(), tensors(), format, [](int, int) {});
   DieUnless(weights.status());
   transformer_ = std::make_unique<Transformer>(config(), *std::move(weights));
 }

@@ -20,7 +20,8 @@ namespace memgate {
 // because tiny models spend longer on handing work over than on doing it.
 class RunningModel {
  public:
-  explicit RunningModel(const std::string& folder, int max_tokens = 64);
+  explicit RunningModel(const std::string& folder, int max_tokens = 64,
+                        WeightFormat format = WeightFormat::kF32);
 
   const ModelConfig& config() const { return checkpoint_.config; }
   const TensorSource& tensors() const { return *checkpoint_.tensors; }
