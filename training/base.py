@@ -22,6 +22,7 @@ from training.data import ANSWER, KEY, Batches, dense_sequence
 from training.distillation import KeepAll
 from training.gated import MemoryShape, ParallelGatedAttention
 from training.model import CausalModel, Config, rope_angles, rotate
+from training.optimisation import ScheduledOptimizers, add_arguments, make_optimizers, start
 from training.tokenizer import END_OF_TEXT, Tokenizer, write_json
 
 LENGTHS = (128, 192, 256, 384, 512)
@@ -74,43 +75,6 @@ def save_config(path, config, end_of_text_id, eos_ids):
         "attention_bias": False, "attention_dropout": 0.0, "mlp_bias": False, "initializer_range": 0.02,
         "pretraining_tp": 1, "use_cache": True, "torch_dtype": "float32", "bos_token_id": None,
         "eos_token_id": eos_ids, "pad_token_id": end_of_text_id})
-
-
-class Muon(torch.optim.Optimizer):
-    """Momentum orthogonalised by Newton-Schulz iterations, for 2-D hidden matrices (Jordan et al., 2024)."""
-
-    def __init__(self, params, pool, lr=0.02, momentum=0.95, weight_decay=0.01):
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
-        self.pool = pool
-
-    def step(self):
-        for group in self.param_groups:
-            list(self.pool.map(lambda p: self.update(p, group), group["params"]))
-
-    @torch.no_grad()
-    def update(self, p, group):
-        buffer = self.state[p].setdefault("momentum", torch.zeros_like(p))
-        buffer.lerp_(p.grad, 1 - group["momentum"])
-        update = orthogonalise(p.grad.lerp(buffer, group["momentum"]))
-        p.mul_(1 - group["lr"] * group["weight_decay"])
-        p.add_(update, alpha=-group["lr"] * max(1.0, p.shape[0] / p.shape[1]) ** 0.5)
-
-
-def orthogonalise(g, steps=5):
-    """Nearest semi-orthogonal matrix of g [m, n] by the quintic Newton-Schulz iteration."""
-    a, b, c = 3.4445, -4.7750, 2.0315
-    x = g.t() if g.shape[0] > g.shape[1] else g
-    x = x / (x.norm() + 1e-7)
-    for _ in range(steps):
-        s = x @ x.t()
-        x = a * x + (b * s + c * s @ s) @ x
-    return x.t() if g.shape[0] > g.shape[1] else x
-
-
-def make_optimizers(model, lr_muon, lr_adam, pool):
-    hidden = [p for n, p in model.named_parameters() if p.dim() == 2 and "embed" not in n]
-    rest = [p for n, p in model.named_parameters() if p.dim() != 2 or "embed" in n]
-    return [Muon(hidden, pool, lr=lr_muon), torch.optim.AdamW(rest, lr=lr_adam, betas=(0.9, 0.98), weight_decay=0.0)]
 
 
 def learning_rate(step, steps, warmup=50):
@@ -194,16 +158,14 @@ def train(args):
     model = DemoBase(config)
     model.start_local()
     params, pool = list(model.parameters()), ThreadPoolExecutor(args.threads)
-    optimizers = make_optimizers(model, args.lr_muon, args.lr_adam, pool)
+    optimizers = ScheduledOptimizers(make_optimizers(model, args.lr_muon, args.lr_adam, pool))
     curriculum, step = Curriculum(LENGTHS), 0
     if args.checkpoint and os.path.exists(args.checkpoint):
         saved = torch.load(args.checkpoint)
         model.load_state_dict(saved["model"])
-        for optimizer, state in zip(optimizers, saved["optimizers"]):
-            optimizer.load_state_dict(state)
+        optimizers.load_state_dict(saved["optimizers"])
         step, curriculum.stage, curriculum.accuracy = saved["step"], saved["stage"], saved["accuracy"]
     batches = Batches(f"{args.out}/tokenizer.json", dense_sequence, f"base-{args.seed}-{step}")
-    peak = [[group["initial_lr" if "initial_lr" in group else "lr"] for group in o.param_groups] for o in optimizers]
     print(f"parameters {sum(p.numel() for p in model.parameters())} vocabulary {tokenizer.size}", flush=True)
     began, first = time.time(), step
     shown = [0.0, 0.0, 0.0, 0]
@@ -212,15 +174,10 @@ def train(args):
         ids, classes = batches.next(max(1, args.batch_tokens // tokens), tokens, contrast=curriculum.contrast(),
                                     crowded=curriculum.finished)
         attend = draw_attention(rng, config, ids.shape[1] - 1) if curriculum.finished else None
-        for optimizer, rates in zip(optimizers, peak):
-            for group, rate in zip(optimizer.param_groups, rates):
-                group["initial_lr"] = rate
-                group["lr"] = rate * learning_rate(step, args.steps)
         loss, right, key_loss = gradients(
             model, params, torch.from_numpy(ids), torch.from_numpy(classes), pool, args.threads, attend)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
+        optimizers.step(learning_rate(step, args.steps))
         step += 1
         moved = curriculum.update(right)
         shown = [shown[0] + loss, shown[1] + right, shown[2] + key_loss, shown[3] + 1]
@@ -238,7 +195,7 @@ def train(args):
 def save(args, model, optimizers, curriculum, step):
     model.save(f"{args.out}/model.safetensors")
     if args.checkpoint:
-        torch.save({"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers], "step": step,
+        torch.save({"model": model.state_dict(), "optimizers": optimizers.state_dict(), "step": step,
                     "stage": curriculum.stage, "accuracy": curriculum.accuracy}, args.checkpoint + ".tmp")
         os.replace(args.checkpoint + ".tmp", args.checkpoint)
 
@@ -246,19 +203,9 @@ def save(args, model, optimizers, curriculum, step):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", required=True, help="folder with tokenizer.json; gets config.json, model.safetensors")
-    parser.add_argument("--checkpoint", help="file to resume from and save to")
-    parser.add_argument("--steps", type=int, default=1550)
     parser.add_argument("--batch-tokens", type=int, default=2560)
-    parser.add_argument("--lr-muon", type=float, default=0.015)
-    parser.add_argument("--lr-adam", type=float, default=3e-3)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2, help="workers a batch is split over")
-    parser.add_argument("--show", type=int, default=20)
-    parser.add_argument("--save-every", type=int, default=50)
-    args = parser.parse_args(argv)
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    train(args)
+    add_arguments(parser, steps=1550, lr_muon=0.015, lr_adam=3e-3, show=20)
+    start(train, parser, argv)
 
 
 if __name__ == "__main__":

@@ -21,13 +21,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from training.base import loss_and_accuracy, make_optimizers
+from training.base import loss_and_accuracy
 from training.data import OTHER, dense_sequence, encode_asked, sparse_sequence
 from training.distillation import KeepAll
 from training.gated import MemoryShape, ParallelGatedAttention, StreamingAttention, folded_tokens
 from training.gateway_log import passkey_parts
 from training.memory_module import make_rule, save_module
 from training.model import CausalModel
+from training.optimisation import ScheduledOptimizers, add_arguments, make_optimizers, start
 from training.report import Progress
 from training.tokenizer import Tokenizer
 
@@ -147,9 +148,9 @@ class Cotraining:
         self.pool = ThreadPoolExecutor(args.threads)
         maps = [p for name, p in self.rule.named_parameters() if name not in self.rule.GATES]
         gates = [p for name, p in self.rule.named_parameters() if name in self.rule.GATES]
-        self.optimizers = make_optimizers(self.model, args.lr_muon, args.lr_adam, self.pool)
-        self.optimizers.append(torch.optim.Adam([{"params": gates, "lr": 5e-2}, {"params": maps, "lr": 2e-2}]))
-        self.peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
+        self.optimizers = ScheduledOptimizers([
+            *make_optimizers(self.model, args.lr_muon, args.lr_adam, self.pool),
+            torch.optim.Adam([{"params": gates, "lr": 5e-2}, {"params": maps, "lr": 2e-2}])])
         self.params = [*self.model.parameters(), *self.rule.parameters()]
         self.done = 0
 
@@ -167,11 +168,7 @@ class Cotraining:
             p.grad = sum(g for g in gradients if g is not None) / len(parts) + torch.zeros_like(p)
         for module in (self.model, self.rule):
             torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-        factor = learning_rate(self.done, self.args.steps)
-        for optimizer, peaks in zip(self.optimizers, self.peaks):
-            for group, peak in zip(optimizer.param_groups, peaks):
-                group["lr"] = peak * factor
-            optimizer.step()
+        self.optimizers.step(learning_rate(self.done, self.args.steps))
         self.done += 1
         shown = {"loss": (sum(part[2] for part in parts) / len(parts), "{:.3f}")}
         for what in ("passkey", "sparse", "crowded"):
@@ -184,15 +181,14 @@ class Cotraining:
         save_module(f"{self.args.model}/memory/infini-delta", self.rule, self.model.fingerprint(), SERVED)
         if self.args.checkpoint:
             torch.save({"model": self.model.state_dict(), "rule": self.rule.state_dict(), "done": self.done,
-                        "optimizers": [o.state_dict() for o in self.optimizers]}, self.args.checkpoint + ".tmp")
+                        "optimizers": self.optimizers.state_dict()}, self.args.checkpoint + ".tmp")
             os.replace(self.args.checkpoint + ".tmp", self.args.checkpoint)
 
     def load(self):
         saved = torch.load(self.args.checkpoint)
         self.model.load_state_dict(saved["model"])
         self.rule.load_state_dict(saved["rule"])
-        for optimizer, state in zip(self.optimizers, saved["optimizers"]):
-            optimizer.load_state_dict(state)
+        self.optimizers.load_state_dict(saved["optimizers"])
         self.done = saved["done"]
         self.rng.seed(f"{self.args.seed}-{self.done}")
 
@@ -213,18 +209,8 @@ def train(args):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", required=True, help="folder of the base; model.safetensors is replaced")
-    parser.add_argument("--checkpoint", help="file to resume from and save to")
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--lr-muon", type=float, default=0.008)
-    parser.add_argument("--lr-adam", type=float, default=1e-3)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2, help="sequences at a time")
-    parser.add_argument("--show", type=int, default=10)
-    parser.add_argument("--save-every", type=int, default=50)
-    args = parser.parse_args(argv)
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    train(args)
+    add_arguments(parser, steps=600, lr_muon=0.008, lr_adam=1e-3, show=10)
+    start(train, parser, argv)
 
 
 if __name__ == "__main__":

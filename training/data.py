@@ -88,10 +88,11 @@ def passkey_sequence(rng, tokenizer, tokens):
     return ids[:room] + asked, [OTHER] * room + asked_classes
 
 
-def mixed_sequence(rng, tokenizer, tokens, passkey_share=0.0):
-    """For the memory: `passkey_share` of the sequences repeat their noise, the others do not."""
-    make = passkey_sequence if rng.random() < passkey_share else sparse_sequence
-    return make(rng, tokenizer, tokens)
+def mixed_sequence(rng, tokenizer, tokens, passkey_share=0.0, **sparse):
+    """For the memory: `passkey_share` of the sequences repeat their noise, the others are sparse_sequence(**sparse)."""
+    if rng.random() < passkey_share:
+        return passkey_sequence(rng, tokenizer, tokens)
+    return sparse_sequence(rng, tokenizer, tokens, **sparse)
 
 
 def _produce(queue, tokenizer_path, make, seed):

@@ -26,6 +26,7 @@ class Objective:
     next_token: float = 0.2    # cross-entropy per token
     far_weight: float = 10.0   # of a far token, where another one beyond the window has 1
     far_nats: float = 1.0      # how much full attention must gain at a far token
+    rest: float = 0.0          # cross-entropy per token beside the answers of a gateway log, where an answer's has 1
 
 
 @dataclass
@@ -105,7 +106,8 @@ def answer_targets(model, shape, far_distance, ids, classes, objective):
     teacher = None
     if objective.distillation:
         teacher = model.hidden(ids[:, :-1], teacher_attention(model, tokens, shape, far_distance, ids.device))
-    return Targets(labels, (beyond & ~answers).float(), answers.float(), answers, teacher)
+    rest = (beyond & ~answers).float()
+    return Targets(labels, rest, answers + objective.rest * rest, answers, teacher)
 
 
 def loss_of_block(model, hidden, targets, begin, objective):

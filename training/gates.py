@@ -30,9 +30,11 @@ from training.memory_module import KINDS, load_module, make_rule, save_module
 from training.model import CausalModel, ExactAttention
 from training.report import Progress, plot
 from training.sources import GatewayLogs, TokenStream
+from training.start import take_maps, write_by_score
 
 LARGEST_SHARE = 0.005
 WRITES = 16       # least number of segments that a training sequence folds, where its length allows
+MATRIX_SLOTS = 64  # most slots of a sequence that the matrix learns from
 SMALL_MODEL = 2e7  # parameters below which kernels on one thread and several sequences at once are faster
 
 
@@ -94,11 +96,13 @@ def draw_shape(rng, tokens, served, gateway_log, stage):
         window, segment, slots = rng.randrange(48, 160), rng.choice((16, 32, 64)), rng.choice((16, 24, 32, 48))
         return MemoryShape(served.sinks, window, segment, slots)
     sinks = rng.randrange(2 * served.sinks + 1)
-    window = rng.randrange(max(4, tokens // 12), max(6, tokens // 3))
+    shortest = max(4, min(tokens // 12, served.window // 3))
+    window = rng.randrange(shortest, max(shortest + 1, min(tokens // 3, served.window + 1)))
     largest = max(1, (tokens - sinks - window) // WRITES)
     segment = max(1, rng.choice((largest // 2, largest)))
     slots = rng.choice((tokens // 32, tokens // 24, tokens // 16, tokens // 12))
-    if stage == "matrix":
+    if stage == "matrix":  # few, so that what matters overflows
+        slots = min(slots, MATRIX_SLOTS)
         slots = rng.choice((0, 0, slots // 2, slots)) if served.salient else 0
     return MemoryShape(sinks, window, min(segment, served.segment), slots)
 
@@ -152,7 +156,9 @@ class Trainer:
         """Gateway logs train retention by the answers alone."""
         if not self.args.gateway_log:
             return Objective(self.args.distillation, self.args.next_token, self.args.far_weight, self.args.far_nats)
-        return Objective(0.0 if stage in ("soft", "ranked") else self.args.distillation, 1.0)
+        if stage in ("soft", "ranked"):
+            return Objective(0.0, 1.0)
+        return Objective(self.args.distillation, 1.0, rest=self.args.rest_weight)
 
     def penalty(self, stage, step):
         """lambda, the weight of the mean retention."""
@@ -271,7 +277,8 @@ def trained_share(model, rule):
 def make_source(args, model, first):
     if args.gateway_log:
         seed = f"gates-{args.seed}" + (f"-{first}" if first else "")
-        return GatewayLogs(args.tokenizer or f"{args.model}/tokenizer.json", seed, args.passkey_share)
+        return GatewayLogs(args.tokenizer or f"{args.model}/tokenizer.json", seed, passkey_share=args.passkey_share,
+                           most_facts=args.most_facts, asked=args.asked)
     if args.token_ids:
         source = TokenStream.of_ids(args.token_ids)
     else:
@@ -301,12 +308,13 @@ def train(args):
         trainer.load(args.checkpoint)
         print(f"goes on after step {trainer.done}", flush=True)
     trainer.source = make_source(args, model, trainer.done)
+    start_writes(args, model, trainer)
     progress = Progress(trainer.done, trainer.steps, args.show)
     while trainer.done < trainer.steps:
         stage, values = trainer.step()
         progress.update(trainer.done, stage, values)
         if trainer.done % args.save_every == 0 or trainer.done == trainer.steps:
-            save_module(args.out, rule, before, shape)
+            save_module(args.out, rule, before, shape, args.name)
             if args.checkpoint:
                 trainer.save(args.checkpoint)
     trainer.source.close()
@@ -327,18 +335,33 @@ def finish(args, model, trainer, before):
 
 
 def start_rule(args, model):
-    """A new rule, or the one of --resume-module."""
-    if args.resume_module:
-        rule = load_module(args.resume_module, model)[0]
-        if rule.kind != args.kind:
-            raise SystemExit(f"{args.resume_module} holds the kind {rule.kind}")
-    else:
+    """A new rule, or the one of --resume-module; slots of a module can be given a new matrix."""
+    resumed = load_module(args.resume_module, model)[0] if args.resume_module else None
+    if resumed is not None and resumed.kind != args.kind:
+        raise SystemExit(f"{args.resume_module} holds the kind {resumed.kind}")
+    rule = resumed
+    if resumed is None or resumed.compresses < (not args.slots_only):
         parameters = sum(p.numel() for p in model.parameters())
         rule = make_rule(args.kind, model.config, parameters, args.normaliser, args.expansion, not args.slots_only,
                          args.gate)
+        if resumed is not None:
+            rule.retention = resumed.retention
+        if args.maps_from:
+            take_maps(rule, load_module(args.maps_from, model)[0])
     for name, p in rule.to(args.device).named_parameters():
-        p.requires_grad_(not (args.fixed_scale and name.endswith("_scale")))
+        is_map = name.split(".")[-1] in ("key_scale", "key_shift", "query_scale", "query_shift")
+        p.requires_grad_(not (is_map and (args.fixed_maps or (args.fixed_scale and name.endswith("_scale")))))
     return rule
+
+
+def start_writes(args, model, trainer):
+    """A new matrix beside trained slots begins with the write strengths of write_by_score."""
+    new = args.resume_module and trainer.rule.kind == "memgate" and trainer.rule.compresses and not trainer.done
+    if not new or trainer.rule.matrix.write_weight.any():
+        return
+    ids, _ = trainer.source.next(trainer.rng, args.batch, max(args.lengths))
+    shape = MemoryShape(args.sinks, args.window, args.segment, args.salient)
+    write_by_score(model, trainer.rule, shape, torch.from_numpy(ids[:, :-1]).to(args.device))
 
 
 def fill_defaults(args, model):
@@ -369,6 +392,9 @@ def parse(argv):
     data.add_argument("--gateway-log", action="store_true", help="generated logs with questions (the demo model)")
     add("--tokenizer", help="tokenizer.json (default: the model's)")
     add("--passkey-share", type=float, default=0.0, help="share of gateway logs whose noise repeats")
+    add("--most-facts", type=int, default=8, help="notes in a gateway log, at most")
+    add("--asked", type=int, default=5, help="questions at the end of a gateway log, and at most as many before")
+    add("--name", help="of the module where a server lists it (default: the kind's)")
     add("--sinks", type=int, default=4, help="of a served session, as the next three")
     add("--window", type=int, default=192)
     add("--segment", type=int, default=64)
@@ -386,6 +412,7 @@ def parse(argv):
     add("--weight-decay", type=float, default=0.0, help="on maps; gates and scores have none")
     add("--penalty", type=float, default=1.0, help="lambda, the weight of the mean retention")
     add("--distillation", type=float, help="weight of the KL to full attention (default: 1, with --gateway-log 0.1)")
+    add("--rest-weight", type=float, default=0.0, help="of the next-token loss beside the answers of gateway logs")
     add("--next-token", type=float, default=0.2, help="weight of the next-token loss on text")
     add("--far-weight", type=float, default=10.0, help="weight of a far token, others beyond the window have 1")
     add("--far-nats", type=float, default=1.0, help="a far token is one that full attention explains better by this")
@@ -393,11 +420,13 @@ def parse(argv):
     add("--expansion", type=int, help="infini kinds: features per head dimension, 0 for none of their own "
                                       "(default: 1, for infini-delta 2)")
     add("--fixed-scale", action="store_true", help="feature maps: train the shifts alone")
+    add("--fixed-maps", action="store_true", help="feature maps: train neither scales nor shifts")
+    add("--maps-from", help="folder of an infini module on the same base whose feature maps and gates a new one takes")
     add("--slots-only", action="store_true", help="memgate without a matrix")
     add("--joint", action="store_true", help="memgate: train the scores in the matrix stage as well")
     add("--gate", type=float, help="start of the gates before the sigmoid")
     add("--local", action="store_true", help="train each layer against its own full attention, forward passes only")
-    add("--resume-module", help="folder of a trained module to start from")
+    add("--resume-module", help="folder of a trained module to start from; a matrix that it lacks is new")
     add("--allow-share", action="store_true", help=f"train more than {100 * LARGEST_SHARE} %% of the parameters")
     add("--checkpoint", help="file to resume from and save to")
     add("--plot", help="file of the plot, .png or .svg (default: training.png in --out)")

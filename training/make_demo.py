@@ -11,13 +11,21 @@ import json
 import os
 
 from training import base, cotrain, evaluate, gates, golden, tokenizer
+from training.memory_module import KINDS
 from training.model import CausalModel
 
-# Trained on the finished base: {kind: (folder of the module, options of training.gates)}.
+# Trained on the finished base, in this order: {name of the module: (its folder, options of training.gates)}. Where the
+# name is no kind, the kind is its first word.
 FROZEN_BASE_KINDS = {
-    "memgate": ("", []),
-    "infini": ("memory/infini", ["--passkey-share", "0.5"]),
-    "edgeinfinite": ("memory/edgeinfinite", ["--passkey-share", "0.5"]),
+    "memgate": ("", "--slots-only --salient 764"),
+    "memgate-matrix": ("memory/memgate-matrix",
+                       "--resume-module {out} --maps-from {out}/memory/infini-delta --salient 694 --soft-steps 0 "
+                       "--ranked-steps 0 --steps 50 --lengths 2048 4096 --truncation 128 --distillation 0 "
+                       "--rest-weight 0.02 --most-facts 32 --asked 24 --lr 5e-3 --name memgate-matrix"),
+    "infini": ("memory/infini",
+               "--passkey-share 0.5 --expansion 2 --maps-from {out}/memory/infini-delta --fixed-maps --gate-lr 5e-2 "
+               "--steps 40 --allow-share"),
+    "edgeinfinite": ("memory/edgeinfinite", "--passkey-share 0.5 --steps 60"),
 }
 
 
@@ -48,11 +56,13 @@ def make_models(out, work):
          lambda more: base.main(["--out", out, *more]))
     make("cotrain", fits_base(out, f"{out}/memory/infini-delta"), f"{work}/cotrain.pt",
          lambda more: cotrain.main(["--model", out, *more]))
-    for kind, (folder, options) in FROZEN_BASE_KINDS.items():
+    for name, (folder, options) in FROZEN_BASE_KINDS.items():
         module = os.path.normpath(os.path.join(out, folder))
-        make(kind, fits_base(out, module), f"{work}/{kind}.pt",
-             lambda more: gates.main(["--model", out, "--kind", kind, "--gateway-log", *options, "--out", module,
-                                      "--plot", f"{work}/{kind}.png", *more]))
+        kind = name if name in KINDS else name.split("-")[0]
+        chosen = [option.format(out=out) for option in options.split()]
+        make(name, fits_base(out, module), f"{work}/{name}.pt",
+             lambda more: gates.main(["--model", out, "--kind", kind, "--gateway-log", *chosen, "--out", module,
+                                      "--plot", f"{work}/{name}.png", *more]))
 
 
 def main(argv=None):

@@ -45,15 +45,15 @@ class TokenStream:
 
 
 class GatewayLogs:
-    """Generated logs; classes say which tokens are digits of answers."""
+    """Generated logs; classes say which tokens are digits of answers. `options` are those of mixed_sequence."""
 
-    def __init__(self, tokenizer_path, seed, passkey_share=0.0):
+    def __init__(self, tokenizer_path, seed, **options):
         self.batches = Batches(tokenizer_path, mixed_sequence, seed)
-        self.passkey_share = passkey_share
+        self.options = options
 
     def next(self, rng, batch, tokens):
         """(ids [B, T + 1], classes [B, T + 1]); a new length takes effect a few batches later."""
-        return self.batches.next(batch, tokens, passkey_share=self.passkey_share)
+        return self.batches.next(batch, tokens, **self.options)
 
     def close(self):
         self.batches.close()

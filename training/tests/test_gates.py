@@ -1,5 +1,6 @@
 import contextlib
 import io
+import json
 import os
 import random
 import tempfile
@@ -100,6 +101,20 @@ class TrainingTest(unittest.TestCase):
         _, rule, printed = self.train("fixed", "infini-delta", "--fixed-scale")
         self.assertEqual(rule.key_scale.detach().abs().unique().tolist(), [1.0])
         self.assertGreater(rule.key_shift.detach().abs().max().item(), 0)
+
+    def test_slots_get_a_matrix_that_starts_from_their_scores_and_keep_them(self):
+        slots, _, _ = self.train("slots", "memgate", "--slots-only", "--steps", "0")
+        donor, _, _ = self.train("donor", "infini-delta")
+        out, rule, _ = self.train("matrix", "memgate", "--resume-module", slots, "--maps-from", donor, "--soft-steps", "0",
+                                  "--ranked-steps", "0", "--fixed-maps", "--name", "notes")
+        base = CausalModel.load(self.base)
+        old, maps = load_module(slots, base)[0], load_module(donor, base)[0]
+        self.assertTrue(torch.equal(rule.retention.weight, old.retention.weight))
+        self.assertTrue(rule.matrix.write_weight.any())
+        scale = (maps.key_scale[..., :16] - maps.key_scale[..., 16:]) / 2
+        self.assertTrue(torch.equal(rule.matrix.key_scale, scale))
+        with open(f"{out}/memory.json", encoding="utf-8") as f:
+            self.assertEqual(json.load(f)["name"], "notes")
 
     def test_refuses_tokens_outside_the_vocabulary(self):
         wrong = os.path.join(self.folder.name, "wrong.bin")
