@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <thread>
 #include <utility>
 
 #include "engine/base/strings.h"
@@ -32,7 +33,16 @@ class EngineImpl : public Engine {
                     .max_queued_turns = model_->options.max_queued_turns,
                     .threads = model_->options.threads,
                     .clock = model_->options.clock},
-                   [this](const TurnRequest& request) { return Admit(request); }) {}
+                   [this](const TurnRequest& request) { return Admit(request); }) {
+    const ModelWeights& weights = model_->transformer->weights();
+    if (model_->options.weight_cache.write != WeightCacheOptions::Write::kInBackground ||
+        !model_->weight_store->Wants(weights)) {
+      return;
+    }
+    weight_writer_ = std::jthread([&model = *model_, &weights](std::stop_token stop) {
+      model.weight_store->Write(model.info.fingerprint, weights, std::move(stop));
+    });
+  }
 
   const ModelInfo& model() const override { return model_->info; }
   const Tokenizer& tokenizer() const override { return *model_->tokenizer; }
@@ -79,6 +89,7 @@ class EngineImpl : public Engine {
 
   const std::shared_ptr<const LoadedModel> model_;  // sessions hold it, too
   Scheduler scheduler_;
+  std::jthread weight_writer_;  // ends, soon, before the others go
 };
 
 // The shape of an ephemeral exact request: `tokens` tokens and never a fold.

@@ -22,6 +22,7 @@
 #include "engine/session/shape.h"
 #include "engine/text/chat_template.h"
 #include "engine/text/tokenizer.h"
+#include "engine/weight_cache_options.h"
 
 namespace memgate {
 
@@ -39,7 +40,8 @@ struct EngineOptions {
   int max_queued_turns = 256;  // turns that may wait
   int threads = 0;             // compute threads; 0 = one per core
   std::function<absl::Time()> clock = absl::Now;
-  // Called while weights are packed: parts done and parts in all.
+  WeightCacheOptions weight_cache;
+  // Called while weights are packed or mapped: parts done and parts in all.
   std::function<void(int done, int total)> load_progress = [](int, int) {};
   // Where session state comes from; must outlive the engine.
   std::pmr::memory_resource* session_memory = std::pmr::new_delete_resource();

@@ -57,7 +57,8 @@ absl::Status LoadTransformer(LoadedModel& model) {
   model.weight_bytes = *std::move(weights_reserved);
   auto scratch = ReserveBytes(*model.accountant, LoadScratchBytes(config), "packing the model's weights");
   if (!scratch.ok()) return scratch.status();
-  auto weights = LoadWeights(config, *model.tensors, model.options.weights, model.options.load_progress);
+  auto weights = model.weight_store->Load(model.info.fingerprint, config, *model.tensors,
+                                          model.options.weights, model.options.load_progress);
   if (!weights.ok()) return weights.status();
   scratch->Release();
   const int64_t work_bytes = Workspace::Bytes(config, {.max_tokens = model.options.max_batch_tokens,
@@ -69,6 +70,10 @@ absl::Status LoadTransformer(LoadedModel& model) {
   model.info.parameters = weights->parameters;
   model.info.weight_bytes = weights->packed_bytes;
   model.transformer = std::make_unique<Transformer>(config, *std::move(weights));
+  if (model.options.weight_cache.write == WeightCacheOptions::Write::kBeforeLoaded &&
+      model.weight_store->Wants(model.transformer->weights())) {
+    model.weight_store->Write(model.info.fingerprint, model.transformer->weights());
+  }
   return absl::OkStatus();
 }
 
@@ -99,6 +104,7 @@ absl::StatusOr<LoadedModel> LoadModel(EngineOptions options) {
   model.options = std::move(options);
   model.tensors = std::move(checkpoint->tensors);
   model.accountant = std::make_unique<ByteAccountant>(model.options.memory_budget_bytes);
+  model.weight_store = std::make_unique<const WeightStore>(model.options.weight_cache);
   ModelInfo& info = model.info;
   info.config = checkpoint->config;
   info.generation = std::move(checkpoint->generation);
@@ -113,10 +119,10 @@ absl::StatusOr<LoadedModel> LoadModel(EngineOptions options) {
   }
 
   if (auto s = LoadText(model); !s.ok()) return s;
-  if (auto s = LoadTransformer(model); !s.ok()) return s;
-  auto fingerprint = Fingerprint(*model.tensors);
+  auto fingerprint = model.weight_store->FingerprintOf(*model.tensors, model.options.clock());
   if (!fingerprint.ok()) return fingerprint.status();
   info.fingerprint = *std::move(fingerprint);
+  if (auto s = LoadTransformer(model); !s.ok()) return s;
   const bool required = !model.options.memory_folder.empty();
   auto kinds = KindRegistry::Load(required ? model.options.memory_folder : model.options.model_folder,
                                   required, info.config, info.fingerprint);

@@ -14,6 +14,7 @@
 #include "engine/session/byte_accountant.h"
 #include "engine/text/chat_template.h"
 #include "engine/text/tokenizer.h"
+#include "engine/weight_store.h"
 
 namespace memgate {
 
@@ -21,6 +22,7 @@ namespace memgate {
 // transformer before the files its embedding lies in.
 struct LoadedModel {
   EngineOptions options;
+  std::unique_ptr<const WeightStore> weight_store;
   std::unique_ptr<TensorSource> tensors;
   std::unique_ptr<Tokenizer> tokenizer;
   absl::StatusOr<std::unique_ptr<ChatTemplate>> chat_template = absl::NotFoundError("no template");

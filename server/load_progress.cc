@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "server/memory_limit.h"
+
 namespace memgate {
 namespace {
 
@@ -24,6 +26,27 @@ void LoadProgress::Update(int done, int total) {
   last_line_ = now;
   log_.Info("loading_progress",
             {{"percent", int64_t{100} * done / total}, {"seconds", absl::ToDoubleSeconds(now - begin_)}});
+}
+
+void LogWeightCache(Log& log, const WeightCacheEvent& event) {
+  const double seconds = absl::ToDoubleSeconds(event.took);
+  switch (event.outcome) {
+    case WeightCacheEvent::Outcome::kHit:
+      log.Info("weight_cache_hit",
+               {{"what", event.what}, {"bytes", FormatBytes(event.bytes)}, {"seconds", seconds}});
+      return;
+    case WeightCacheEvent::Outcome::kMiss:
+      log.Info("weight_cache_miss", {{"what", event.what}, {"reason", event.reason}, {"seconds", seconds}});
+      return;
+    case WeightCacheEvent::Outcome::kWritten:
+      log.Info("weight_cache_written",
+               {{"what", event.what}, {"bytes", FormatBytes(event.bytes)}, {"seconds", seconds}});
+      return;
+    case WeightCacheEvent::Outcome::kNotWritten:
+      log.Warning("weight_cache_not_written",
+                  {{"what", event.what}, {"reason", event.reason}, {"seconds", seconds}});
+      return;
+  }
 }
 
 }  // namespace memgate

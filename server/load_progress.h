@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "absl/time/time.h"
+#include "engine/weight_cache_options.h"
 #include "server/log.h"
 
 namespace memgate {
@@ -26,6 +27,9 @@ class LoadProgress {
   absl::Time last_line_;
   int last_tenth_ = 0;
 };
+
+// One line for what the weight cache gave or took; a warning for what could not be written. Thread-safe.
+void LogWeightCache(Log& log, const WeightCacheEvent& event);
 
 }  // namespace memgate
 

@@ -37,9 +37,18 @@ absl::StatusOr<int64_t> Budget(const Options& options) {
   return static_cast<int64_t>(kDefaultBudgetShare * static_cast<double>(available));
 }
 
-absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const Options& options, Log& log) {
+std::optional<std::string> EnvironmentVariable(const std::string& name) {
+  const char* value = std::getenv(name.c_str());
+  if (value == nullptr) return std::nullopt;
+  return value;
+}
+
+absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const Options& options, WeightCacheOptions::Write write,
+                                                   Log& log) {
   auto budget = Budget(options);
   if (!budget.ok()) return budget.status();
+  // A limit on file sizes keeps the weight cache from being written, not the server from serving.
+  std::signal(SIGXFSZ, SIG_IGN);
   log.Info("loading", {{"model", options.model}, {"memory_budget", FormatBytes(*budget)}});
   const absl::Time begin = absl::Now();
   const auto progress = std::make_shared<LoadProgress>(log, absl::Now);
@@ -54,6 +63,10 @@ absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const Options& options, Log& 
                     .max_active_turns = options.max_active_turns,
                     .max_queued_turns = options.max_queued_turns,
                     .threads = options.threads,
+                    .weight_cache = {.folder = WeightCacheFolder(options, EnvironmentVariable),
+                                     .max_bytes = options.weight_cache_mb << 20,
+                                     .write = write,
+                                     .report = [&log](const auto& event) { LogWeightCache(log, event); }},
                     .load_progress = [progress](int done, int total) { progress->Update(done, total); }});
   if (!engine.ok()) return engine;
   const ModelInfo& model = (*engine)->model();
@@ -86,7 +99,7 @@ int Serve(const Options& options) {
   // kills.
   std::signal(SIGHUP, SIG_IGN);
   Log log(options.log_level, options.log_format);
-  auto engine = LoadEngine(options, log);
+  auto engine = LoadEngine(options, WeightCacheOptions::Write::kInBackground, log);
   if (!engine.ok()) return FailLogged(log, engine.status());
   auto server = Server::Start(options, **engine, log);
   if (!server.ok()) return FailLogged(log, server.status());
@@ -117,17 +130,15 @@ int CheckConfig(const Options& options) {
     if (auto keys = ApiKeys::Load(options.api_keys); !keys.ok()) return Fail(keys.status());
   }
   Log log(options.log_level, options.log_format);
-  if (auto engine = LoadEngine(options, log); !engine.ok()) return Fail(engine.status());
+  // The server that starts after the check finds the weights packed.
+  const auto engine = LoadEngine(options, WeightCacheOptions::Write::kBeforeLoaded, log);
+  if (!engine.ok()) return Fail(engine.status());
   std::cout << "the configuration is valid\n";
   return 0;
 }
 
 int Main(const std::vector<std::string>& arguments) {
-  const auto line = ParseCommandLine(arguments, [](const std::string& name) -> std::optional<std::string> {
-    const char* value = std::getenv(name.c_str());
-    if (value == nullptr) return std::nullopt;
-    return value;
-  });
+  const auto line = ParseCommandLine(arguments, EnvironmentVariable);
   if (!line.ok()) return Fail(line.status(), 2);
   switch (line->command) {
     case Command::kHelp:

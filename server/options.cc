@@ -149,6 +149,12 @@ const std::vector<OptionSpec>& Specs() {
       {"threads", "N", "Compute threads; 0 = one per core. Default 0.", Number(&Options::threads, 0, 1024)},
       {"weights", "FORMAT", "How weights are held: f32. Default f32.", SetWeights},
       {"kv", "FORMAT", "How sessions hold keys and values: f32, bf16 or int8. Default f32.", SetKv},
+      {"weight-cache", "FOLDER",
+       "Where packed int8 and int4 weights outlive the process, so that the next start maps them; none = "
+       "nowhere. Default: memgate/ in $XDG_CACHE_HOME or in ~/.cache.",
+       Text(&Options::weight_cache)},
+      {"weight-cache-mb", "MIB", "The folder of --weight-cache holds at most this. Default 4096.",
+       Number(&Options::weight_cache_mb, 1, int64_t{1} << 30)},
       {"exact-limit", "TOKENS", "Largest exact context of a request without a session. Default 4096.",
        Number(&Options::exact_limit_tokens, 1, 1 << 20)},
       {"max-batch-tokens", "TOKENS", "Tokens processed in one step. Default 256.",
@@ -315,6 +321,18 @@ absl::Status ValidateForServing(const Options& options) {
                      "listen on 127.0.0.1, or accept the risk with --allow-insecure-public"));
   }
   return absl::OkStatus();
+}
+
+std::string WeightCacheFolder(const Options& options, const Environment& environment) {
+  if (options.weight_cache == "none") return "";
+  if (!options.weight_cache.empty()) return options.weight_cache;
+  // Both have to be absolute; anything else is to be ignored (XDG Base Directory Specification).
+  const auto below = [&](const char* variable, absl::string_view folder) {
+    const std::string base = environment(variable).value_or("");
+    return absl::StartsWith(base, "/") ? absl::StrCat(base, folder) : "";
+  };
+  const std::string folder = below("XDG_CACHE_HOME", "/memgate");
+  return folder.empty() ? below("HOME", "/.cache/memgate") : folder;
 }
 
 std::string HelpText() {

@@ -30,6 +30,8 @@ struct Options {
   int threads = 0;
   WeightFormat weights = WeightFormat::kF32;
   KvFormat kv = KvFormat::kF32;
+  std::string weight_cache;  // empty = default place, "none" = no cache; WeightCacheFolder() resolves it
+  int64_t weight_cache_mb = 4096;
   int64_t exact_limit_tokens = 4096;
   int max_batch_tokens = 256;
   int max_active_turns = 64;
@@ -69,6 +71,10 @@ absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& arg
 // Rules that span options: a model is named, TLS files come together, and nothing but this machine is served
 // without authentication unless allow_insecure_public. INVALID_ARGUMENT says what to change.
 absl::Status ValidateForServing(const Options& options);
+
+// Where packed weights are cached: --weight-cache, else memgate/ in $XDG_CACHE_HOME or in ~/.cache. Empty for
+// "none", and where the environment names no such place.
+std::string WeightCacheFolder(const Options& options, const Environment& environment);
 
 // What --help prints.
 std::string HelpText();

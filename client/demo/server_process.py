@@ -37,8 +37,9 @@ class ServerProcess:
         self.folder = tempfile.mkdtemp(prefix="memgate-")
         self.log_path = os.path.join(self.folder, "server.log")
         self.port_file = os.path.join(self.folder, "port")
+        # No weight cache: nothing is to stay on this machine.
         self.command = [SERVER, "--model", model, "--listen", "127.0.0.1:0", "--metrics-listen", "off",
-                        "--port-file", self.port_file, *flags]
+                        "--port-file", self.port_file, "--weight-cache", "none", *flags]
         self.process = None
         self.port = None
         self.terminated = False

@@ -198,6 +198,11 @@ absl::StatusOr<CachedWeights> WeightCache::Open(const WeightCacheKey& key) const
   return CachedWeights(*std::move(file), *std::move(entries));
 }
 
+absl::Status WeightCache::Discard(const WeightCacheKey& key) const {
+  if (auto s = CheckWeightCacheKey(key); !s.ok()) return s;
+  return Remove(Path(key));
+}
+
 absl::Status WeightCache::Write(const WeightCacheKey& key, std::vector<WeightBlob> blobs,
                                 std::stop_token stop) const {
   std::sort(blobs.begin(), blobs.end(),

@@ -66,6 +66,9 @@ class WeightCache {
   absl::Status Write(const WeightCacheKey& key, std::vector<WeightBlob> blobs,
                      std::stop_token stop = {}) const;
 
+  // Deletes the file of `key`, if there is one: whoever finds its blobs useless has them written again.
+  absl::Status Discard(const WeightCacheKey& key) const;
+
   // The file of `key`: <folder>/<model>,<format>,<layout>.weights.
   std::string Path(const WeightCacheKey& key) const;
 

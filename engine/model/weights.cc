@@ -9,35 +9,36 @@
 namespace memgate {
 namespace {
 
+// Of the blobs' names and of what is stacked in each. The matrices have a version of their own.
+constexpr int kBlobsVersion = 1;
+
+std::string LayerBlob(int layer, std::string_view part) { return Concat("layers.", layer, ".", part); }
+constexpr char kHeadBlob[] = "head";
+
+// Tensors that share their input, and the rows of each.
+using Stack = std::vector<std::pair<std::string, int>>;
+
 // Names and shapes as Hugging Face writes them.
 class WeightReader {
  public:
-  WeightReader(const ModelConfig& config, const TensorSource& source) : config_(config), source_(source) {}
+  // `cached` may be null.
+  WeightReader(const ModelConfig& config, const TensorSource& source, const CachedWeights* cached)
+      : config_(config), source_(source), cached_(cached) {}
 
   absl::Status Vector(const std::string& name, int64_t size, std::vector<float>& out) {
     out.clear();
+    parameters_ += size;
     return Append(name, {size}, out);
   }
 
-  // Stacks `names` ([rows_i, in] each) into one layer, with their biases if it has one.
-  absl::Status Stacked(const LinearShape& shape, const std::vector<std::pair<std::string, int>>& names,
-                       Linear& out) {
-    int64_t rows_in_all = 0;
-    for (const auto& [name, rows] : names) rows_in_all += rows;
-    std::vector<float> weight;
-    weight.reserve(rows_in_all * shape.in_features);  // LoadScratchBytes
-    std::vector<float> bias;
+  // One layer out of `names` ([rows_i, in] each), with their biases if it has one; `blob` names it in the
+  // cache.
+  absl::Status Stacked(const std::string& blob, const LinearShape& shape, const Stack& names, Linear& out) {
     for (const auto& [name, rows] : names) {
-      if (auto s = Append(Concat(name, ".weight"), {rows, shape.in_features}, weight); !s.ok()) return s;
-      if (shape.has_bias) {
-        if (auto s = Append(Concat(name, ".bias"), {rows}, bias); !s.ok()) return s;
-      }
+      parameters_ += rows * (int64_t{shape.in_features} + (shape.has_bias ? 1 : 0));
     }
-    auto linear = Linear::Pack(shape, weight, bias);
-    if (!linear.ok()) {
-      return absl::Status(linear.status().code(),
-                          Concat(names.front().first, ".weight: ", ToStdView(linear.status().message())));
-    }
+    auto linear = cached_ != nullptr ? Mapped(blob, shape) : Packed(shape, names);
+    if (!linear.ok()) return linear.status();
     out = *std::move(linear);
     packed_bytes_ += out.packed_bytes();
     return absl::OkStatus();
@@ -54,7 +55,7 @@ class WeightReader {
     const int f = config_.intermediate_size;
     if (auto s = Vector(layer + ".input_layernorm.weight", c, out.attention_norm); !s.ok()) return s;
     if (auto s = Stacked(
-            shapes.qkv,
+            LayerBlob(index, "qkv"), shapes.qkv,
             {{attention + ".q_proj", q}, {attention + ".k_proj", kv}, {attention + ".v_proj", kv}}, out.qkv);
         !s.ok()) {
       return s;
@@ -63,15 +64,18 @@ class WeightReader {
       if (auto s = Vector(attention + ".q_norm.weight", d, out.query_norm); !s.ok()) return s;
       if (auto s = Vector(attention + ".k_norm.weight", d, out.key_norm); !s.ok()) return s;
     }
-    if (auto s = Stacked(shapes.attention_out, {{attention + ".o_proj", c}}, out.attention_out); !s.ok()) {
-      return s;
-    }
-    if (auto s = Vector(layer + ".post_attention_layernorm.weight", c, out.mlp_norm); !s.ok()) return s;
-    if (auto s = Stacked(shapes.gate_up, {{mlp + ".gate_proj", f}, {mlp + ".up_proj", f}}, out.gate_up);
+    if (auto s = Stacked(LayerBlob(index, "attention_out"), shapes.attention_out,
+                         {{attention + ".o_proj", c}}, out.attention_out);
         !s.ok()) {
       return s;
     }
-    return Stacked(shapes.down, {{mlp + ".down_proj", c}}, out.down);
+    if (auto s = Vector(layer + ".post_attention_layernorm.weight", c, out.mlp_norm); !s.ok()) return s;
+    if (auto s = Stacked(LayerBlob(index, "gate_up"), shapes.gate_up,
+                         {{mlp + ".gate_proj", f}, {mlp + ".up_proj", f}}, out.gate_up);
+        !s.ok()) {
+      return s;
+    }
+    return Stacked(LayerBlob(index, "down"), shapes.down, {{mlp + ".down_proj", c}}, out.down);
   }
 
   int64_t parameters() const { return parameters_; }
@@ -79,18 +83,47 @@ class WeightReader {
   void CountParameters(int64_t n) { parameters_ += n; }
 
  private:
+  absl::StatusOr<Linear> Packed(const LinearShape& shape, const Stack& names) {
+    int64_t rows_in_all = 0;
+    for (const auto& [name, rows] : names) rows_in_all += rows;
+    std::vector<float> weight;
+    weight.reserve(rows_in_all * shape.in_features);  // LoadScratchBytes
+    std::vector<float> bias;
+    for (const auto& [name, rows] : names) {
+      if (auto s = Append(Concat(name, ".weight"), {rows, shape.in_features}, weight); !s.ok()) return s;
+      if (shape.has_bias) {
+        if (auto s = Append(Concat(name, ".bias"), {rows}, bias); !s.ok()) return s;
+      }
+    }
+    auto linear = Linear::Pack(shape, weight, bias);
+    if (!linear.ok()) return Named(names.front().first + ".weight", linear.status());
+    return linear;
+  }
+
+  absl::StatusOr<Linear> Mapped(const std::string& blob, const LinearShape& shape) {
+    const auto bytes = cached_->Find(blob);
+    if (!bytes.ok()) return bytes.status();
+    auto linear = Linear::View(shape, *bytes);
+    if (!linear.ok()) return Named(blob, linear.status());
+    return linear;
+  }
+
+  static absl::Status Named(const std::string& name, const absl::Status& status) {
+    return absl::Status(status.code(), Concat(name, ": ", ToStdView(status.message())));
+  }
+
   absl::Status Append(const std::string& name, std::vector<int64_t> shape, std::vector<float>& out) {
     auto view = FindShaped(source_, name, shape);
     if (!view.ok()) return view.status();
     const size_t begin = out.size();
     out.resize(begin + view->elements());
     ToFloat(*view, absl::MakeSpan(out).subspan(begin));
-    parameters_ += view->elements();
     return absl::OkStatus();
   }
 
   const ModelConfig& config_;
   const TensorSource& source_;
+  const CachedWeights* const cached_;
   int64_t parameters_ = 0;
   int64_t packed_bytes_ = 0;
 };
@@ -128,11 +161,13 @@ int64_t LoadScratchBytes(const ModelConfig& config) {
 }
 
 absl::StatusOr<ModelWeights> LoadWeights(const ModelConfig& config, const TensorSource& source,
-                                         WeightFormat format, absl::FunctionRef<void(int, int)> progress) {
+                                         WeightFormat format, absl::FunctionRef<void(int, int)> progress,
+                                         std::optional<CachedWeights> cached) {
   ModelWeights weights;
   weights.format = format;
+  weights.mapped = std::move(cached);
   const ModelShapes shapes(config, format);
-  WeightReader reader(config, source);
+  WeightReader reader(config, source, weights.mapped ? &*weights.mapped : nullptr);
   const int total = config.num_layers + 1;
   auto embedding = FindShaped(source, "model.embed_tokens.weight", {config.vocab_size, config.hidden_size});
   if (!embedding.ok()) return embedding.status();
@@ -145,12 +180,35 @@ absl::StatusOr<ModelWeights> LoadWeights(const ModelConfig& config, const Tensor
   }
   if (auto s = reader.Vector("model.norm.weight", config.hidden_size, weights.final_norm); !s.ok()) return s;
   const std::string head = config.tied_embeddings ? "model.embed_tokens" : "lm_head";
-  if (auto s = reader.Stacked(shapes.head, {{head, config.vocab_size}}, weights.head); !s.ok()) return s;
+  if (auto s = reader.Stacked(kHeadBlob, shapes.head, {{head, config.vocab_size}}, weights.head); !s.ok()) {
+    return s;
+  }
   if (!config.tied_embeddings) reader.CountParameters(weights.embedding.elements());
   progress(total, total);
   weights.parameters = reader.parameters();
   weights.packed_bytes = reader.packed_bytes();
   return weights;
+}
+
+std::string PackedLayout(WeightFormat format) {
+  if (format != WeightFormat::kInt8 && format != WeightFormat::kInt4) return "";
+  return Concat("blobs", kBlobsVersion, "-panels", QuantisedMatrix::kLayoutVersion);
+}
+
+std::vector<WeightBlob> PackedBlobs(const ModelWeights& weights) {
+  std::vector<WeightBlob> blobs;
+  for (size_t l = 0; l < weights.layers.size(); ++l) {
+    const LayerWeights& layer = weights.layers[l];
+    const std::pair<const char*, const Linear*> parts[] = {{"qkv", &layer.qkv},
+                                                           {"attention_out", &layer.attention_out},
+                                                           {"gate_up", &layer.gate_up},
+                                                           {"down", &layer.down}};
+    for (const auto& [part, linear] : parts) {
+      blobs.push_back({LayerBlob(static_cast<int>(l), part), linear->bytes()});
+    }
+  }
+  blobs.push_back({kHeadBlob, weights.head.bytes()});
+  return blobs;
 }
 
 }  // namespace memgate

@@ -2,12 +2,15 @@
 #ifndef MEMGATE_ENGINE_MODEL_WEIGHTS_H_
 #define MEMGATE_ENGINE_MODEL_WEIGHTS_H_
 
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "engine/checkpoint/model_config.h"
 #include "engine/checkpoint/tensor.h"
+#include "engine/checkpoint/weight_cache.h"
 #include "engine/kernels/linear.h"
 
 namespace memgate {
@@ -32,6 +35,7 @@ struct LayerWeights {
 };
 
 struct ModelWeights {
+  std::optional<CachedWeights> mapped;  // if set, the layers below lie in it; so it goes last
   WeightFormat format = WeightFormat::kF32;
   TensorView embedding;  // [V, C], in its file, of any dtype
   std::vector<LayerWeights> layers;
@@ -48,11 +52,21 @@ int64_t PackedWeightBytes(const ModelConfig& config, WeightFormat format);
 int64_t LoadScratchBytes(const ModelConfig& config);
 
 // Reads and packs the tensors of `source`, which must outlive the weights (the embedding stays in its file).
+// With `cached`, what PackedBlobs gave for the same tensors and format, layers are mapped instead of packed.
 // progress(done, total) is called after each layer. INVALID_ARGUMENT or NOT_FOUND names the tensor, or the
-// first of those that were packed together.
+// first of those that were packed together, or the blob.
 absl::StatusOr<ModelWeights> LoadWeights(const ModelConfig& config, const TensorSource& source,
                                          WeightFormat format,
-                                         absl::FunctionRef<void(int done, int total)> progress);
+                                         absl::FunctionRef<void(int done, int total)> progress,
+                                         std::optional<CachedWeights> cached = std::nullopt);
+
+// Names the layout of PackedBlobs: other blobs, or other bytes in them, have another name. Empty for formats
+// whose packed weights are not to be kept, as oneDNN's opaque ones.
+std::string PackedLayout(WeightFormat format);
+
+// The packed layers by name ("layers.0.qkv", ..., "head"), to be kept for LoadWeights. Borrows them.
+// REQUIRES: PackedLayout(weights.format) is not empty.
+std::vector<WeightBlob> PackedBlobs(const ModelWeights& weights);
 
 }  // namespace memgate
 

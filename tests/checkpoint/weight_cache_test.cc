@@ -150,6 +150,15 @@ TEST_F(WeightCacheTest, AGoodFileIsNotWrittenAgain) {
   EXPECT_EQ(before.st_ino, after.st_ino);
 }
 
+TEST_F(WeightCacheTest, DiscardedFilesAreGoneAndMayBeMissing) {
+  const WeightCache cache(path_, kPlenty);
+  EXPECT_TRUE(cache.Discard(Key("int8")).ok());
+  ASSERT_TRUE(WriteBlocks(cache, Key("int8"), 1).ok());
+  EXPECT_TRUE(cache.Discard(Key("int8")).ok());
+  EXPECT_EQ(cache.Open(Key("int8")).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(cache.Discard({"../x", "int8", "v1"}).code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST_F(WeightCacheTest, WhoHasAFileOpenKeepsItWhenItIsEvictedOrReplaced) {
   const WeightCache cache(path_, kPlenty);
   ASSERT_TRUE(WriteBlocks(cache, Key("int8"), 2).ok());

@@ -50,6 +50,24 @@ TEST(OptionsTest, FlagsWinOverTheEnvironment) {
   EXPECT_EQ(line->options.model, "/env");
 }
 
+TEST(OptionsTest, TheWeightCacheLiesWhereCachesOfTheUserLieUnlessToldOtherwise) {
+  const auto folder = [](const std::string& option, const Variables& variables) {
+    Options options;
+    options.weight_cache = option;
+    return WeightCacheFolder(options, [&](const std::string& name) -> std::optional<std::string> {
+      const auto it = variables.find(name);
+      if (it == variables.end()) return std::nullopt;
+      return it->second;
+    });
+  };
+  EXPECT_EQ(folder("/w", {{"HOME", "/h"}}), "/w");
+  EXPECT_EQ(folder("none", {{"HOME", "/h"}}), "");
+  EXPECT_EQ(folder("", {{"HOME", "/h"}, {"XDG_CACHE_HOME", "/x"}}), "/x/memgate");
+  EXPECT_EQ(folder("", {{"HOME", "/h"}, {"XDG_CACHE_HOME", "relative"}}), "/h/.cache/memgate");
+  EXPECT_EQ(folder("", {{"HOME", "/h"}, {"XDG_CACHE_HOME", ""}}), "/h/.cache/memgate");
+  EXPECT_EQ(folder("", {}), "");
+}
+
 TEST(OptionsTest, AnEmptyVariableCountsAsUnset) {
   const auto line = Parse({}, {{"MEMGATE_LISTEN", ""}});
   ASSERT_TRUE(line.ok());
@@ -72,6 +90,8 @@ TEST(OptionsTest, EveryOptionCanBeSetByFlagAndByVariable) {
                                                      {"threads", "2"},
                                                      {"weights", "f32"},
                                                      {"kv", "bf16"},
+                                                     {"weight-cache", "/w"},
+                                                     {"weight-cache-mb", "9"},
                                                      {"exact-limit", "100"},
                                                      {"max-batch-tokens", "32"},
                                                      {"max-active-turns", "4"},
