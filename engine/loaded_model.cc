@@ -6,6 +6,7 @@
 
 #include "engine/base/strings.h"
 #include "engine/checkpoint/hugging_face.h"
+#include "engine/kernels/parallel.h"
 #include "engine/scheduling/status_reason.h"
 #include "engine/session/session_state.h"
 
@@ -98,6 +99,8 @@ absl::StatusOr<Reservation> ReserveBytes(ByteAccountant& accountant, int64_t byt
 
 absl::StatusOr<LoadedModel> LoadModel(EngineOptions options) {
   if (auto s = CheckOptions(options); !s.ok()) return s;
+  // Weights are packed by, and some for, as many threads as will multiply them.
+  const ScopedComputeThreads threads(options.threads);
   auto checkpoint = OpenHuggingFaceFolder(options.model_folder);
   if (!checkpoint.ok()) return checkpoint.status();
   LoadedModel model;

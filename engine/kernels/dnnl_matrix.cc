@@ -1,10 +1,15 @@
 #include "engine/kernels/dnnl_matrix.h"
 
+#include <omp.h>
+
 #include <algorithm>
+#include <bit>
+#include <map>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "dnnl.hpp"
 #include "engine/base/strings.h"
@@ -22,25 +27,30 @@ using Tag = dnnl::memory::format_tag;
 constexpr size_t kMaxCachedPrimitives = 128;
 // The packed layout is chosen for a prefill step; it serves one row as well.
 constexpr int kPackingRows = 256;
+// oneDNN packs this many outputs together and fills up the last of them.
+constexpr int kSliceUnit = 64;
+// Rows that are multiplied together: enough that weights are reused from the cache, so few that a slice of
+// their results stays there until it is copied out.
+constexpr int kRowBlock = 128;
 
-// What becomes of a product: y = it, or y += it.
-enum class Result { kStored, kAdded };
+std::optional<Type> TypeOf(WeightFormat format) {
+  if (format == WeightFormat::kF32) return Type::f32;
+  if (format == WeightFormat::kBf16) return Type::bf16;
+  return std::nullopt;
+}
 
 dnnl::matmul::primitive_desc MatmulDesc(const dnnl::engine& engine, const dnnl::memory::desc& x,
                                         const dnnl::memory::desc& weight, const dnnl::memory::desc* bias,
-                                        const dnnl::memory::desc& y, Result result) {
-  dnnl::primitive_attr attributes;
-  if (result == Result::kAdded) {
-    dnnl::post_ops sum;
-    sum.append_sum(1.0f);
-    attributes.set_post_ops(sum);
-  }
+                                        const dnnl::memory::desc& y) {
+  // oneDNN's own scratch belongs to the thread that makes a primitive; another one may execute it.
+  dnnl::primitive_attr attr;
+  attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
 #if DNNL_VERSION_MAJOR >= 3
-  return bias ? dnnl::matmul::primitive_desc(engine, x, weight, *bias, y, attributes)
-              : dnnl::matmul::primitive_desc(engine, x, weight, y, attributes);
+  return bias ? dnnl::matmul::primitive_desc(engine, x, weight, *bias, y, attr)
+              : dnnl::matmul::primitive_desc(engine, x, weight, y, attr);
 #else
-  return bias ? dnnl::matmul::primitive_desc(dnnl::matmul::desc(x, weight, *bias, y), attributes, engine)
-              : dnnl::matmul::primitive_desc(dnnl::matmul::desc(x, weight, y), attributes, engine);
+  return bias ? dnnl::matmul::primitive_desc(dnnl::matmul::desc(x, weight, *bias, y), attr, engine)
+              : dnnl::matmul::primitive_desc(dnnl::matmul::desc(x, weight, y), attr, engine);
 #endif
 }
 
@@ -51,58 +61,180 @@ absl::Status FromDnnl(const dnnl::error& error, int out_features, int in_feature
                                             : absl::InternalError(message);
 }
 
+// oneDNN splits a primitive by the OpenMP threads that the calling thread may use, when it is made and when
+// it is executed. Every thread that calls oneDNN says first that it is one only.
+void KeepOpenMpOut() { omp_set_num_threads(1); }
+
+// To nearest, ties to even; NaN stays NaN.
+uint16_t BFloat16FromFloat(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  const uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+  const uint32_t quiet_nan = bits >> 16 | 0x40;
+  return static_cast<uint16_t>((bits & 0x7fffffff) > 0x7f800000 ? quiet_nan : rounded);
+}
+
+std::vector<uint16_t> ToBFloat16(const float* x, int rows, int in_features) {
+  std::vector<uint16_t> converted(static_cast<size_t>(rows) * in_features);
+  ParallelFor(rows, LeastItems(in_features), [&](int64_t begin, int64_t end, int) {
+    std::transform(x + begin * in_features, x + end * in_features, converted.data() + begin * in_features,
+                   BFloat16FromFloat);
+  });
+  return converted;
+}
+
+// What becomes of a product: y = it, or y += it.
+enum class Result { kStored, kAdded };
+
+// Outputs [begin, begin + outputs) of a matrix.
+struct Slice {
+  int begin = 0;
+  int outputs = 0;
+  dnnl::memory weight;
+  dnnl::memory bias;  // empty if there is none
+};
+
+struct Matmul {
+  dnnl::matmul primitive;
+  dnnl::memory::desc x, y, scratch;
+};
+
 }  // namespace
 
-// One engine and stream per layer: they are handles to the machine's only CPU engine.
 struct DnnlMatrix::Packed {
   int out_features = 0;
   int in_features = 0;
   bool has_bias = false;
+  Type type = Type::f32;  // of weights and x
   dnnl::engine engine{dnnl::engine::kind::cpu, 0};
-  mutable dnnl::stream stream{engine};
-  dnnl::memory weight;
-  dnnl::memory bias;  // empty if there is none
-  // By rows, for both results.
-  mutable std::unordered_map<int, dnnl::matmul> storing, adding;
+  std::vector<Slice> slices;
+  mutable std::map<std::pair<int, int>, Matmul> matmuls;  // by outputs and rows
 
-  dnnl::memory::desc XDesc(int rows) const { return {Dims{rows, in_features}, Type::f32, Tag::ab}; }
-  dnnl::memory::desc YDesc(int rows) const { return {Dims{rows, out_features}, Type::f32, Tag::ab}; }
-  dnnl::memory::desc BiasDesc() const { return {Dims{1, out_features}, Type::f32, Tag::ab}; }
+  dnnl::memory::desc BiasDesc(int outputs) const { return {Dims{1, outputs}, Type::f32, Tag::ab}; }
 
-  dnnl::matmul::primitive_desc Desc(int rows, const dnnl::memory::desc& weight_desc, Result result) const {
-    const dnnl::memory::desc bias_desc = BiasDesc();
-    return MatmulDesc(engine, XDesc(rows), weight_desc, has_bias ? &bias_desc : nullptr, YDesc(rows), result);
+  dnnl::matmul::primitive_desc Desc(int rows, int outputs, const dnnl::memory::desc& weight) const {
+    const dnnl::memory::desc bias = BiasDesc(outputs);
+    return MatmulDesc(engine, {Dims{rows, in_features}, type, Tag::ab}, weight, has_bias ? &bias : nullptr,
+                      {Dims{rows, outputs}, Type::f32, Tag::ab});
   }
 
   // oneDNN's packed layout, if its kernel computes each row by itself. That is so for the batch-reduce
   // kernels (AVX-512); its GEMM picks another order of summation for other numbers of rows.
-  std::optional<dnnl::memory::desc> Layout() const {
-    const dnnl::memory::desc any(Dims{in_features, out_features}, Type::f32, Tag::any);
-    const dnnl::matmul::primitive_desc desc = Desc(kPackingRows, any, Result::kStored);
+  std::optional<dnnl::memory::desc> Layout(int outputs) const {
+    const dnnl::matmul::primitive_desc desc =
+        Desc(kPackingRows, outputs, {Dims{in_features, outputs}, type, Tag::any});
     if (!std::string_view(desc.impl_info_str()).starts_with("brg")) return std::nullopt;
     return desc.weights_desc();
   }
 
-  const dnnl::matmul& Primitive(int rows, Result result) const {
-    auto& primitives = result == Result::kAdded ? adding : storing;
-    if (auto it = primitives.find(rows); it != primitives.end()) return it->second;
-    if (primitives.size() >= kMaxCachedPrimitives) primitives.clear();
-    return primitives.emplace(rows, dnnl::matmul(Desc(rows, weight.get_desc(), result))).first->second;
+  // One slice for each compute thread, as even as the unit allows. Without memory.
+  std::vector<Slice> EmptySlices() const {
+    const int units = (out_features + kSliceUnit - 1) / kSliceUnit;
+    const int count = std::min(units, ComputeThreads());
+    std::vector<Slice> empty(count);
+    for (int i = 0; i < count; ++i) {
+      empty[i].begin = static_cast<int>(int64_t{units} * i / count) * kSliceUnit;
+      const int end = static_cast<int>(int64_t{units} * (i + 1) / count) * kSliceUnit;
+      empty[i].outputs = std::min(end, out_features) - empty[i].begin;
+    }
+    return empty;
   }
 
-  absl::Status Multiply(const float* x, int rows, float* y, Result result) const {
+  // REQUIRES: there is a layout.
+  void PackSlice(const float* weights, const float* biases, Slice& slice) {
+    // The stored [out, in] matrix is oneDNN's [in, out] in column-major order.
+    dnnl::memory stored({Dims{in_features, slice.outputs}, Type::f32, Tag::ba}, engine,
+                        const_cast<float*>(weights + int64_t{slice.begin} * in_features));
+    slice.weight = dnnl::memory(*Layout(slice.outputs), engine);
+    dnnl::stream stream(engine);
+    dnnl::reorder(stored, slice.weight).execute(stream, stored, slice.weight);
+    stream.wait();
+    if (!has_bias) return;
+    slice.bias = dnnl::memory(BiasDesc(slice.outputs), engine);
+    std::copy_n(biases + slice.begin, slice.outputs, static_cast<float*>(slice.bias.get_data_handle()));
+  }
+
+  // Makes what blocks of `rows` rows need, so that threads only look it up.
+  void PrepareMatmuls(int rows) const {
+    for (const Slice& slice : slices) {
+      const std::pair key(slice.outputs, rows);
+      if (matmuls.contains(key)) continue;
+      const auto desc = Desc(rows, slice.outputs, slice.weight.get_desc());
+      matmuls.emplace(key,
+                      Matmul{dnnl::matmul(desc), desc.src_desc(), desc.dst_desc(), desc.scratchpad_desc()});
+    }
+  }
+
+  // y: [rows, slice.outputs].
+  void Multiply(const Slice& slice, const void* x, int rows, float* y) const {
+    const Matmul& matmul = matmuls.at({slice.outputs, rows});
+    std::unordered_map<int, dnnl::memory> args{
+        {DNNL_ARG_SRC, dnnl::memory(matmul.x, engine, const_cast<void*>(x))},
+        {DNNL_ARG_WEIGHTS, slice.weight},
+        {DNNL_ARG_DST, dnnl::memory(matmul.y, engine, y)},
+        {DNNL_ARG_SCRATCHPAD, dnnl::memory(matmul.scratch, engine)}};
+    if (slice.bias) args.emplace(DNNL_ARG_BIAS, slice.bias);
+    dnnl::stream stream(engine);
+    matmul.primitive.execute(stream, args);
+    stream.wait();
+  }
+
+  // y: [rows, out_features], of which the columns of `slice` are written. oneDNN's batch-reduce kernels write
+  // dense results only.
+  void MultiplyInto(const Slice& slice, const void* x, int rows, float* y, Result result) const {
+    y += slice.begin;
+    const bool dense_y = rows == 1 || slice.outputs == out_features;
+    if (dense_y && result == Result::kStored) return Multiply(slice, x, rows, y);
+    const auto dense = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(rows) * slice.outputs);
+    Multiply(slice, x, rows, dense.get());
+    for (int64_t r = 0; r < rows; ++r) {
+      const float* from = &dense[r * slice.outputs];
+      float* to = y + r * out_features;
+      if (result == Result::kStored) {
+        std::copy_n(from, slice.outputs, to);
+      } else {
+        for (int i = 0; i < slice.outputs; ++i) to[i] += from[i];
+      }
+    }
+  }
+
+  // x: [rows, in_features] of `type`.
+  absl::Status MultiplyAll(const std::byte* x, int rows, float* y, Result result) const {
+    if (matmuls.size() >= kMaxCachedPrimitives) matmuls.clear();
+    for (const int block : {std::min(rows, kRowBlock), rows % kRowBlock}) {
+      if (block > 0) PrepareMatmuls(block);
+    }
+    const int64_t blocks = (int64_t{rows} + kRowBlock - 1) / kRowBlock;
+    const int64_t tasks = blocks * static_cast<int64_t>(slices.size());
+    const int64_t operations = int64_t{rows} * out_features * in_features / tasks;
+    const int64_t row_bytes = int64_t{in_features} * (type == Type::f32 ? 4 : 2);
+    std::vector<absl::Status> outcomes(ComputeThreads());
+    ParallelFor(tasks, LeastItems(operations), [&](int64_t begin, int64_t end, int worker) {
+      KeepOpenMpOut();
+      try {
+        for (int64_t task = begin; task < end; ++task) {
+          const int64_t row = task % blocks * kRowBlock;
+          const int count = static_cast<int>(std::min<int64_t>(kRowBlock, rows - row));
+          MultiplyInto(slices[task / blocks], x + row * row_bytes, count, y + row * out_features, result);
+        }
+      } catch (const dnnl::error& error) {
+        outcomes[worker] = FromDnnl(error, out_features, in_features);
+      }
+    });
+    for (const absl::Status& outcome : outcomes) {
+      if (!outcome.ok()) return outcome;
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Run(const float* x, int rows, float* y, Result result) const {
+    KeepOpenMpOut();
     try {
-      dnnl::memory x_memory(XDesc(rows), engine, const_cast<float*>(x));
-      dnnl::memory y_memory(YDesc(rows), engine, y);
-      std::unordered_map<int, dnnl::memory> args{
-          {DNNL_ARG_SRC, x_memory}, {DNNL_ARG_WEIGHTS, weight}, {DNNL_ARG_DST, y_memory}};
-      if (bias) args.emplace(DNNL_ARG_BIAS, bias);
-      Primitive(rows, result).execute(stream, args);
-      stream.wait();
+      if (type == Type::f32) return MultiplyAll(reinterpret_cast<const std::byte*>(x), rows, y, result);
+      const std::vector<uint16_t> converted = ToBFloat16(x, rows, in_features);
+      return MultiplyAll(reinterpret_cast<const std::byte*>(converted.data()), rows, y, result);
     } catch (const dnnl::error& error) {
       return FromDnnl(error, out_features, in_features);
     }
-    return absl::OkStatus();
   }
 };
 
@@ -111,38 +243,41 @@ DnnlMatrix::DnnlMatrix(DnnlMatrix&&) noexcept = default;
 DnnlMatrix& DnnlMatrix::operator=(DnnlMatrix&&) noexcept = default;
 DnnlMatrix::~DnnlMatrix() = default;
 
-std::optional<int64_t> DnnlMatrix::Bytes(int out_features, int in_features, bool has_bias) {
+std::optional<int64_t> DnnlMatrix::Bytes(int out_features, int in_features, bool has_bias,
+                                         WeightFormat format) {
+  const auto type = TypeOf(format);
+  if (!type) return std::nullopt;
+  KeepOpenMpOut();
   try {
-    Packed packed{.out_features = out_features, .in_features = in_features, .has_bias = has_bias};
-    const auto layout = packed.Layout();
-    if (!layout) return std::nullopt;
-    return static_cast<int64_t>(layout->get_size()) +
-           (has_bias ? static_cast<int64_t>(packed.BiasDesc().get_size()) : 0);
+    const Packed packed{
+        .out_features = out_features, .in_features = in_features, .has_bias = has_bias, .type = *type};
+    int64_t bytes = has_bias ? out_features * int64_t{sizeof(float)} : 0;
+    for (const Slice& slice : packed.EmptySlices()) {
+      const auto layout = packed.Layout(slice.outputs);
+      if (!layout) return std::nullopt;
+      bytes += static_cast<int64_t>(layout->get_size());
+    }
+    return bytes;
   } catch (const dnnl::error&) {
     return std::nullopt;  // what it cannot describe it cannot multiply
   }
 }
 
 absl::StatusOr<DnnlMatrix> DnnlMatrix::Pack(absl::Span<const float> weight, absl::Span<const float> bias,
-                                            int out_features, int in_features) {
-  RespectThreadLimit();
+                                            int out_features, int in_features, WeightFormat format) {
+  if (!Bytes(out_features, in_features, !bias.empty(), format)) {
+    return absl::UnimplementedError(Concat("this CPU or build of oneDNN has no ", WeightFormatName(format),
+                                           " kernel that computes each row by itself"));
+  }
+  KeepOpenMpOut();
   try {
     auto packed = std::make_unique<Packed>();
     packed->out_features = out_features;
     packed->in_features = in_features;
     packed->has_bias = !bias.empty();
-    const auto layout = packed->Layout();
-    if (!layout) return absl::UnimplementedError("oneDNN's kernel on this CPU does not keep rows apart");
-    if (packed->has_bias) {
-      packed->bias = dnnl::memory(packed->BiasDesc(), packed->engine);
-      std::copy(bias.begin(), bias.end(), static_cast<float*>(packed->bias.get_data_handle()));
-    }
-    packed->weight = dnnl::memory(*layout, packed->engine);
-    // The stored [out, in] matrix is oneDNN's [in, out] in column-major order.
-    dnnl::memory stored({Dims{in_features, out_features}, Type::f32, Tag::ba}, packed->engine,
-                        const_cast<float*>(weight.data()));
-    dnnl::reorder(stored, packed->weight).execute(packed->stream, stored, packed->weight);
-    packed->stream.wait();
+    packed->type = *TypeOf(format);
+    packed->slices = packed->EmptySlices();
+    for (Slice& slice : packed->slices) packed->PackSlice(weight.data(), bias.data(), slice);
     return DnnlMatrix(std::move(packed));
   } catch (const dnnl::error& error) {
     return FromDnnl(error, out_features, in_features);
@@ -150,16 +285,20 @@ absl::StatusOr<DnnlMatrix> DnnlMatrix::Pack(absl::Span<const float> weight, absl
 }
 
 int64_t DnnlMatrix::bytes() const {
-  return static_cast<int64_t>(packed_->weight.get_desc().get_size()) +
-         (packed_->bias ? static_cast<int64_t>(packed_->bias.get_desc().get_size()) : 0);
+  int64_t bytes = 0;
+  for (const Slice& slice : packed_->slices) {
+    bytes += static_cast<int64_t>(slice.weight.get_desc().get_size());
+    if (slice.bias) bytes += static_cast<int64_t>(slice.bias.get_desc().get_size());
+  }
+  return bytes;
 }
 
 absl::Status DnnlMatrix::Apply(const float* x, int rows, float* y) const {
-  return packed_->Multiply(x, rows, y, Result::kStored);
+  return packed_->Run(x, rows, y, Result::kStored);
 }
 
 absl::Status DnnlMatrix::AddTo(const float* x, int rows, float* y) const {
-  return packed_->Multiply(x, rows, y, Result::kAdded);
+  return packed_->Run(x, rows, y, Result::kAdded);
 }
 
 }  // namespace memgate

@@ -29,7 +29,7 @@ Linear::Linear(const LinearShape& shape, Matrix matrix) : shape_(shape), matrix_
 int64_t Linear::PackedBytes(const LinearShape& shape) {
   if (IsQuantised(shape.format)) return QuantisedMatrix::Bytes(ToQuantised(shape));
   const int outputs = StackedOutputs(shape);
-  return DnnlMatrix::Bytes(outputs, shape.in_features, shape.has_bias)
+  return DnnlMatrix::Bytes(outputs, shape.in_features, shape.has_bias, shape.format)
       .value_or(PanelMatrix::Bytes(outputs, shape.in_features));
 }
 
@@ -40,7 +40,6 @@ int64_t Linear::ScratchBytes(const LinearShape& shape, int rows) {
 
 absl::StatusOr<Linear> Linear::Pack(const LinearShape& shape, absl::Span<const float> weight,
                                     absl::Span<const float> bias) {
-  if (shape.format == WeightFormat::kBf16) return absl::UnimplementedError("no bf16 weights");
   const int outputs = StackedOutputs(shape);
   if (static_cast<int64_t>(weight.size()) != int64_t{outputs} * shape.in_features ||
       static_cast<int64_t>(bias.size()) != (shape.has_bias ? outputs : 0)) {
@@ -51,10 +50,11 @@ absl::StatusOr<Linear> Linear::Pack(const LinearShape& shape, absl::Span<const f
     if (!matrix.ok()) return matrix.status();
     return Linear(shape, *std::move(matrix));
   }
-  if (!DnnlMatrix::Bytes(outputs, shape.in_features, shape.has_bias)) {
+  if (shape.format == WeightFormat::kF32 &&
+      !DnnlMatrix::Bytes(outputs, shape.in_features, shape.has_bias, shape.format)) {
     return Linear(shape, PanelMatrix(weight, bias, outputs, shape.in_features));
   }
-  auto matrix = DnnlMatrix::Pack(weight, bias, outputs, shape.in_features);
+  auto matrix = DnnlMatrix::Pack(weight, bias, outputs, shape.in_features, shape.format);
   if (!matrix.ok()) return matrix.status();
   return Linear(shape, *std::move(matrix));
 }

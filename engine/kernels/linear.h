@@ -33,7 +33,8 @@ class Linear {
  public:
   // weight: [out_features, in_features] row-major, of a gated layer [2 out_features, in_features]: gate, then
   // up; only read during the call. bias: [out_features] or empty, as the shape says. INVALID_ARGUMENT for
-  // weights that the format cannot hold; RESOURCE_EXHAUSTED or INTERNAL with oneDNN's reason.
+  // weights that the format cannot hold; UNIMPLEMENTED for formats that this CPU cannot multiply row by row;
+  // RESOURCE_EXHAUSTED or INTERNAL with oneDNN's reason.
   static absl::StatusOr<Linear> Pack(const LinearShape& shape, absl::Span<const float> weight,
                                      absl::Span<const float> bias);
   // The layer whose bytes() were stored; borrows them (QuantisedMatrix::View).

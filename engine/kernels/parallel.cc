@@ -1,32 +1,151 @@
 #include "engine/kernels/parallel.h"
 
-#include <omp.h>
-
 #include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include "engine/kernels/usable_cores.h"
+#include "hwy/cache_control.h"
 
 namespace memgate {
+namespace {
+
+// Between two parallel loops of a forward pass lie some 10 microseconds; a thread that sleeps takes some 50
+// to come back.
+constexpr std::chrono::microseconds kSpinTime(50);
+constexpr int kPausesPerClock = 32;
+constexpr size_t kCacheLineBytes = 64;
+
+// One call of ParallelFor, on its caller's stack.
+struct Loop {
+  int64_t count;
+  int workers;
+  absl::FunctionRef<void(int64_t, int64_t, int)> body;
+
+  void Run(int worker) const { body(count * worker / workers, count * (worker + 1) / workers, worker); }
+};
+
+// One thread and the range that it is to run. Its owner posts a range, runs one of its own and then calls
+// Finish: a range that the thread has not begun by then, because it slept or because another program has its
+// core, the owner takes back and runs itself.
+class alignas(kCacheLineBytes) Worker {
+ public:
+  Worker(int number, bool spins) : number_(number), spins_(spins), thread_([this] { Serve(); }) {}
+  ~Worker() {
+    Enter(State::kStopping);
+    thread_.join();
+  }
+
+  void Post(const Loop& loop) {
+    loop_ = &loop;
+    Enter(State::kPosted);
+  }
+
+  void Finish() {
+    if (Move(State::kPosted, State::kIdle)) return loop_->Run(number_);
+    AwaitChangeFrom(State::kRunning);
+  }
+
+ private:
+  // kIdle -> kPosted (owner) -> kRunning -> kIdle (thread), or kPosted -> kIdle (owner takes the range back);
+  // kIdle -> kStopping (owner).
+  enum class State : uint32_t { kIdle, kPosted, kRunning, kStopping };
+
+  void Serve() {
+    for (;;) {
+      AwaitChangeFrom(State::kIdle);
+      if (Move(State::kPosted, State::kRunning)) {
+        loop_->Run(number_);
+        Enter(State::kIdle);
+      } else if (state_.load(std::memory_order_relaxed) == State::kStopping) {
+        return;
+      }
+    }
+  }
+
+  // Sequentially consistent, so that a waiter either sees the new state or is seen by notify_one.
+  void Enter(State state) {
+    state_.store(state);
+    state_.notify_one();
+  }
+  // Both sides may try to leave kPosted; one succeeds.
+  bool Move(State from, State to) { return state_.compare_exchange_strong(from, to); }
+
+  void AwaitChangeFrom(State state) const {
+    const auto changed = [&] { return state_.load(std::memory_order_acquire) != state; };
+    if (spins_) {
+      const auto deadline = std::chrono::steady_clock::now() + kSpinTime;
+      do {
+        for (int i = 0; i < kPausesPerClock; ++i) {
+          if (changed()) return;
+          hwy::Pause();
+        }
+      } while (std::chrono::steady_clock::now() < deadline);
+    }
+    while (!changed()) state_.wait(state, std::memory_order_acquire);
+  }
+
+  const int number_;
+  const bool spins_;
+  const Loop* loop_ = nullptr;  // written in kIdle by the owner
+  std::atomic<State> state_{State::kIdle};
+  std::thread thread_;  // last: it uses the others
+};
+
+class ThreadPool {
+ public:
+  explicit ThreadPool(int threads) {
+    // Threads that share cores would spin in each other's way.
+    const bool spins = threads <= UsableCores();
+    try {
+      for (int number = 1; number < threads; ++number) {
+        workers_.push_back(std::make_unique<Worker>(number, spins));
+      }
+    } catch (const std::system_error&) {
+      // The system has no more threads for us; those that there are do the work.
+    }
+  }
+
+  int threads() const { return static_cast<int>(workers_.size()) + 1; }
+  bool running() const { return running_; }
+
+  void Run(const Loop& loop) {
+    running_ = true;
+    for (int i = 0; i + 1 < loop.workers; ++i) workers_[i]->Post(loop);
+    loop.Run(0);
+    for (int i = 0; i + 1 < loop.workers; ++i) workers_[i]->Finish();
+    running_ = false;
+  }
+
+ private:
+  std::vector<std::unique_ptr<Worker>> workers_;
+  bool running_ = false;
+};
+
+// Of this thread; none where it works alone.
+thread_local std::unique_ptr<ThreadPool> pool;
+
+}  // namespace
 
 void SetComputeThreads(int threads) {
-  omp_set_num_threads(threads > 0 ? threads : omp_get_num_procs());
-  RespectThreadLimit();
+  if (threads <= 0) threads = UsableCores();
+  if (threads == ComputeThreads()) return;
+  pool.reset();
+  if (threads > 1) pool = std::make_unique<ThreadPool>(threads);
 }
 
-void RespectThreadLimit() {
-  omp_set_dynamic(0);
-  omp_set_num_threads(std::min(omp_get_max_threads(), omp_get_thread_limit()));
-}
-
-int ComputeThreads() { return omp_get_max_threads(); }
+int ComputeThreads() { return pool ? pool->threads() : 1; }
 
 void ParallelFor(int64_t count, int64_t least_items, absl::FunctionRef<void(int64_t, int64_t, int)> body) {
   const int workers = static_cast<int>(std::min<int64_t>(count / least_items, ComputeThreads()));
-  if (workers <= 1) {
-    if (count > 0) body(0, count, 0);
-    return;
-  }
-#pragma omp parallel for num_threads(workers) schedule(static)
-  for (int worker = 0; worker < workers; ++worker) {
-    body(count * worker / workers, count * (worker + 1) / workers, worker);
+  if (workers > 1 && !pool->running()) {
+    pool->Run({.count = count, .workers = workers, .body = body});
+  } else if (count > 0) {
+    body(0, count, 0);
   }
 }
 

@@ -4,6 +4,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <mutex>
+#include <set>
+#include <thread>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "engine/kernels/weight_format.h"
@@ -31,6 +36,73 @@ TEST(ParallelTest, RangesAreDisjointAndCoverEverything) {
   }
   SetComputeThreads(0);
   EXPECT_GE(ComputeThreads(), 1);
+}
+
+// Each loop reads what other ranges wrote in the one before; without atomics, so that ThreadSanitizer sees
+// whether the end of a loop orders its writes before what follows.
+TEST(ParallelTest, WhatRangesWriteIsThereWhenTheLoopEnds) {
+  for (const int threads : {2, 4}) {
+    SetComputeThreads(threads);
+    constexpr int64_t kItems = 64, kRounds = 2000;
+    std::vector<int64_t> values(kItems), previous(kItems);
+    for (int64_t round = 0; round < kRounds; ++round) {
+      std::swap(values, previous);
+      ParallelFor(kItems, 1, [&](int64_t begin, int64_t end, int) {
+        for (int64_t i = begin; i < end; ++i) values[i] = previous[kItems - 1 - i] + 1;
+      });
+    }
+    EXPECT_EQ(values, std::vector<int64_t>(kItems, kRounds));
+  }
+  SetComputeThreads(0);
+}
+
+TEST(ParallelTest, RangesDependOnNothingButCountAndThreads) {
+  SetComputeThreads(3);
+  const std::set<std::tuple<int64_t, int64_t, int>> expected = {{0, 3, 0}, {3, 6, 1}, {6, 10, 2}};
+  for (int round = 0; round < 200; ++round) {
+    std::mutex mutex;
+    std::set<std::tuple<int64_t, int64_t, int>> ranges;
+    ParallelFor(10, 1, [&](int64_t begin, int64_t end, int worker) {
+      const std::lock_guard lock(mutex);
+      ranges.emplace(begin, end, worker);
+    });
+    ASSERT_EQ(ranges, expected);
+  }
+  SetComputeThreads(0);
+}
+
+TEST(ParallelTest, LoopsWithinALoopRunAsOneRange) {
+  SetComputeThreads(3);
+  std::atomic<int> ranges{0}, whole{0};
+  ParallelFor(3, 1, [&](int64_t, int64_t, int) {
+    ParallelFor(100, 1, [&](int64_t begin, int64_t end, int worker) {
+      ++ranges;
+      if (begin == 0 && end == 100 && worker == 0) ++whole;
+    });
+  });
+  EXPECT_EQ(ranges, 3);
+  EXPECT_EQ(whole, 3);
+  SetComputeThreads(0);
+}
+
+TEST(ParallelTest, EachThreadHasThePoolThatItAskedFor) {
+  SetComputeThreads(2);
+  std::vector<std::thread> callers;
+  std::atomic<int64_t> sum{0};
+  for (int i = 0; i < 3; ++i) {
+    callers.emplace_back([&sum, i] {
+      EXPECT_EQ(ComputeThreads(), 1);
+      SetComputeThreads(i + 1);
+      EXPECT_EQ(ComputeThreads(), i + 1);
+      for (int round = 0; round < 100; ++round) {
+        ParallelFor(10, 1, [&](int64_t begin, int64_t end, int) { sum += end - begin; });
+      }
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_EQ(sum, 3 * 100 * 10);
+  EXPECT_EQ(ComputeThreads(), 2);
+  SetComputeThreads(0);
 }
 
 TEST(WeightFormatTest, NamesRoundTripAndUnknownOnesListTheKnown) {
