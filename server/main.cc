@@ -74,7 +74,7 @@ absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const Options& options, Weigh
                       {"architecture", model.config.architecture},
                       {"parameters", model.parameters},
                       {"weights", FormatBytes(model.weight_bytes)},
-                      {"kv", KvFormatName(model.kv_format)},
+                      {"kv", std::string(KvFormatName(model.kv_format))},
                       {"memory_kind", model.default_memory_kind},
                       {"seconds", absl::ToDoubleSeconds(absl::Now() - begin)}});
   return engine;
