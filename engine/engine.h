@@ -30,7 +30,8 @@ struct EngineOptions {
   std::string model_folder;  // Hugging Face layout
   // Folder with memory.json and memory.safetensors; empty = look into model_folder, then run without.
   std::string memory_folder;
-  WeightFormat weights = WeightFormat::kF32;
+  // None: chosen by the model's size (engine/weight_choice.h).
+  std::optional<WeightFormat> weights = WeightFormat::kF32;
   KvFormat kv = KvFormat::kF32;                    // keys and values of every session
   int64_t memory_budget_bytes = int64_t{1} << 30;  // weights, sessions and work buffers together
   // Largest exact context of an ephemeral request; its bytes come out of the budget. Unit: tokens.
@@ -60,6 +61,7 @@ struct ModelInfo {
   ModelConfig config;
   int64_t parameters = 0;
   WeightFormat weights = WeightFormat::kF32;
+  std::string weights_reason;  // why it was chosen; empty if it was asked for
   int64_t weight_bytes = 0;
   KvFormat kv_format = KvFormat::kF32;
   int64_t full_kv_bytes_per_token = 0;  // of a full cache in the same format

@@ -9,6 +9,7 @@
 #include "engine/kernels/parallel.h"
 #include "engine/scheduling/status_reason.h"
 #include "engine/session/session_state.h"
+#include "engine/weight_choice.h"
 
 namespace memgate {
 namespace {
@@ -49,22 +50,30 @@ absl::Status LoadText(LoadedModel& model) {
   return absl::OkStatus();
 }
 
+void ChooseFormat(LoadedModel& model) {
+  WeightChoice choice{.format = model.options.weights.value_or(WeightFormat::kF32)};
+  if (!model.options.weights) choice = ChooseWeights(model.info.config, model.options.memory_budget_bytes);
+  model.info.weights = choice.format;
+  model.info.weights_reason = std::move(choice.reason);
+}
+
 // Reserves before it packs.
 absl::Status LoadTransformer(LoadedModel& model) {
   const ModelConfig& config = model.info.config;
-  const int64_t weight_bytes = PackedWeightBytes(config, model.options.weights);
+  const WeightFormat format = model.info.weights;
+  const int64_t weight_bytes = PackedWeightBytes(config, format);
   auto weights_reserved = ReserveBytes(*model.accountant, weight_bytes, "the model's weights");
   if (!weights_reserved.ok()) return weights_reserved.status();
   model.weight_bytes = *std::move(weights_reserved);
   auto scratch = ReserveBytes(*model.accountant, LoadScratchBytes(config), "packing the model's weights");
   if (!scratch.ok()) return scratch.status();
-  auto weights = model.weight_store->Load(model.info.fingerprint, config, *model.tensors,
-                                          model.options.weights, model.options.load_progress);
+  auto weights = model.weight_store->Load(model.info.fingerprint, config, *model.tensors, format,
+                                          model.options.load_progress);
   if (!weights.ok()) return weights.status();
   scratch->Release();
   const int64_t work_bytes = Workspace::Bytes(config, {.max_tokens = model.options.max_batch_tokens,
                                                        .max_logit_rows = model.options.max_active_turns,
-                                                       .weights = model.options.weights});
+                                                       .weights = format});
   auto work_reserved = ReserveBytes(*model.accountant, work_bytes, "the work buffers");
   if (!work_reserved.ok()) return work_reserved.status();
   model.work_bytes = *std::move(work_reserved);
@@ -111,7 +120,7 @@ absl::StatusOr<LoadedModel> LoadModel(EngineOptions options) {
   ModelInfo& info = model.info;
   info.config = checkpoint->config;
   info.generation = std::move(checkpoint->generation);
-  info.weights = model.options.weights;
+  ChooseFormat(model);
   info.kv_format = model.options.kv;
   info.full_kv_bytes_per_token = FullKvBytesPerToken(info.config, info.kv_format);
   const std::filesystem::path folder = std::filesystem::path(model.options.model_folder).lexically_normal();

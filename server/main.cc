@@ -70,10 +70,15 @@ absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const Options& options, Weigh
                     .load_progress = [progress](int done, int total) { progress->Update(done, total); }});
   if (!engine.ok()) return engine;
   const ModelInfo& model = (*engine)->model();
+  if (!model.weights_reason.empty()) {
+    log.Info("weights_chosen",
+             {{"format", std::string(WeightFormatName(model.weights))}, {"reason", model.weights_reason}});
+  }
   log.Info("loaded", {{"model", model.name},
                       {"architecture", model.config.architecture},
                       {"parameters", model.parameters},
                       {"weights", FormatBytes(model.weight_bytes)},
+                      {"weight_format", std::string(WeightFormatName(model.weights))},
                       {"kv", std::string(KvFormatName(model.kv_format))},
                       {"memory_kind", model.default_memory_kind},
                       {"seconds", absl::ToDoubleSeconds(absl::Now() - begin)}});

@@ -103,8 +103,10 @@ Setter Address(std::string Options::*field, absl::string_view also) {
 }
 
 absl::Status SetWeights(const std::string& text, Options& options) {
+  options.weights.reset();
+  if (text == "auto") return absl::OkStatus();
   const absl::StatusOr<WeightFormat> format = ParseWeightFormat(text);
-  if (!format.ok()) return format.status();
+  if (!format.ok()) return absl::InvalidArgumentError(absl::StrCat(format.status().message(), ", auto"));
   options.weights = *format;
   return absl::OkStatus();
 }
@@ -147,7 +149,10 @@ const std::vector<OptionSpec>& Specs() {
        "cgroup or the machine allows.",
        Bytes(&Options::memory_budget_bytes, int64_t{1} << 20, int64_t{1} << 50)},
       {"threads", "N", "Compute threads; 0 = one per core. Default 0.", Number(&Options::threads, 0, 1024)},
-      {"weights", "FORMAT", "How weights are held: f32. Default f32.", SetWeights},
+      {"weights", "FORMAT",
+       "How weights are held: f32, bf16, int8, int4, or auto, which takes int8 for all but small models. "
+       "Default auto.",
+       SetWeights},
       {"kv", "FORMAT", "How sessions hold keys and values: f32, bf16 or int8. Default f32.", SetKv},
       {"weight-cache", "FOLDER",
        "Where packed int8 and int4 weights outlive the process, so that the next start maps them; none = "

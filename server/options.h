@@ -28,7 +28,7 @@ struct Options {
   std::string port_file;
   int64_t memory_budget_bytes = 0;  // 0 = 75 % of what cgroup or machine allow
   int threads = 0;
-  WeightFormat weights = WeightFormat::kF32;
+  std::optional<WeightFormat> weights;  // none = auto: chosen when the model is loaded
   KvFormat kv = KvFormat::kF32;
   std::string weight_cache;  // empty = default place, "none" = no cache; WeightCacheFolder() resolves it
   int64_t weight_cache_mb = 4096;

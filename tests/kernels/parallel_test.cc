@@ -106,12 +106,15 @@ TEST(ParallelTest, EachThreadHasThePoolThatItAskedFor) {
 }
 
 TEST(WeightFormatTest, NamesRoundTripAndUnknownOnesListTheKnown) {
-  const auto format = ParseWeightFormat(WeightFormatName(WeightFormat::kF32));
-  ASSERT_TRUE(format.ok());
-  EXPECT_EQ(*format, WeightFormat::kF32);
+  for (const WeightFormat format :
+       {WeightFormat::kF32, WeightFormat::kBf16, WeightFormat::kInt8, WeightFormat::kInt4}) {
+    const auto parsed = ParseWeightFormat(WeightFormatName(format));
+    ASSERT_TRUE(parsed.ok());
+    EXPECT_EQ(*parsed, format);
+  }
   const auto unknown = ParseWeightFormat("q4_k");
   EXPECT_EQ(unknown.status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(unknown.status().message(), "unknown weight format 'q4_k'; known: f32");
+  EXPECT_EQ(unknown.status().message(), "unknown weight format 'q4_k'; known: f32, bf16, int8, int4");
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/base/strings.h"
 #include "engine/kernels/parallel.h"
 #include "engine/memory/ahn.h"
 #include "engine/memory/edgeinfinite.h"
@@ -31,7 +32,8 @@ class TransformerTest : public testing::Test {
  protected:
   static constexpr int kStepTokens = 128;  // most tokens of a step: a chunk of every kind at once
 
-  TransformerTest() : model_(WriteTinyModel(folder_.path()), kStepTokens), config_(model_.config()) {
+  explicit TransformerTest(WeightFormat weights = WeightFormat::kF32)
+      : model_(WriteTinyModel(folder_.path()), kStepTokens, weights), config_(model_.config()) {
     for (const float x : reference::RandomFloats(5, config_.num_layers * config_.num_heads))
       betas_.push_back(2 * x);
     retention_.weight =
@@ -118,16 +120,30 @@ class TransformerTest : public testing::Test {
   std::unique_ptr<MemoryKind> edgeinfinite_, ahn_, self_recall_;
 };
 
-// What no way of feeding may change, for each format of keys and values.
-class TransformerEqualities : public TransformerTest, public testing::WithParamInterface<KvFormat> {
+struct Formats {
+  WeightFormat weights;
+  KvFormat kv;
+};
+
+// What no way of feeding may change, for each format of weights and of keys and values.
+class TransformerEqualities : public TransformerTest, public testing::WithParamInterface<Formats> {
  protected:
+  TransformerEqualities() : TransformerTest(GetParam().weights) {}
   std::unique_ptr<SessionState> NewSession(const MemoryKind& kind, const SessionShape& shape) const {
-    return model_.NewSession(kind, shape, GetParam());
+    return model_.NewSession(kind, shape, GetParam().kv);
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(Kv, TransformerEqualities, testing::ValuesIn(kKvFormats),
-                         [](const auto& info) { return std::string(KvFormatName(info.param)); });
+INSTANTIATE_TEST_SUITE_P(Formats, TransformerEqualities,
+                         testing::Values(Formats{WeightFormat::kF32, KvFormat::kF32},
+                                         Formats{WeightFormat::kF32, KvFormat::kBf16},
+                                         Formats{WeightFormat::kF32, KvFormat::kInt8},
+                                         Formats{WeightFormat::kInt8, KvFormat::kF32},
+                                         Formats{WeightFormat::kInt4, KvFormat::kInt8}),
+                         [](const auto& info) {
+                           return Concat("weights_", WeightFormatName(info.param.weights), "_kv_",
+                                         KvFormatName(info.param.kv));
+                         });
 
 std::string Live(const SessionState& session) {
   std::string live;
@@ -185,7 +201,7 @@ TEST_F(TransformerTest, FoldedSessionsEqualTheirDefinition) {
 
 TEST_P(TransformerEqualities, GatedPathWithEmptyMemoryIsTheExactPathBitForBit) {
   const std::vector<int32_t> tokens = Tokens(3, 40);
-  const std::vector<float> exact = model_.Feed(*model_.NewExactSession(40, GetParam()), tokens);
+  const std::vector<float> exact = model_.Feed(*model_.NewExactSession(40, GetParam().kv), tokens);
   for (const MemoryKind* kind : Kinds()) {
     const int salient = kind->HasRetention() ? 16 : 0;
     const auto session = NewSession(*kind, {.sinks = 4, .window = 26, .segment = 10, .salient = salient});
@@ -304,7 +320,7 @@ TEST_P(TransformerEqualities, RestoredSessionContinuesAsIfNeverInterrupted) {
       model_.Feed(*session, absl::MakeConstSpan(tokens).subspan(0, cut));
       const std::string snapshot = EncodeSnapshot({.model_fingerprint = "m",
                                                    .memory_kind = std::string(kind->name()),
-                                                   .kv_format = GetParam(),
+                                                   .kv_format = GetParam().kv,
                                                    .shape = shape,
                                                    .length = session->length()},
                                                   *session);

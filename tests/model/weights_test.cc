@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <map>
 #include <string>
 #include <vector>
@@ -37,6 +38,29 @@ class EditedSource : public TensorSource {
   const std::string shown_;
 };
 
+// Shows infinities in place of one tensor.
+class InfiniteSource : public TensorSource {
+ public:
+  InfiniteSource(const TensorSource& source, std::string name) : source_(source), name_(std::move(name)) {
+    infinities_.resize(source.Find(name_)->elements(), std::numeric_limits<float>::infinity());
+  }
+  absl::StatusOr<TensorView> Find(std::string_view name) const override {
+    auto view = source_.Find(name);
+    if (name != name_ || !view.ok()) return view;
+    view->dtype = DType::kF32;
+    view->data = reinterpret_cast<const std::byte*>(infinities_.data());
+    view->bytes = infinities_.size() * sizeof(float);
+    return view;
+  }
+  bool Has(std::string_view name) const override { return source_.Has(name); }
+  std::vector<std::string> Names() const override { return source_.Names(); }
+
+ private:
+  const TensorSource& source_;
+  const std::string name_;
+  std::vector<float> infinities_;
+};
+
 // Everything the weights hold in memory of their own.
 int64_t HeldBytes(const ModelWeights& weights) {
   int64_t bytes =
@@ -56,10 +80,12 @@ TEST(WeightsTest, BytesAreKnownBeforeAnythingIsAllocated) {
   for (const TinyArchitecture architecture : kArchitectures) {
     for (const bool tied : {false, true}) {
       const TempFolder folder;
-      const RunningModel model(WriteTinyModel(folder.path(), {.architecture = architecture, .tied = tied}));
-      EXPECT_EQ(PackedWeightBytes(model.config(), WeightFormat::kF32),
-                HeldBytes(model.transformer().weights()))
-          << model.config().architecture;
+      WriteTinyModel(folder.path(), {.architecture = architecture, .tied = tied});
+      for (const WeightFormat format : {WeightFormat::kF32, WeightFormat::kInt8, WeightFormat::kInt4}) {
+        const RunningModel model(folder.path(), 1, format);
+        EXPECT_EQ(PackedWeightBytes(model.config(), format), HeldBytes(model.transformer().weights()))
+            << model.config().architecture << ' ' << WeightFormatName(format);
+      }
     }
   }
 }
@@ -100,6 +126,27 @@ TEST(WeightsTest, EveryTensorOfAnotherShapeIsNamed) {
                               is_down ? "model.norm.weight" : "model.layers.0.mlp.down_proj.weight");
     const auto weights = LoadWeights(model.config(), source, WeightFormat::kF32, [](int, int) {});
     EXPECT_EQ(weights.status().code(), absl::StatusCode::kInvalidArgument) << name;
+    EXPECT_NE(weights.status().message().find(name), std::string::npos) << weights.status();
+  }
+}
+
+TEST(WeightsTest, HeadKeepsEightBitsUnderInt4) {
+  const TempFolder folder;
+  const RunningModel model(WriteTinyModel(folder.path()), 1, WeightFormat::kInt4);
+  const ModelWeights& weights = model.transformer().weights();
+  EXPECT_EQ(weights.format, WeightFormat::kInt4);
+  EXPECT_EQ(weights.head.shape().format, WeightFormat::kInt8);
+  EXPECT_EQ(weights.layers[1].down.shape().format, WeightFormat::kInt4);
+}
+
+TEST(WeightsTest, WeightsThatCannotBeRoundedAreNamed) {
+  const TempFolder folder;
+  const RunningModel model(WriteTinyModel(folder.path(), {.layers = 1}));
+  const std::string name = "model.layers.0.self_attn.o_proj.weight";
+  const InfiniteSource source(model.tensors(), name);
+  for (const WeightFormat format : {WeightFormat::kInt8, WeightFormat::kInt4}) {
+    const auto weights = LoadWeights(model.config(), source, format, [](int, int) {});
+    EXPECT_EQ(weights.status().code(), absl::StatusCode::kInvalidArgument);
     EXPECT_NE(weights.status().message().find(name), std::string::npos) << weights.status();
   }
 }

@@ -143,7 +143,8 @@ TEST(OptionsTest, ErrorsNameTheirOriginAndTheRemedy) {
   EXPECT_THAT(ErrorOf({"--memory-budget=1GB"}), HasSubstr("e.g. 512MiB"));
   EXPECT_THAT(ErrorOf({"--drain-timeout=soon"}), HasSubstr("write e.g. 90s"));
   EXPECT_THAT(ErrorOf({"--log-level=loud"}), HasSubstr("debug, info, warning, error"));
-  EXPECT_THAT(ErrorOf({"--weights=q2"}), HasSubstr("f32"));
+  EXPECT_EQ(ErrorOf({"--weights=q2"}),
+            "--weights: unknown weight format 'q2'; known: f32, bf16, int8, int4, auto");
   EXPECT_EQ(ErrorOf({"--kv=f16"}), "--kv: unknown KV format 'f16'; known: f32, bf16, int8");
   EXPECT_THAT(ErrorOf({"--listen=:1"}), HasSubstr("names no host"));
   EXPECT_THAT(ErrorOf({"--model"}), HasSubstr("--model needs a value"));
