@@ -67,6 +67,19 @@ absl::Status CheckFitsModel(const SessionShape& shape, const ModelConfig& config
                                            " tokens; this model's own sliding window ends at ", limit));
 }
 
+absl::StatusOr<int64_t> KindRegistry::ModuleBytes(const std::string& folder) {
+  auto folders = NamedModuleFolders(folder);
+  if (!folders.ok()) return folders.status();
+  if (IsMemoryModuleFolder(folder)) folders->push_back(folder);
+  int64_t total = 0;
+  for (const std::string& module : *folders) {
+    const auto bytes = MemoryModuleBytes(module);
+    if (!bytes.ok()) return bytes.status();
+    total += *bytes;
+  }
+  return total;
+}
+
 absl::StatusOr<KindRegistry> KindRegistry::Load(const std::string& folder, bool required,
                                                 const ModelConfig& config, std::string_view fingerprint) {
   KindRegistry registry;
@@ -115,7 +128,7 @@ absl::Status KindRegistry::AddModule(const std::string& folder, const ModelConfi
   for (std::unique_ptr<MemoryKind>& kind : kinds) {
     if (const auto same = Find(kind->name()); same.ok()) {
       return absl::InvalidArgumentError(Concat("memory modules in ", (*same)->module_folder, " and ", folder,
-                                               " are both of kind '", kind->name(), "'"));
+                                               " are both named '", kind->name(), "'"));
     }
     Add({std::move(kind), shape, module->fingerprint, folder});
   }

@@ -34,9 +34,12 @@ class KindRegistry {
   // Loads the default module from `folder` and further ones from `folder`/memory/<name>/, each if it is there
   // (engine/memory/module.h). Without a module in `folder` itself the default is `window`. Kinds that work
   // without training follow. If `required`, no module at all is an error. Errors as LoadMemoryModule;
-  // INVALID_ARGUMENT names both folders if two modules give the same kind.
+  // INVALID_ARGUMENT names both folders if two modules have the same name.
   static absl::StatusOr<KindRegistry> Load(const std::string& folder, bool required,
                                            const ModelConfig& config, std::string_view fingerprint);
+
+  // Bytes that the weights of all modules that Load() finds take (MemoryModuleBytes).
+  static absl::StatusOr<int64_t> ModuleBytes(const std::string& folder);
 
   // Empty name = the default kind. INVALID_ARGUMENT lists the kinds there are.
   absl::StatusOr<KindEntry*> Find(std::string_view name) const;

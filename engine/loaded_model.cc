@@ -87,6 +87,21 @@ absl::Status LoadTransformer(LoadedModel& model) {
   return absl::OkStatus();
 }
 
+// Reserves before it reads.
+absl::Status LoadKinds(LoadedModel& model) {
+  const bool required = !model.options.memory_folder.empty();
+  const std::string& folder = required ? model.options.memory_folder : model.options.model_folder;
+  const auto bytes = KindRegistry::ModuleBytes(folder);
+  if (!bytes.ok()) return bytes.status();
+  auto reserved = ReserveBytes(*model.accountant, *bytes, "the weights of memory modules");
+  if (!reserved.ok()) return reserved.status();
+  model.module_bytes = *std::move(reserved);
+  auto kinds = KindRegistry::Load(folder, required, model.info.config, model.info.fingerprint);
+  if (!kinds.ok()) return kinds.status();
+  model.kinds = std::make_unique<KindRegistry>(*std::move(kinds));
+  return absl::OkStatus();
+}
+
 void DescribeKinds(LoadedModel& model) {
   model.info.default_memory_kind = model.kinds->default_kind().kind->name();
   for (const auto& entry : model.kinds->entries()) {
@@ -135,11 +150,7 @@ absl::StatusOr<LoadedModel> LoadModel(EngineOptions options) {
   if (!fingerprint.ok()) return fingerprint.status();
   info.fingerprint = *std::move(fingerprint);
   if (auto s = LoadTransformer(model); !s.ok()) return s;
-  const bool required = !model.options.memory_folder.empty();
-  auto kinds = KindRegistry::Load(required ? model.options.memory_folder : model.options.model_folder,
-                                  required, info.config, info.fingerprint);
-  if (!kinds.ok()) return kinds.status();
-  model.kinds = std::make_unique<KindRegistry>(*std::move(kinds));
+  if (auto s = LoadKinds(model); !s.ok()) return s;
   DescribeKinds(model);
   return model;
 }

@@ -32,6 +32,7 @@ struct LoadedModel {
   ModelInfo info;
   std::unique_ptr<ByteAccountant> accountant;
   Reservation weight_bytes;
+  Reservation module_bytes;
   Reservation work_bytes;
 };
 

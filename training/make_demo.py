@@ -24,7 +24,7 @@ FROZEN_BASE_KINDS = {
                        "--rest-weight 0.02 --most-facts 32 --asked 24 --lr 5e-3 --name memgate-matrix"),
     "infini": ("memory/infini",
                "--passkey-share 0.5 --expansion 2 --maps-from {out}/memory/infini-delta --fixed-maps --gate-lr 5e-2 "
-               "--steps 40 --allow-share"),
+               "--steps 40"),
     "edgeinfinite": ("memory/edgeinfinite", "--passkey-share 0.5 --steps 60"),
 }
 

@@ -3,6 +3,7 @@
 
 #include <fstream>
 #include <optional>
+#include <string_view>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -138,15 +139,25 @@ absl::StatusOr<v1::Session> Fork(Client& client, const Arguments& arguments, con
   return client.ForkSession(name, arguments.Text("id"));
 }
 
-// Nothing while a turn runs: the session itself can be shown then, its memory cannot.
-absl::StatusOr<std::optional<v1::SessionMemory>> ReadMemory(Client& client, const std::string& name,
-                                                            bool list_positions) {
+// What a session's memory holds, or why the session can be shown only without it.
+struct ShownMemory {
+  std::optional<v1::SessionMemory> memory;
+  std::string_view missing;
+};
+
+absl::StatusOr<ShownMemory> ReadMemory(Client& client, const std::string& name, bool list_positions) {
   v1::GetSessionMemoryRequest request;
   request.set_name(name);
   request.set_retained_positions(list_positions);
   auto memory = client.GetSessionMemory(request);
-  if (memory.ok()) return *std::move(memory);
-  if (ErrorReason(memory.status()) == "SESSION_BUSY") return std::nullopt;
+  if (memory.ok()) return ShownMemory{*std::move(memory), ""};
+  if (ErrorReason(memory.status()) == "SESSION_BUSY") {
+    return ShownMemory{std::nullopt, "a turn runs on the session; ask for its memory again when it is over"};
+  }
+  if (absl::IsUnimplemented(memory.status())) {
+    return ShownMemory{std::nullopt,
+                       "this server does not tell what a memory holds (GetSessionMemory is missing)"};
+  }
   return memory.status();
 }
 
@@ -160,23 +171,24 @@ absl::Status RunShow(const Invocation& invocation) {
   const Terminal& terminal = invocation.terminal;
   const bool list = invocation.arguments.Has("positions");
   const bool draw = terminal.out_is_terminal && !invocation.json;
-  const auto memory = ReadMemory(**client, *name, list || draw);
-  if (!memory.ok()) return memory.status();
+  const auto shown = ReadMemory(**client, *name, list || draw);
+  if (!shown.ok()) return shown.status();
+  const std::optional<v1::SessionMemory>& memory = shown->memory;
   if (invocation.json) {
     nlohmann::ordered_json json = ToJson(*session);
-    json["memory"] = memory->has_value() ? ToJson(**memory) : nlohmann::ordered_json();
+    json["memory"] = memory.has_value() ? ToJson(*memory) : nlohmann::ordered_json();
     invocation.PrintJson(json);
     return absl::OkStatus();
   }
   terminal.out << Describe(*session) << "\n";
-  if (!memory->has_value()) {
-    terminal.out << "a turn runs on the session; ask for its memory again when it is over\n";
+  if (!memory.has_value()) {
+    terminal.out << shown->missing << "\n";
     return absl::OkStatus();
   }
-  terminal.out << DescribeMemory(**memory);
-  const std::string histogram = draw ? PositionHistogram(**memory, kHistogramColumns) : "";
+  terminal.out << DescribeMemory(*memory);
+  const std::string histogram = draw ? PositionHistogram(*memory, kHistogramColumns) : "";
   if (!histogram.empty()) terminal.out << "\nretained positions, all KV heads together\n" << histogram;
-  if (list) terminal.out << "\n" << ListPositions(**memory);
+  if (list) terminal.out << "\n" << ListPositions(*memory);
   return absl::OkStatus();
 }
 

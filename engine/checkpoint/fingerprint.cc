@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/escaping.h"
@@ -45,7 +46,8 @@ void UpdateTerminated(Sha256& hash, std::string_view text) {
 
 }  // namespace
 
-absl::StatusOr<std::string> Fingerprint(const TensorSource& tensors) {
+absl::StatusOr<std::string> Fingerprint(const TensorSource& tensors,
+                                        absl::Span<const std::pair<std::string, std::string>> settings) {
   Sha256 hash;
   for (const std::string& name : tensors.Names()) {
     const absl::StatusOr<TensorView> view = tensors.Find(name);
@@ -57,6 +59,10 @@ absl::StatusOr<std::string> Fingerprint(const TensorSource& tensors) {
       hash.Update(&dimension, sizeof(dimension));  // little-endian, as the host (tensor.cc)
     }
     hash.Update(view->data, view->bytes);
+  }
+  for (const auto& [key, value] : settings) {
+    UpdateTerminated(hash, key);
+    UpdateTerminated(hash, value);
   }
   const absl::StatusOr<std::string> hex = hash.Hex();
   if (!hex.ok()) return hex.status();

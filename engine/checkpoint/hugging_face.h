@@ -41,9 +41,10 @@ absl::StatusOr<std::vector<int32_t>> ParseEosTokenIds(std::string_view json);
 absl::StatusOr<Checkpoint> OpenHuggingFaceFolder(const std::string& folder);
 
 // "sha256:<hex>" over all tensors in ascending byte order of name: name, byte 0, dtype name, byte 0, each
-// dimension as little-endian u64, then the raw bytes. Ties memory modules and snapshots to their base. Reads
-// every byte once.
-absl::StatusOr<std::string> Fingerprint(const TensorSource& tensors);
+// dimension as little-endian u64, then the raw bytes. Then the `settings` in the order given: key, byte 0,
+// value, byte 0. Ties memory modules and snapshots to their base. Reads every byte once.
+absl::StatusOr<std::string> Fingerprint(const TensorSource& tensors,
+                                        absl::Span<const std::pair<std::string, std::string>> settings = {});
 
 }  // namespace memgate
 

@@ -24,6 +24,8 @@ constexpr int64_t kMaxTokens = int64_t{1} << 20;
 constexpr char kImplementation[] = "_ahn_implementation";
 constexpr char kUseQProj[] = "use_q_proj";
 constexpr char kUseRouter[] = "use_ahn_router";
+constexpr std::string_view kRuleInfix = ".ahn.fn.";
+constexpr std::string_view kRouterInfix = ".ahn_router.";
 constexpr char kTrue[] = "true";
 constexpr char kFalse[] = "false";
 
@@ -38,14 +40,14 @@ void Normalise(float* x, int n, float factor) {
 class AhnKind : public MemoryKind {
  public:
   AhnKind(const ModelConfig& config, AhnWeights weights)
-      : hidden_size_(config.hidden_size),
+      : MemoryKind("ahn"),
+        hidden_size_(config.hidden_size),
         num_heads_(config.num_heads),
         group_(config.group_size()),
         head_dim_(config.head_dim),
         decays_(weights.rule == AhnRule::kGatedDeltaNet),
         weights_(std::move(weights)) {}
 
-  std::string_view name() const override { return "ahn"; }
   int64_t StateFloats() const override { return num_heads_ * HeadFloats(); }
   bool ClampsFarTokens() const override { return false; }
 
@@ -200,6 +202,10 @@ std::unique_ptr<MemoryKind> MakeAhnKind(const ModelConfig& config, AhnWeights we
   return std::make_unique<AhnKind>(config, std::move(weights));
 }
 
+bool IsPublishedAhnTensor(std::string_view name) {
+  return name.find(kRuleInfix) != name.npos || name.find(kRouterInfix) != name.npos;
+}
+
 bool IsPublishedAhnConfig(std::string_view config_json) {
   const auto json = ParseJsonObject(config_json, kMaxConfigDepth);
   if (!json.ok()) return false;
@@ -240,7 +246,7 @@ absl::StatusOr<MemoryModuleConfig> ParsePublishedAhnConfig(std::string_view conf
 absl::StatusOr<MemoryKinds> LoadAhn(const ModuleContents& module) {
   const ModelConfig& base = module.base;
   const int64_t c = base.hidden_size, h = base.num_heads, d = base.head_dim;
-  LayerReader reader({module.tensors, base.num_layers, "model.layers.", ".ahn.fn."});
+  LayerReader reader({module.tensors, base.num_layers, "model.layers.", kRuleInfix});
   AhnWeights weights;
   const auto rule = RuleNamed(module.config.Option(kImplementation, ""));
   if (!rule.ok()) return rule.status();
@@ -268,7 +274,7 @@ absl::StatusOr<MemoryKinds> LoadAhn(const ModuleContents& module) {
   weights.o_proj = reader.Read("o_proj.weight", {h, d, d});
   if (!reader.status().ok()) return reader.status();
   if (*has_router) {
-    LayerReader router({module.tensors, base.num_layers, "model.layers.", ".ahn_router."});
+    LayerReader router({module.tensors, base.num_layers, "model.layers.", kRouterInfix});
     weights.router_alpha = router.Read("alpha", {h});
     weights.router_beta = router.Read("beta", {h});
     if (!router.status().ok()) return router.status();

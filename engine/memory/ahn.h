@@ -44,6 +44,9 @@ std::unique_ptr<MemoryKind> MakeAhnKind(const ModelConfig& config, AhnWeights we
 // Whether a config.json is that of a published checkpoint: it names an `_ahn_implementation`.
 bool IsPublishedAhnConfig(std::string_view config_json);
 
+// Whether a tensor of this name belongs to a published module, not to the base that it may be merged with.
+bool IsPublishedAhnTensor(std::string_view name);
+
 // What config.json says of the module; the geometry is the published one: sliding token by token (P = 1), and
 // a query sees `num_attn_sinks` sinks and the last `sliding_window` tokens, itself included (W =
 // `sliding_window` - P). base_fingerprint is empty: the format has none. INVALID_ARGUMENT names the key;

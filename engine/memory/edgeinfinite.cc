@@ -29,7 +29,8 @@ std::vector<float> Transposed(const std::vector<float>& matrices, int64_t rows, 
 class EdgeInfiniteKind : public MemoryKind {
  public:
   EdgeInfiniteKind(const ModelConfig& config, EdgeInfiniteWeights weights)
-      : num_heads_(config.num_heads),
+      : MemoryKind("edgeinfinite"),
+        num_heads_(config.num_heads),
         num_kv_heads_(config.num_kv_heads),
         head_dim_(config.head_dim),
         inner_(weights.inner),
@@ -39,7 +40,6 @@ class EdgeInfiniteKind : public MemoryKind {
     for (float& gate : gates_) gate = Sigmoid(gate);
   }
 
-  std::string_view name() const override { return "edgeinfinite"; }
   int64_t StateFloats() const override {
     return num_kv_heads_ * NormalisedMemoryFloats({head_dim_, head_dim_});
   }

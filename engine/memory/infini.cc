@@ -31,7 +31,8 @@ class InfiniKind : public MemoryKind {
  public:
   InfiniKind(const ModelConfig& config, InfiniRule rule, std::optional<std::vector<float>> gates,
              std::optional<InfiniMaps> maps)
-      : num_heads_(config.num_heads),
+      : MemoryKind(rule == InfiniRule::kLinear ? "infini" : "infini-delta"),
+        num_heads_(config.num_heads),
         num_kv_heads_(config.num_kv_heads),
         head_dim_(config.head_dim),
         shape_{maps ? maps->features : head_dim_, head_dim_},
@@ -43,7 +44,6 @@ class InfiniKind : public MemoryKind {
     for (float& gate : gates_) gate = Sigmoid(gate);
   }
 
-  std::string_view name() const override { return rule_ == InfiniRule::kLinear ? "infini" : "infini-delta"; }
   bool trained() const override { return trained_; }
   int64_t StateFloats() const override { return num_kv_heads_ * HeadFloats(); }
 

@@ -12,15 +12,20 @@
 namespace memgate {
 namespace {
 
+constexpr std::string_view kAhnOptions[] = {"_ahn_implementation", "use_ahn_router", "use_q_proj"};
+constexpr std::string_view kInfiniOptions[] = {"normaliser"};
+
 constexpr MemoryKindRow kTable[] = {
     {"window", nullptr, [](const ModelConfig&) { return MakeWindowKind(); }},
     {"memgate", &LoadMemgate, nullptr},
     {"edgeinfinite", &LoadEdgeInfinite, nullptr},
-    {"ahn", &LoadAhn, nullptr},
+    {"ahn", &LoadAhn, nullptr, kAhnOptions},
     {"infini", &LoadInfini,
-     [](const ModelConfig& config) { return MakeInfiniKind(config, InfiniRule::kLinear, std::nullopt); }},
+     [](const ModelConfig& config) { return MakeInfiniKind(config, InfiniRule::kLinear, std::nullopt); },
+     kInfiniOptions},
     {"infini-delta", &LoadInfini,
-     [](const ModelConfig& config) { return MakeInfiniKind(config, InfiniRule::kDelta, std::nullopt); }},
+     [](const ModelConfig& config) { return MakeInfiniKind(config, InfiniRule::kDelta, std::nullopt); },
+     kInfiniOptions},
     {"memgate-untrained", nullptr, &MakeSelfRecallKind},
 };
 

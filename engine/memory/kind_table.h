@@ -19,6 +19,8 @@ struct MemoryKindRow {
   absl::StatusOr<MemoryKinds> (*load)(const ModuleContents& module);
   // The kind as it works without trained weights; null if it does not.
   std::unique_ptr<MemoryKind> (*untrained)(const ModelConfig& config);
+  // Keys of memory.json that `load` reads as options.
+  absl::Span<const std::string_view> options = {};
 };
 
 // In the order in which a server lists them; `window` first.

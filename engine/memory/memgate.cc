@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <string_view>
 #include <utility>
 
@@ -16,9 +17,10 @@ namespace {
 
 class MemgateKind : public MemoryKind {
  public:
-  MemgateKind(const ModelConfig& config, RetentionWeights retention, std::optional<MatrixWeights> matrix,
-              std::string_view name)
-      : name_(name),
+  // The variants of a module share its retention weights.
+  MemgateKind(const ModelConfig& config, std::shared_ptr<const RetentionWeights> retention,
+              std::optional<MatrixWeights> matrix, std::string_view name)
+      : MemoryKind(name),
         hidden_size_(config.hidden_size),
         num_heads_(config.num_heads),
         num_kv_heads_(config.num_kv_heads),
@@ -26,7 +28,6 @@ class MemgateKind : public MemoryKind {
         retention_(std::move(retention)),
         matrix_(std::move(matrix)) {}
 
-  std::string_view name() const override { return name_; }
   bool HasRetention() const override { return true; }
   int64_t StateFloats() const override { return matrix_ ? num_kv_heads_ * HeadFloats() : 0; }
   int TokenFeatures() const override { return matrix_ ? 2 : 1; }  // score; write strength
@@ -37,7 +38,7 @@ class MemgateKind : public MemoryKind {
       const float* h = layer_input + int64_t{t} * hidden_size_;
       for (int g = 0; g < num_kv_heads_; ++g, features += count) {
         const int64_t head = int64_t{layer} * num_kv_heads_ + g;
-        features[0] = Dot(h, &retention_.weight[head * hidden_size_], hidden_size_) + retention_.bias[head];
+        features[0] = Dot(h, &retention_->weight[head * hidden_size_], hidden_size_) + retention_->bias[head];
         if (!matrix_) continue;
         const float logit =
             Dot(h, &matrix_->write_weight[head * hidden_size_], hidden_size_) + matrix_->write_bias[head];
@@ -99,12 +100,11 @@ class MemgateKind : public MemoryKind {
  private:
   int64_t HeadFloats() const { return int64_t{2} * head_dim_ * head_dim_; }  // M: [2D, D]
 
-  const std::string_view name_;
   const int hidden_size_;
   const int num_heads_;
   const int num_kv_heads_;
   const int head_dim_;
-  const RetentionWeights retention_;
+  const std::shared_ptr<const RetentionWeights> retention_;
   const std::optional<MatrixWeights> matrix_;
 };
 
@@ -112,7 +112,8 @@ class MemgateKind : public MemoryKind {
 
 std::unique_ptr<MemoryKind> MakeMemgateKind(const ModelConfig& config, RetentionWeights retention,
                                             std::optional<MatrixWeights> matrix, std::string_view name) {
-  return std::make_unique<MemgateKind>(config, std::move(retention), std::move(matrix), name);
+  return std::make_unique<MemgateKind>(config, std::make_shared<RetentionWeights>(std::move(retention)),
+                                       std::move(matrix), name);
 }
 
 absl::StatusOr<MemoryKinds> LoadMemgate(const ModuleContents& module) {
@@ -135,13 +136,13 @@ absl::StatusOr<MemoryKinds> LoadMemgate(const ModuleContents& module) {
     matrix->gain = reader.Read("matrix.gain", {h});
   }
   if (!reader.status().ok()) return reader.status();
+  const auto shared = std::make_shared<const RetentionWeights>(std::move(retention));
+  const bool compresses = matrix.has_value();
   MemoryKinds kinds;
-  if (!matrix) {
-    kinds.push_back(MakeMemgateKind(base, std::move(retention)));
-    return kinds;
+  kinds.push_back(std::make_unique<MemgateKind>(base, shared, std::move(matrix), "memgate"));
+  if (compresses) {
+    kinds.push_back(std::make_unique<MemgateKind>(base, shared, std::nullopt, "memgate-slots"));
   }
-  kinds.push_back(MakeMemgateKind(base, retention, std::move(matrix)));
-  kinds.push_back(MakeMemgateKind(base, std::move(retention), std::nullopt, "memgate-slots"));
   return kinds;
 }
 

@@ -38,7 +38,7 @@ struct MatrixWeights {
   std::vector<float> gain;          // [L, H]
 };
 
-// Without a matrix, what drops out of the slots is forgotten. `name` must live as long as the kind.
+// Without a matrix, what drops out of the slots is forgotten.
 std::unique_ptr<MemoryKind> MakeMemgateKind(const ModelConfig& config, RetentionWeights retention,
                                             std::optional<MatrixWeights> matrix = std::nullopt,
                                             std::string_view name = "memgate");

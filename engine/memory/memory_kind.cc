@@ -5,7 +5,7 @@ namespace {
 
 class WindowKind : public MemoryKind {
  public:
-  std::string_view name() const override { return "window"; }
+  WindowKind() : MemoryKind("window") {}
 };
 
 }  // namespace

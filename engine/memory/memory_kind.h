@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -40,9 +41,14 @@ struct MemoryQuery {
 // (engine/session/session_state.h) and is passed in; all of it is f32 and starts at zero.
 class MemoryKind {
  public:
+  // `name` as in MemoryKindTable(), or of a variant.
+  explicit MemoryKind(std::string_view name) : name_(name) {}
   virtual ~MemoryKind() = default;
 
-  virtual std::string_view name() const = 0;
+  std::string_view name() const { return name_; }
+  // For modules that name themselves: before anything else uses the kind.
+  void Rename(std::string_view name) { name_ = name; }
+
   // Whether trained weights stand behind it (true for kinds that need none).
   virtual bool trained() const { return true; }
 
@@ -83,6 +89,9 @@ class MemoryKind {
   // Recalls() and something was written: with an empty memory every kind is the identity.
   virtual void Combine(int /*layer*/, const MemoryQuery& /*query*/, absl::Span<const float> /*state*/,
                        float* /*attention*/) const {}
+
+ private:
+  std::string name_;
 };
 
 // Sinks and window only; what leaves the window is forgotten, and reported as such.

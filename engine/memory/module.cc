@@ -1,11 +1,13 @@
 #include "engine/memory/module.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <system_error>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "engine/base/strings.h"
 #include "engine/checkpoint/hugging_face.h"
 #include "engine/checkpoint/json_util.h"
@@ -24,6 +26,7 @@ constexpr int kVersion = 1;
 constexpr int64_t kMaxDimension = int64_t{1} << 24;
 constexpr size_t kMaxConfigBytes = size_t{1} << 20;
 constexpr int kMaxConfigDepth = 16;
+constexpr size_t kMaxNameBytes = 64;
 
 // Reads `key` as an integer in [low, high].
 absl::Status ReadInt(const Json& json, const char* key, int64_t low, int64_t high, int32_t& out) {
@@ -48,6 +51,22 @@ absl::Status ReadString(const Json& json, const char* key, std::string& out) {
     return absl::InvalidArgumentError(Concat("'", key, "' must be a string"));
   }
   out = it->get<std::string>();
+  return absl::OkStatus();
+}
+
+// 1 to 64 lower case letters, digits and dashes, beginning with a letter; no name of another kind.
+absl::Status CheckName(const MemoryModuleConfig& config) {
+  const std::string& name = config.name;
+  const auto allowed = [](char c) { return absl::ascii_islower(c) || absl::ascii_isdigit(c) || c == '-'; };
+  if (name.empty() || name.size() > kMaxNameBytes || !absl::ascii_islower(name[0]) ||
+      !std::all_of(name.begin(), name.end(), allowed)) {
+    return absl::InvalidArgumentError(Concat("'name' must be a lower case letter and up to ",
+                                             kMaxNameBytes - 1, " lower case letters, digits and dashes"));
+  }
+  if (name != config.kind && FindMemoryKind(name) != nullptr) {
+    return absl::InvalidArgumentError(
+        Concat("'name' is '", name, "', which is another kind; this module's is '", config.kind, "'"));
+  }
   return absl::OkStatus();
 }
 
@@ -87,11 +106,31 @@ absl::StatusOr<std::string> ReadConfigText(const std::string& path) {
   return text;
 }
 
+// Variants keep their suffix: `memgate-slots` of a module `notes` is `notes-slots`.
+void RenameAll(const MemoryModuleConfig& config, MemoryKinds& kinds) {
+  for (const auto& kind : kinds) {
+    kind->Rename(Concat(config.name, kind->name().substr(config.kind.size())));
+  }
+}
+
 absl::StatusOr<MemoryKinds> MakeKinds(const ModuleContents& module) {
   const MemoryKindRow* row = FindMemoryKind(module.config.kind);
-  if (row != nullptr && row->load != nullptr) return row->load(module);
+  if (row != nullptr && row->load != nullptr) {
+    auto kinds = row->load(module);
+    if (kinds.ok() && !module.config.name.empty()) RenameAll(module.config, *kinds);
+    return kinds;
+  }
   return absl::UnimplementedError(
       Concat("memory kind '", module.config.kind, "' is not supported; known: ", LoadableKindNames()));
+}
+
+// What of memory.json decides, beside the tensors, what a session's state means.
+std::vector<std::pair<std::string, std::string>> Settings(const MemoryModuleConfig& config) {
+  std::vector<std::pair<std::string, std::string>> settings = {{"kind", config.kind}};
+  for (const std::string_view key : FindMemoryKind(config.kind)->options) {
+    settings.emplace_back(key, config.Option(key, ""));
+  }
+  return settings;
 }
 
 absl::StatusOr<MemoryModule> MakeModule(const std::string& folder, MemoryModuleConfig config,
@@ -103,13 +142,20 @@ absl::StatusOr<MemoryModule> MakeModule(const std::string& folder, MemoryModuleC
   module.variants = *std::move(kinds);
   module.kind = std::move(module.variants.front());
   module.variants.erase(module.variants.begin());
-  auto fingerprint = Fingerprint(tensors);
+  auto fingerprint = Fingerprint(tensors, Settings(module.config));
   if (!fingerprint.ok()) return fingerprint.status();
   module.fingerprint = *std::move(fingerprint);
   return module;
 }
 
-bool IsPublishedAhnFolder(const std::string& folder) {
+bool HasOwnConfig(const std::string& folder) {
+  std::error_code error;
+  return std::filesystem::exists(Concat(folder, "/memory.json"), error);
+}
+
+// Whether `folder` is a module as the authors of AHN publish it, and has no memory.json beside.
+bool IsPublished(const std::string& folder) {
+  if (HasOwnConfig(folder)) return false;
   const auto text = ReadConfigText(Concat(folder, "/config.json"));
   return text.ok() && IsPublishedAhnConfig(*text);
 }
@@ -139,6 +185,10 @@ absl::StatusOr<MemoryModuleConfig> ParseMemoryModuleConfig(std::string_view text
   if (format != kFormat) return absl::InvalidArgumentError(Concat("'format' must be '", kFormat, "'"));
   if (auto s = ReadInt(json, "version", 1, kVersion, version); !s.ok()) return s;
   if (auto s = ReadString(json, "kind", config.kind); !s.ok()) return s;
+  if (json.contains("name")) {
+    if (auto s = ReadString(json, "name", config.name); !s.ok()) return s;
+    if (auto s = CheckName(config); !s.ok()) return s;
+  }
   if (auto s = ReadString(json, "base_fingerprint", config.base_fingerprint); !s.ok()) return s;
   const std::pair<const char*, int32_t*> dimensions[] = {
       {"num_layers", &config.num_layers},       {"hidden_size", &config.hidden_size},
@@ -161,18 +211,26 @@ absl::StatusOr<MemoryModuleConfig> ParseMemoryModuleConfig(std::string_view text
   return config;
 }
 
-bool IsMemoryModuleFolder(const std::string& folder) {
-  std::error_code error;
-  return std::filesystem::exists(Concat(folder, "/memory.json"), error) || IsPublishedAhnFolder(folder);
+bool IsMemoryModuleFolder(const std::string& folder) { return HasOwnConfig(folder) || IsPublished(folder); }
+
+absl::StatusOr<int64_t> MemoryModuleBytes(const std::string& folder) {
+  auto tensors = IsPublished(folder) ? OpenSafetensorsFolder(folder)
+                                     : OpenSafetensorsFile(Concat(folder, "/memory.safetensors"));
+  if (!tensors.ok()) return tensors.status();
+  int64_t elements = 0;
+  for (const std::string& name : (*tensors)->Names()) {
+    // A published module may be merged with its base.
+    if (IsPublished(folder) && !IsPublishedAhnTensor(name)) continue;
+    const auto view = (*tensors)->Find(name);
+    if (view.ok()) elements += view->elements();
+  }
+  return elements * int64_t{sizeof(float)};
 }
 
 absl::StatusOr<MemoryModule> LoadMemoryModule(const std::string& folder, const ModelConfig& base,
                                               std::string_view base_fingerprint) {
-  std::error_code error;
+  if (IsPublished(folder)) return LoadPublishedAhn(folder, base);
   const std::string path = Concat(folder, "/memory.json");
-  if (!std::filesystem::exists(path, error) && IsPublishedAhnFolder(folder)) {
-    return LoadPublishedAhn(folder, base);
-  }
   const auto text = ReadConfigText(path);
   if (!text.ok()) return text.status();
   auto config = ParseMemoryModuleConfig(*text);

@@ -2,6 +2,7 @@
 #ifndef MEMGATE_ENGINE_MEMORY_MODULE_H_
 #define MEMGATE_ENGINE_MEMORY_MODULE_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -17,7 +18,7 @@ struct MemoryModule {
   MemoryModuleConfig config;
   std::unique_ptr<MemoryKind> kind;
   MemoryKinds variants;     // of the kind, under names of their own; same geometry and weights
-  std::string fingerprint;  // of the module's own tensors
+  std::string fingerprint;  // of its tensors, its kind, and the options that its kind reads
 };
 
 // INVALID_ARGUMENT names the key and what is wrong.
@@ -25,6 +26,10 @@ absl::StatusOr<MemoryModuleConfig> ParseMemoryModuleConfig(std::string_view json
 
 // Whether `folder` holds a module, readable or not.
 bool IsMemoryModuleFolder(const std::string& folder);
+
+// Bytes that the weights of the module in `folder` take once loaded: all are held as f32. NOT_FOUND or
+// INVALID_ARGUMENT if the file cannot be read.
+absl::StatusOr<int64_t> MemoryModuleBytes(const std::string& folder);
 
 // Loads `folder`. NOT_FOUND if it has no memory.json. FAILED_PRECONDITION, saying which, if fingerprint or
 // shapes do not fit the base. INVALID_ARGUMENT names the tensor that is misshapen or holds a number that is

@@ -22,6 +22,7 @@ namespace memgate {
 // What memory.json says.
 struct MemoryModuleConfig {
   std::string kind;              // a name of MemoryKindTable()
+  std::string name;              // the module's own; empty = the kind's
   std::string base_fingerprint;  // of the model it was trained on; empty if the format has none
   int num_layers = 0;
   int hidden_size = 0;

@@ -200,6 +200,19 @@ TEST(CommandTest, ShowOfABusySessionLeavesItsMemoryOut) {
   EXPECT_EQ(Invoke({"sessions", "show", "plant", "--address", server.address()}).code, kExitFailed);
 }
 
+TEST(CommandTest, ShowOnAServerWithoutMemoryReportsSaysSoAndShowsTheRest) {
+  FakeServer server;
+  server.memory_status = grpc::Status(grpc::StatusCode::UNIMPLEMENTED, "");
+  const Outcome text = Invoke({"sessions", "show", "plant", "--address", server.address()});
+  ASSERT_EQ(text.code, kExitOk) << text.err;
+  EXPECT_THAT(text.out, HasSubstr("sessions/plant"));
+  EXPECT_THAT(text.out, HasSubstr("this server does not tell what a memory holds"));
+  const auto json = nlohmann::json::parse(
+      Invoke({"sessions", "show", "plant", "--json", "--address", server.address()}).out);
+  EXPECT_EQ(json["name"], "sessions/plant");
+  EXPECT_TRUE(json["memory"].is_null());
+}
+
 TEST(CommandTest, IngestTellsThePerplexityIfAsked) {
   FakeServer server;
   server.ingest_result.set_scored_tokens(2000);

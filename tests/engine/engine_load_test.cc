@@ -4,6 +4,7 @@
 
 #include "engine/checkpoint/hugging_face.h"
 #include "gmock/gmock.h"
+#include "nlohmann/json.hpp"
 #include "tests/engine/engine_fixture.h"
 #include "tests/support/module_tensors.h"
 
@@ -105,7 +106,32 @@ TEST_F(EngineLoadTest, TwoModulesOfOneKindAreRefusedWithBothFolders) {
   EXPECT_EQ(engine.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(engine.status().message()),
               testing::HasSubstr("memory modules in " + model + " and " + model +
-                                 "/memory/again are both of kind 'memgate'"));
+                                 "/memory/again are both named 'memgate'"));
+}
+
+TEST_F(EngineLoadTest, TwoModulesOfOneKindServeSideBySideUnderTheirNames) {
+  const std::string model = WriteTinyModel(folder_.path() + "/tiny", {.memory = TinyMemory::kMemgate});
+  AddNamedModule(model, "again", TinyMemory::kMemgate, folder_);
+  nlohmann::json config = nlohmann::json::parse(std::ifstream(model + "/memory/again/memory.json"));
+  config["name"] = "memgate-again";
+  folder_.Write("tiny/memory/again/memory.json", config.dump());
+  const auto engine = Engine::Load({.model_folder = model});
+  ASSERT_TRUE(engine.ok()) << engine.status();
+  EXPECT_THAT(KindNames(**engine, true), testing::ElementsAre("memgate", "memgate-again", "window"));
+  const auto session = (*engine)->CreateSession({.memory_kind = "memgate-again"});
+  ASSERT_TRUE(session.ok()) << session.status();
+  EXPECT_EQ((*engine)->Describe(**session).memory_kind, "memgate-again");
+}
+
+TEST_F(EngineLoadTest, WeightsOfModulesCountAgainstTheBudget) {
+  const std::string bare = WriteTinyModel(folder_.path() + "/bare");
+  const std::string model = WriteTinyModel(folder_.path() + "/tiny", {.memory = TinyMemory::kMemgate});
+  const int64_t without = (*Engine::Load({.model_folder = bare}))->Stats().reserved_bytes;
+  const int64_t with = (*Engine::Load({.model_folder = model}))->Stats().reserved_bytes;
+  EXPECT_EQ(with - without, 2 * 2 * (32 + 1) * 4);  // L, G, C and a bias
+  const auto engine = Engine::Load({.model_folder = model, .memory_budget_bytes = with - 1});
+  EXPECT_EQ(engine.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(engine.status().message()), testing::HasSubstr("the weights of memory modules"));
 }
 
 TEST_F(EngineLoadTest, ModuleWithoutItsTensorsIsNoMissingModule) {

@@ -53,7 +53,7 @@ def compared_kinds(server, folder):
 
 
 def module_hashes(folder):
-    """{memory kind: hash of its module's files} of a model folder; published AHN modules come without memory.json."""
+    """{name of the module: hash of its files} of a model folder; published AHN modules come without memory.json."""
     places = {folder: MEMORY_FILES}
     if os.path.isdir(os.path.join(folder, "memory")):
         places.update((entry.path, sorted(os.listdir(entry.path)))
@@ -67,7 +67,8 @@ def module_hashes(folder):
                 content = f.read()
             digest.update(content)
             if os.path.basename(path) == "memory.json":
-                kind = json.loads(content)["kind"]
+                config = json.loads(content)
+                kind = config.get("name", config["kind"])
         if paths:
             hashes[kind] = digest.hexdigest()
     return hashes

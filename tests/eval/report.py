@@ -157,11 +157,12 @@ def stream_table(result):
 
 def seeds_table(_):
     """How many seeds each kind gets; from kinds.SEEDS_BY_LENGTH."""
-    names = {"all": "all others", "unbounded": "those that keep every token"}
+    few = ", ".join(f"`{kind.name}`" for kind in kinds.KINDS if kind.share == kinds.FEW)
+    names = {"all": "all others", "few": few, "unbounded": "those that keep every token"}
     rows = []
     for suite, table in kinds.SEEDS_BY_LENGTH.items():
         for kind, limits in table.items():
-            parts = [f"{seeds} up to {limit:,} tokens" if limit < kinds.ANY else f"{seeds} beyond"
+            parts = [f"{seeds} up to {limit:,} tokens" if limit < kinds.ANY else f"{seeds or 'none'} beyond"
                      for limit, seeds in limits]
             rows.append([suite, names.get(kind, f"`{kind}`"), ", ".join(parts) if len(limits) > 1 else limits[0][1]])
     return markdown(["suite", "kinds", "seeds"], rows)

@@ -15,20 +15,10 @@
 #include "engine/memory/ahn.h"
 #include "engine/memory/kind_table.h"
 #include "engine/memory/module.h"
-#include "engine/session/session_state.h"
+#include "tests/fuzz/tiny_session.h"
 
 namespace memgate {
 namespace {
-
-ModelConfig TinyConfig() {
-  ModelConfig config;
-  config.num_layers = 1;
-  config.hidden_size = 4;
-  config.num_heads = 2;
-  config.num_kv_heads = 1;
-  config.head_dim = 4;
-  return config;
-}
 
 // The tensors of an image in memory.
 class ImageTensors : public TensorSource {
@@ -60,9 +50,8 @@ class ImageTensors : public TensorSource {
 
 // Folds a few segments through the kind and asks it.
 void Exercise(const MemoryKind& kind, const ModelConfig& config) {
-  static const Rope rope({1.0, 0.01});
   const SessionShape shape{.sinks = 1, .window = 2, .segment = 2, .salient = kind.HasRetention() ? 1 : 0};
-  SessionState session({&config, &kind, &rope}, shape, std::pmr::new_delete_resource());
+  SessionState session(TinyContext(kind), shape, std::pmr::new_delete_resource());
   const std::vector<float> input(config.hidden_size, 0.5f);
   for (int position = 0; position < 12; ++position) {
     session.Prepare(1);
@@ -77,7 +66,7 @@ void Exercise(const MemoryKind& kind, const ModelConfig& config) {
     session.Commit(1);
   }
   if (session.folded() != 8) std::abort();
-  if (kind.StateFloats() == 0) return;
+  if (!kind.Recalls()) return;
   const std::vector<float> queries(config.num_heads * config.head_dim, 0.25f);
   const std::vector<float> angles = {1, 1, 0, 0};
   std::vector<float> attention(queries.size());
@@ -103,7 +92,7 @@ void Load(const MemoryModuleConfig& module, const ModelConfig& config, const Ten
 }  // namespace memgate
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static const memgate::ModelConfig config = memgate::TinyConfig();
+  const memgate::ModelConfig& config = memgate::TinyConfig();
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);
   const size_t end = std::min(bytes.find('\0'), bytes.size());
   const std::string_view text = bytes.substr(0, end);

@@ -15,23 +15,13 @@
 #include "engine/memory/infini.h"
 #include "engine/memory/memgate.h"
 #include "engine/session/snapshot.h"
+#include "tests/fuzz/tiny_session.h"
 
 namespace memgate {
 namespace {
 
-ModelConfig TinyConfig() {
-  ModelConfig config;
-  config.num_layers = 1;
-  config.hidden_size = 4;
-  config.num_heads = 2;
-  config.num_kv_heads = 1;
-  config.head_dim = 4;
-  return config;
-}
-
 void Restore(const SnapshotView& snapshot) {
-  static const ModelConfig config = TinyConfig();
-  static const Rope rope({1.0, 0.01});
+  const ModelConfig& config = TinyConfig();
   static const auto window = MakeWindowKind();
   static const auto memgate = MakeMemgateKind(config, {std::vector<float>(4), std::vector<float>(1)});
   static const auto infini = MakeInfiniKind(config, InfiniRule::kLinear, std::nullopt);
@@ -39,7 +29,7 @@ void Restore(const SnapshotView& snapshot) {
                            : snapshot.header.memory_kind == "infini" ? *infini
                                                                      : *window;
   if (snapshot.header.shape.salient > 0 && !kind.HasRetention()) return;
-  const SessionContext context{&config, &kind, &rope, snapshot.header.kv_format};
+  const SessionContext context = TinyContext(kind, snapshot.header.kv_format);
   if (SessionState::Bytes(context, snapshot.header.shape).total() > (1 << 20)) return;
   SessionState session(context, snapshot.header.shape, std::pmr::new_delete_resource());
   if (!session.RestoreLive(snapshot.header.length, snapshot.live).ok()) return;

@@ -73,6 +73,80 @@ TEST(MemoryModuleTest, LoadsEveryKind) {
   }
 }
 
+TEST(MemoryModuleTest, AModuleMayNameItselfAndItsVariants) {
+  const ModuleFolder folder(TinyMemory::kMemgate);
+  folder.folder().Write("memory.safetensors", SafetensorsImage(MemgateMatrixTensors(folder.base())));
+  json config = folder.Config();
+  config["name"] = "notes-2";
+  folder.SetConfig(config);
+  const auto module = folder.Load();
+  ASSERT_TRUE(module.ok()) << module.status();
+  EXPECT_EQ(module->config.kind, "memgate");
+  EXPECT_EQ(module->kind->name(), "notes-2");
+  ASSERT_EQ(module->variants.size(), 1u);
+  EXPECT_EQ(module->variants[0]->name(), "notes-2-slots");
+  for (const std::string& name : {std::string("memgate"), std::string("a"), std::string(64, 'x')}) {
+    config["name"] = name;
+    folder.SetConfig(config);
+    EXPECT_TRUE(folder.Load().ok()) << name << ": " << folder.Load().status();
+  }
+}
+
+TEST(MemoryModuleTest, RefusesImpossibleNames) {
+  const ModuleFolder folder(TinyMemory::kMemgate);
+  json config = folder.Config();
+  for (const json& name : {json(""), json("2nd"), json("-a"), json("Notes"), json("a b"), json("a_b"),
+                           json("\u00e4"), json(std::string(65, 'x'))}) {
+    config["name"] = name;
+    folder.SetConfig(config);
+    EXPECT_EQ(folder.Load().status().message(),
+              folder.folder().path() +
+                  "/memory.json: 'name' must be a lower case letter and up to 63 lower "
+                  "case letters, digits and dashes")
+        << name;
+  }
+  config["name"] = 7;
+  folder.SetConfig(config);
+  EXPECT_EQ(folder.Load().status().message(),
+            folder.folder().path() + "/memory.json: 'name' must be a string");
+  config["name"] = "window";
+  folder.SetConfig(config);
+  EXPECT_EQ(folder.Load().status().message(),
+            folder.folder().path() +
+                "/memory.json: 'name' is 'window', which is another kind; this module's is 'memgate'");
+}
+
+// Sessions are tied to what their state means: the same tensors under other options are another module.
+TEST(MemoryModuleTest, FingerprintCoversKindAndOptionsButNotNameAndGeometry) {
+  const ModuleFolder folder(TinyMemory::kInfiniDelta);
+  json config = folder.Config();
+  const auto fingerprint = [&] {
+    folder.SetConfig(config);
+    const auto module = folder.Load();
+    EXPECT_TRUE(module.ok()) << module.status();
+    return module->fingerprint;
+  };
+  const std::string plain = fingerprint();
+  config["name"] = "other";
+  config["window_tokens"] = 17;
+  config["comment"] = "read by nobody";
+  EXPECT_EQ(fingerprint(), plain);
+  config["normaliser"] = "length";
+  EXPECT_NE(fingerprint(), plain);
+  config.erase("normaliser");
+  config["kind"] = "infini";
+  EXPECT_NE(fingerprint(), plain);
+}
+
+TEST(MemoryModuleTest, BytesAreThoseOfItsNumbersAsF32) {
+  const ModuleFolder folder(TinyMemory::kMemgate);
+  const auto bytes = MemoryModuleBytes(folder.folder().path());
+  ASSERT_TRUE(bytes.ok()) << bytes.status();
+  EXPECT_EQ(*bytes, 2 * 2 * (32 + 1) * 4);  // L, G, C and a bias
+  std::filesystem::remove(folder.folder().File("memory.safetensors"));
+  EXPECT_FALSE(MemoryModuleBytes(folder.folder().path()).ok());
+}
+
 TEST(MemoryModuleTest, FolderWithoutOneIsNotFound) {
   const ModuleFolder folder(TinyMemory::kNone);
   const absl::Status status = folder.Load().status();
@@ -323,6 +397,18 @@ TEST(PublishedAhnTest, LoadsWithThePublishedGeometry) {
   EXPECT_EQ(module->config.segment_tokens, 1);
   EXPECT_EQ(module->config.salient_tokens, 0);
   EXPECT_EQ(module->config.base_fingerprint, "") << "the format names no base";
+}
+
+TEST(PublishedAhnTest, BytesLeaveOutTheBaseThatItMayBeMergedWith) {
+  const AhnFolder folder;
+  auto tensors = AhnTensors(folder.base());
+  const auto alone = MemoryModuleBytes(folder.folder().path());
+  ASSERT_TRUE(alone.ok()) << alone.status();
+  EXPECT_GT(*alone, 0);
+  const std::vector<float> norm(32);
+  tensors.push_back(F32Tensor("model.norm.weight", {32}, norm));
+  folder.Write("model.safetensors", SafetensorsImage(tensors));
+  EXPECT_EQ(*MemoryModuleBytes(folder.folder().path()), *alone);
 }
 
 // The same tensors under a memory.json, with another geometry and a base.

@@ -290,8 +290,7 @@ class RecordingKind : public MemoryKind {
   };
 
   explicit RecordingKind(const ModelConfig& config)
-      : config_(config), written_(config.num_layers * config.num_kv_heads) {}
-  std::string_view name() const override { return "recording"; }
+      : MemoryKind("recording"), config_(config), written_(config.num_layers * config.num_kv_heads) {}
   bool HasRetention() const override { return true; }
   int TokenFeatures() const override { return 2; }
   int64_t StateFloats() const override { return 1; }

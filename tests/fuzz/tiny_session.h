@@ -1,0 +1,33 @@
+// The smallest model that sessions of the fuzz targets can have.
+#ifndef MEMGATE_TESTS_FUZZ_TINY_SESSION_H_
+#define MEMGATE_TESTS_FUZZ_TINY_SESSION_H_
+
+#include "engine/checkpoint/model_config.h"
+#include "engine/kernels/rope.h"
+#include "engine/memory/memory_kind.h"
+#include "engine/session/session_state.h"
+
+namespace memgate {
+
+inline const ModelConfig& TinyConfig() {
+  static const ModelConfig config = [] {
+    ModelConfig tiny;
+    tiny.num_layers = 1;
+    tiny.hidden_size = 4;
+    tiny.num_heads = 2;
+    tiny.num_kv_heads = 1;
+    tiny.head_dim = 4;
+    return tiny;
+  }();
+  return config;
+}
+
+// `kind` must outlive the sessions.
+inline SessionContext TinyContext(const MemoryKind& kind, KvFormat kv_format = KvFormat::kF32) {
+  static const Rope rope({1.0, 0.01});
+  return {&TinyConfig(), &kind, &rope, kv_format};
+}
+
+}  // namespace memgate
+
+#endif  // MEMGATE_TESTS_FUZZ_TINY_SESSION_H_
