@@ -10,7 +10,6 @@
 #include "hwy/foreach_target.h"
 // clang-format off: Highway needs this order.
 #include "engine/kernels/product-inl.h"
-#include "hwy/cache_control.h"
 #include "hwy/contrib/math/math-inl.h"
 #include "hwy/highway.h"
 // clang-format on
@@ -157,13 +156,6 @@ int Seen(const AttendQueries& q, int i, RowRange block) {
   return static_cast<int>(std::clamp<int64_t>(limit, block.begin, block.end) - block.begin);
 }
 
-// Asks for rows that will be read soon: a block is worked on in another order than it lies in memory, which
-// the hardware does not foresee.
-void Prefetch(const KvRows& rows, int64_t begin, int64_t end) {
-  constexpr int64_t kLineBytes = 64;
-  for (const std::byte* line = rows.at(begin); line < rows.at(end); line += kLineBytes) hwy::Prefetch(line);
-}
-
 // Dot products of the queries with the block's keys. Queries that see none of a panel's keys are left out.
 // Scores behind a run's last key mean nothing; the next run's replace them, or no query sees them.
 void ScoreBlock(const AttendCall& call, RowRange block) {
@@ -177,8 +169,6 @@ void ScoreBlock(const AttendCall& call, RowRange block) {
       const int first = FirstToSee(q, run_begin + r);
       const int count = static_cast<int>(std::min<int64_t>(kPanelKeys, rows.end - r));
       const int columns = (count + lanes - 1) / lanes * lanes;
-      Prefetch(run.keys, std::min(r + kPanelKeys, run.rows), std::min(r + 2 * kPanelKeys, run.rows));
-      Prefetch(run.values, r, r + count);
       const float* keys = call.keys;
       if (columns == count) {
         keys = run.keys.Floats(r, count, call.keys);
@@ -194,7 +184,9 @@ void ScoreBlock(const AttendCall& call, RowRange block) {
                 .b = call.panel,
                 .b_row = kPanelKeys,
                 .out = call.scores + int64_t{first} * kScoreStride + run_begin + r - block.begin,
-                .out_row = kScoreStride});
+                .out_row = kScoreStride,
+                .ahead = run.values.at(r),
+                .ahead_bytes = count * run.values.row_bytes()});
     }
   }
 }
@@ -234,19 +226,23 @@ void AddValues(const AttendCall& call, RowRange block, int first, int end, int f
   const int head_dim = call.queries.head_dim;
   int64_t run_begin = 0;
   for (size_t i = 0; i < call.num_runs; run_begin += call.runs[i].rows, ++i) {
-    const RowRange rows = InRun({block.begin + from, block.begin + to}, run_begin, call.runs[i]);
+    const AttendRun& run = call.runs[i];
+    const RowRange rows = InRun({block.begin + from, block.begin + to}, run_begin, run);
     if (rows.begin >= rows.end) continue;
-    const int64_t part_begin = InRun(block, run_begin, call.runs[i]).begin;
+    const RowRange part = InRun(block, run_begin, run);
+    const int64_t next_end = std::min(part.end + kBlockRows, run.rows);
     Multiply({.rows = end - first,
               .inner = static_cast<int>(rows.end - rows.begin),
               .columns = head_dim,
               .a = call.scores + int64_t{first} * kScoreStride + run_begin + rows.begin - block.begin,
               .a_row = kScoreStride,
-              .b = call.parts[i] + (rows.begin - part_begin) * head_dim,
+              .b = call.parts[i] + (rows.begin - part.begin) * head_dim,
               .b_row = head_dim,
               .out = call.out + int64_t{first} * head_dim,
               .out_row = head_dim,
-              .accumulate = true});
+              .accumulate = true,
+              .ahead = run.keys.at(part.end),
+              .ahead_bytes = (next_end - part.end) * run.keys.row_bytes()});
   }
 }
 

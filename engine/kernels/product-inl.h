@@ -10,8 +10,10 @@
 #define MEMGATE_ENGINE_KERNELS_PRODUCT_INL_H_
 #endif
 
+#include <cstddef>
 #include <cstdint>
 
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -30,80 +32,86 @@ struct Product {
   float* out = nullptr;  // out(r, c) = out[r * out_row + c]
   int64_t out_row = 0;
   bool accumulate = false;  // the sums start from what `out` holds instead of 0
+  // Memory that will be read next. Two cache lines of it are asked for at each step, so that it arrives while
+  // the product computes: what is read in another order than it lies in memory, the hardware does not
+  // foresee.
+  const std::byte* ahead = nullptr;
+  int64_t ahead_bytes = 0;
 };
 
-// The part of a product at (row, column) that stays in registers: kRows x kVectors vectors, at most 4 x 2.
-template <int kRows, int kVectors, class D>
-HWY_INLINE void MultiplyTile(D d, const Product& p, int row, int column) {
-  namespace hn = hwy::HWY_NAMESPACE;
-  const size_t lanes = hn::Lanes(d);
-  // Rows and vectors that the tile lacks alias the first ones; nothing is computed or stored for them.
-  float* out0 = p.out + row * p.out_row + column;
-  float* out1 = kRows > 1 ? out0 + p.out_row : out0;
-  float* out2 = kRows > 2 ? out1 + p.out_row : out0;
-  float* out3 = kRows > 3 ? out2 + p.out_row : out0;
-  const size_t second = kVectors > 1 ? lanes : 0;
+// What a product still has to ask for.
+class Ahead {
+ public:
+  explicit Ahead(const Product& p) {
+    const bool any = p.ahead_bytes >= kStepBytes;  // else some line that is at hand
+    at_ = any ? p.ahead : reinterpret_cast<const std::byte*>(p.b);
+    last_ = any ? p.ahead + (p.ahead_bytes - kStepBytes) : at_;
+  }
+  HWY_INLINE void Step() {
+    hwy::Prefetch(at_);
+    hwy::Prefetch(at_ + kLineBytes);
+    at_ = at_ < last_ ? at_ + kStepBytes : last_;
+  }
 
-  auto sum00 = hn::Zero(d), sum01 = hn::Zero(d), sum10 = hn::Zero(d), sum11 = hn::Zero(d);
-  auto sum20 = hn::Zero(d), sum21 = hn::Zero(d), sum30 = hn::Zero(d), sum31 = hn::Zero(d);
-  if (p.accumulate) {
-    sum00 = hn::LoadU(d, out0), sum01 = hn::LoadU(d, out0 + second);
-    sum10 = hn::LoadU(d, out1), sum11 = hn::LoadU(d, out1 + second);
-    sum20 = hn::LoadU(d, out2), sum21 = hn::LoadU(d, out2 + second);
-    sum30 = hn::LoadU(d, out3), sum31 = hn::LoadU(d, out3 + second);
+ private:
+  static constexpr int64_t kLineBytes = 64;
+  static constexpr int64_t kStepBytes = 2 * kLineBytes;
+  const std::byte* at_;
+  const std::byte* last_;
+};
+
+// The part of a product at (row, column) that stays in registers: kRows x kVectors vectors.
+template <int kRows, int kVectors, class D>
+HWY_INLINE void MultiplyTile(D d, const Product& p, int row, int column, Ahead& ahead) {
+  namespace hn = hwy::HWY_NAMESPACE;
+  const int64_t lanes = hn::Lanes(d);
+  float* out = p.out + row * p.out_row + column;
+  hn::Vec<D> sums[kRows][kVectors];
+  HWY_UNROLL(8)
+  for (int r = 0; r < kRows; ++r) {
+    HWY_UNROLL(8)
+    for (int v = 0; v < kVectors; ++v) {
+      sums[r][v] = p.accumulate ? hn::LoadU(d, out + r * p.out_row + v * lanes) : hn::Zero(d);
+    }
   }
-  const float* a0 = p.a + row * p.a_row;
-  const float* a1 = kRows > 1 ? a0 + p.a_row : a0;
-  const float* a2 = kRows > 2 ? a1 + p.a_row : a0;
-  const float* a3 = kRows > 3 ? a2 + p.a_row : a0;
+  const float* a = p.a + row * p.a_row;
   const float* b = p.b + column;
-  int64_t at = 0;
-  for (int k = 0; k < p.inner; ++k, at += p.a_inner, b += p.b_row) {
-    const auto b0 = hn::LoadU(d, b), b1 = hn::LoadU(d, b + second);
-    const auto x0 = hn::Set(d, a0[at]);
-    sum00 = hn::MulAdd(x0, b0, sum00);
-    if constexpr (kVectors > 1) sum01 = hn::MulAdd(x0, b1, sum01);
-    if constexpr (kRows > 1) {
-      const auto x1 = hn::Set(d, a1[at]);
-      sum10 = hn::MulAdd(x1, b0, sum10);
-      if constexpr (kVectors > 1) sum11 = hn::MulAdd(x1, b1, sum11);
-    }
-    if constexpr (kRows > 2) {
-      const auto x2 = hn::Set(d, a2[at]);
-      sum20 = hn::MulAdd(x2, b0, sum20);
-      if constexpr (kVectors > 1) sum21 = hn::MulAdd(x2, b1, sum21);
-    }
-    if constexpr (kRows > 3) {
-      const auto x3 = hn::Set(d, a3[at]);
-      sum30 = hn::MulAdd(x3, b0, sum30);
-      if constexpr (kVectors > 1) sum31 = hn::MulAdd(x3, b1, sum31);
+  for (int k = 0; k < p.inner; ++k, a += p.a_inner, b += p.b_row) {
+    ahead.Step();
+    hn::Vec<D> factors[kVectors];
+    HWY_UNROLL(8)
+    for (int v = 0; v < kVectors; ++v) factors[v] = hn::LoadU(d, b + v * lanes);
+    HWY_UNROLL(8)
+    for (int r = 0; r < kRows; ++r) {
+      const auto x = hn::Set(d, a[r * p.a_row]);
+      HWY_UNROLL(8)
+      for (int v = 0; v < kVectors; ++v) sums[r][v] = hn::MulAdd(x, factors[v], sums[r][v]);
     }
   }
-  hn::StoreU(sum00, d, out0);
-  if constexpr (kVectors > 1) hn::StoreU(sum01, d, out0 + second);
-  if constexpr (kRows > 1) hn::StoreU(sum10, d, out1);
-  if constexpr (kRows > 1 && kVectors > 1) hn::StoreU(sum11, d, out1 + second);
-  if constexpr (kRows > 2) hn::StoreU(sum20, d, out2);
-  if constexpr (kRows > 2 && kVectors > 1) hn::StoreU(sum21, d, out2 + second);
-  if constexpr (kRows > 3) hn::StoreU(sum30, d, out3);
-  if constexpr (kRows > 3 && kVectors > 1) hn::StoreU(sum31, d, out3 + second);
+  HWY_UNROLL(8)
+  for (int r = 0; r < kRows; ++r) {
+    HWY_UNROLL(8)
+    for (int v = 0; v < kVectors; ++v) hn::StoreU(sums[r][v], d, out + r * p.out_row + v * lanes);
+  }
+}
+
+// The last rows of a strip, fewer than a tile has.
+template <int kRows, int kVectors, class D>
+HWY_INLINE void MultiplyRest(D d, const Product& p, int row, int column, Ahead& ahead) {
+  if constexpr (kRows > 0) {
+    if (p.rows - row == kRows) return MultiplyTile<kRows, kVectors>(d, p, row, column, ahead);
+    MultiplyRest<kRows - 1, kVectors>(d, p, row, column, ahead);
+  }
 }
 
 // All rows of kVectors vectors of columns: this strip of B stays in the cache while the rows pass it.
 template <int kVectors, class D>
-HWY_INLINE void MultiplyStrip(D d, const Product& p, int column) {
+HWY_INLINE void MultiplyStrip(D d, const Product& p, int column, Ahead& ahead) {
+  // Sums and factors fit into the registers that there are: 32 with AVX-512, else 16.
+  constexpr int kRows = HWY_MAX_BYTES >= 64 ? 8 : 4;
   int row = 0;
-  for (; row + 4 <= p.rows; row += 4) MultiplyTile<4, kVectors>(d, p, row, column);
-  switch (p.rows - row) {
-    case 1:
-      return MultiplyTile<1, kVectors>(d, p, row, column);
-    case 2:
-      return MultiplyTile<2, kVectors>(d, p, row, column);
-    case 3:
-      return MultiplyTile<3, kVectors>(d, p, row, column);
-    default:
-      return;
-  }
+  for (; row + kRows <= p.rows; row += kRows) MultiplyTile<kRows, kVectors>(d, p, row, column, ahead);
+  MultiplyRest<kRows - 1, kVectors>(d, p, row, column, ahead);
 }
 
 // out = A B, or out += A B.
@@ -112,10 +120,11 @@ inline HWY_ATTR void Multiply(const Product& p) {
   const hn::CappedTag<float, 16> wide;
   const hn::CappedTag<float, 1> single;
   const int lanes = static_cast<int>(hn::Lanes(wide));
+  Ahead ahead(p);
   int column = 0;
-  for (; column + 2 * lanes <= p.columns; column += 2 * lanes) MultiplyStrip<2>(wide, p, column);
-  for (; column + lanes <= p.columns; column += lanes) MultiplyStrip<1>(wide, p, column);
-  for (; column < p.columns; ++column) MultiplyStrip<1>(single, p, column);
+  for (; column + 2 * lanes <= p.columns; column += 2 * lanes) MultiplyStrip<2>(wide, p, column, ahead);
+  for (; column + lanes <= p.columns; column += lanes) MultiplyStrip<1>(wide, p, column, ahead);
+  for (; column < p.columns; ++column) MultiplyStrip<1>(single, p, column, ahead);
 }
 
 }  // namespace HWY_NAMESPACE
