@@ -221,12 +221,13 @@ def write_documents(result):
     draw(result)
 
 
-def replace_between(document, name, table):
-    begin, end = f"<!-- eval {name} -->", f"<!-- end of eval {name} -->"
+def replace_between(document, name, table, source="eval", path=DOCUMENT):
+    """`document` with `table` between the markers that bear `source` and `name`."""
+    begin, end = f"<!-- {source} {name} -->", f"<!-- end of {source} {name} -->"
     before, found, rest = document.partition(begin)
     _, closed, after = rest.partition(end)
     if not found or not closed:
-        raise ValueError(f"{DOCUMENT} lacks the markers {begin} and {end}")
+        raise ValueError(f"{path} lacks the markers {begin} and {end}")
     return f"{before}{begin}\n{table}\n{end}{after}"
 
 

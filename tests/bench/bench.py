@@ -1,0 +1,212 @@
+"""Measures how fast a served model is, alone or beside llama.cpp on the same weights (docs/benchmarks.md).
+
+    ./dev bench --quick                                    # minutes
+    ./dev bench --llama-cpp DIR                            # everything, in alternation with llama.cpp built in DIR
+    ./dev bench --llama-cpp DIR --runs-long 2 --document   # fewer runs of the peer where each takes minutes
+    ./dev bench --shape llama-3.2-1b --points 512 4096 --parts points --json llama.json
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import os
+import sys
+import time
+
+from client.demo.server_process import BUILD, SERVER, ServerFailed
+from tests.bench import make_model, report
+from tests.bench.llama_cpp import SETTINGS, LlamaCpp
+from tests.bench.metrics import Results, collect
+from tests.bench.plan import FORMATS, PARTS, POINTS, Plan, make_measurements
+from tests.bench.served import MeasurementFailed, Memgate, supported_formats
+from tests.bench.shapes import GEOMETRY, SHAPES, TINY_GEOMETRY
+from tests.eval.work import Progress, WorkFile, clock
+
+FOLDER = os.path.join(BUILD, "bench")
+DEFAULT_SHAPE = "qwen2.5-0.5b"
+QUICK = {"runs": 3, "parts": ("points", "batch"), "points": (0, 512, 4096), "formats": ("int8", "int4")}
+
+
+def file_hash(path):
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+class Benchmark:
+    """A plan on both sides: runs what is not finished and keeps it."""
+
+    def __init__(self, arguments, plan, memgate, peer, folder=FOLDER):
+        self.arguments, self.plan, self.memgate, self.peer = arguments, plan, memgate, peer
+        self.work = WorkFile(os.path.join(folder, "finished.jsonl"), fresh=arguments.fresh)
+        self.server_hash = file_hash(SERVER)
+        common = [arguments.shape, arguments.threads]
+        self.setup = {"memgate": [*common, self.server_hash, *memgate.flags]}
+        if peer:
+            self.setup["llama_cpp"] = [*common, file_hash(peer.program("llama-bench"))]
+        self.results = Results(SHAPES[arguments.shape], arguments.kind)
+
+    def identity(self, measurement, side, setting, round):
+        fields = [self.setup[side], dataclasses.astuple(measurement), setting, round]
+        return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
+
+    def finished(self, id, side):
+        """The result of an earlier call. The peer's counts beside the server that it was measured with."""
+        entry = self.work.finished.get(id)
+        fits = entry and (side == "memgate" or self.arguments.reuse_peer or entry["server"] == self.server_hash)
+        return entry["result"] if fits else None
+
+    def steps(self):
+        """(measurement, side, setting, round) in alternation; what the first round finds out decides on the others."""
+        for round in range(self.plan.runs):
+            for measurement in self.plan.measurements:
+                for side in ("memgate", "llama_cpp") if round % 2 == 0 else ("llama_cpp", "memgate"):
+                    if side not in self.setup or round >= self.plan.runs_of(measurement, side):
+                        continue
+                    settings = self.results.settings_to_run(measurement, round) if side == "llama_cpp" else ("",)
+                    for setting in settings:
+                        yield measurement, side, setting, round
+
+    def seconds_planned(self):
+        """A guess; half of the settings of the peer come through the first round."""
+        total = 0
+        for measurement in self.plan.measurements:
+            for side in self.setup:
+                runs = self.plan.runs_of(measurement, side)
+                total += measurement.seconds(side) * (runs if side == "memgate" else 1.5 * runs + 1.5 * (runs > 0))
+        return total
+
+    def run(self):
+        progress, ran = Progress(self.seconds_planned()), False
+        try:
+            for measurement, side, setting, round in self.steps():
+                id = self.identity(measurement, side, setting, round)
+                result = self.finished(id, side)
+                progress.advance(0, f"run {round + 1}: {side}, {measurement.name}{', ' + setting if setting else ''}")
+                if result is None:
+                    result, ran = self.measure(measurement, side, setting, round), True
+                    self.work.add({"id": id, "server": self.server_hash, "shape": self.arguments.shape, "side": side,
+                                   "measurement": dataclasses.asdict(measurement), "setting": setting, "round": round,
+                                   "result": result})
+                self.results.add(measurement, side, setting, round, result)
+                progress.advance(measurement.seconds(side))
+        finally:
+            progress.end()
+        if not ran:
+            print("bench: everything was finished before")
+
+    def measure(self, measurement, side, setting, round):
+        seed = 1 + round
+        if side == "memgate":
+            return self.memgate.measure(measurement, seed)
+        return self.peer.measure(measurement, SETTINGS[setting], seed)
+
+
+def make_plan(arguments, formats):
+    measurements = make_measurements(formats, arguments.parts, arguments.kind, tuple(arguments.points))
+    return Plan(measurements, arguments.runs, arguments.runs_long or arguments.runs, arguments.peer_longest)
+
+
+def prepare_model(arguments):
+    """The folder of the shape, written when first needed."""
+    folder = os.path.join(arguments.models, arguments.shape)
+    if not os.path.exists(os.path.join(folder, "config.json")):
+        print(f"bench: writing {folder}", flush=True)
+        geometry = TINY_GEOMETRY if arguments.shape.startswith("tiny") else GEOMETRY
+        make_model.write_model(folder, SHAPES[arguments.shape], geometry, progress=make_model.ProgressBar())
+    return folder
+
+
+def benchmark(arguments):
+    """The results of everything that the arguments ask for."""
+    os.makedirs(FOLDER, exist_ok=True)
+    model = prepare_model(arguments)
+    formats = supported_formats(model, arguments.formats)
+    for format in sorted(set(arguments.formats) - set(formats)):
+        print(f"bench: {format} is left out: this server does not have it")
+    if not formats:
+        raise MeasurementFailed("this server has none of the weight formats")
+    peer = LlamaCpp(arguments.llama_cpp, model, arguments.threads) if arguments.llama_cpp else None
+    flags = ("--kv", arguments.kv) if arguments.kv else ()
+    with Memgate(model, arguments.threads, flags) as memgate:
+        run = Benchmark(arguments, make_plan(arguments, formats), memgate, peer)
+        if peer:
+            for format in formats:
+                peer.file(format)
+        run.run()
+    return run.results
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(
+        prog="./dev bench", formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__,
+        epilog="Finished measurements are kept in build/bench and used again while the server's binary, the peer's\n"
+               "and the options stay the same, so a run may be stopped at any time and goes on where it was.")
+    parser.add_argument("--quick", action="store_true",
+                        help="three runs of a part: both quantised formats, depths up to 4k, 16 sessions")
+    parser.add_argument("--llama-cpp", metavar="DIR", help="build folder of llama.cpp, to be measured in alternation")
+    parser.add_argument("--json", metavar="FILE", help='write {metric: {"memgate", "llama_cpp", "ratio", "runs"}}')
+    parser.add_argument("--document", action="store_true", help="write tables and plots of docs/benchmarks.md")
+    parser.add_argument("--shape", choices=SHAPES, default=DEFAULT_SHAPE,
+                        help=f"{', '.join(SHAPES)} (default %(default)s)", metavar="NAME")
+    parser.add_argument("--formats", nargs="+", choices=FORMATS, metavar="FORMAT",
+                        help=f"of {', '.join(FORMATS)} (default: int8 int4); the first is measured at all depths")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, metavar="PART",
+                        help=f"of {', '.join(PARTS)} (default: all)")
+    parser.add_argument("--points", nargs="+", type=int, metavar="TOKENS",
+                        help=f"of {', '.join(map(str, POINTS))} (default: all)")
+    parser.add_argument("--kind", default="memgate-slots", help="memory kind of sessions (default %(default)s)")
+    parser.add_argument("--kv", metavar="FORMAT", help="how sessions hold keys and values (default: the server's)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), metavar="N",
+                        help="of both sides (default: one per core)")
+    parser.add_argument("--runs", type=int, metavar="N", help="of each measurement and side (default 5)")
+    parser.add_argument("--runs-long", type=int, metavar="N",
+                        help="of the peer from 16k tokens on, where one takes minutes (default: --runs)")
+    parser.add_argument("--peer-longest", type=int, default=32_768, metavar="TOKENS",
+                        help="longest prompt of the peer (default %(default)s)")
+    parser.add_argument("--reuse-peer", action="store_true",
+                        help="use the peer's finished runs although the server has changed since")
+    parser.add_argument("--models", default=os.path.join(FOLDER, "models"), metavar="DIR",
+                        help="where model folders are or will be (default build/bench/models)")
+    parser.add_argument("--fresh", action="store_true", help="forget what earlier runs finished")
+    arguments = parser.parse_args()
+    defaults = {"runs": 5, "parts": PARTS, "points": POINTS, "formats": ("int8", "int4")}
+    for name, value in ({**defaults, **QUICK} if arguments.quick else defaults).items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, value)
+    if arguments.runs < 1:
+        parser.error("--runs must be at least 1")
+    return arguments
+
+
+def write_json(path, value):
+    with open(path, "w", encoding="utf-8") as f:
+        json.dump(value, f, indent=1)
+        f.write("\n")
+
+
+def main():
+    arguments = parse_arguments()
+    sys.stdout.reconfigure(line_buffering=True, encoding="utf-8")
+    start = time.monotonic()
+    try:
+        results = benchmark(arguments)
+    except (MeasurementFailed, ServerFailed) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nbench: stopped; what is finished is kept for the next run", file=sys.stderr)
+        return 130
+    metrics, settings = collect(results)
+    figures = report.figures(results, metrics, settings, arguments)
+    print(report.text(figures))
+    if arguments.json:
+        write_json(arguments.json, report.named_metrics(figures, DEFAULT_SHAPE))
+    if arguments.document:
+        report.write_documents(figures)
+    print(f"bench: done after {clock(time.monotonic() - start)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

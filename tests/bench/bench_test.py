@@ -1,0 +1,326 @@
+"""Tests of the benchmark's parts: what is written, what is computed, and that both sides are driven as documented."""
+
+import argparse
+import json
+import os
+import stat
+import struct
+import tempfile
+import unittest
+from unittest import mock
+
+import numpy as np
+
+from tests.bench import bench, gguf_writer, make_model, metrics, plan
+from tests.bench.llama_cpp import SETTINGS, LlamaCpp
+from tests.bench.plan import Measurement, Plan
+from tests.bench.served import KERNELS_BENCH, Memgate, run_program, supported_formats
+from tests.bench.shapes import SHAPES, TINY_GEOMETRY
+from training import safetensors_io
+
+FIRST, SECOND, THIRD = SETTINGS
+
+
+def write_tiny(folder, shape="tiny-qwen2", seed=1):
+    make_model.write_model(folder, SHAPES[shape], TINY_GEOMETRY, seed=seed)
+    return folder
+
+
+def files_of(folder):
+    contents = {}
+    for entry in os.scandir(folder):
+        with open(entry.path, "rb") as f:
+            contents[entry.name] = f.read()
+    return contents
+
+
+class GgufReader:
+    """Reads what the format's description says, sharing no code with the writer."""
+
+    SIMPLE = {4: "<I", 5: "<i", 6: "<f", 7: "<?"}
+
+    def __init__(self, path):
+        with open(path, "rb") as f:
+            self.data = f.read()
+        self.at = 0
+        self.magic = self.take(4)
+        self.version, count, pairs = self.number("<I"), self.number("<Q"), self.number("<Q")
+        self.metadata = {self.string(): self.value(self.number("<I")) for _ in range(pairs)}
+        infos = [self.info() for _ in range(count)]
+        start = (self.at + 31) // 32 * 32
+        self.tensors = {name: (kind, shape, self.data[start + offset:]) for name, shape, kind, offset in infos}
+        self.ends = [start + offset for _, _, _, offset in infos]
+
+    def take(self, count):
+        self.at += count
+        return self.data[self.at - count:self.at]
+
+    def number(self, form):
+        return struct.unpack(form, self.take(struct.calcsize(form)))[0]
+
+    def string(self):
+        return self.take(self.number("<Q")).decode()
+
+    def value(self, kind):
+        if kind == 8:
+            return self.string()
+        if kind == 9:
+            item, count = self.number("<I"), self.number("<Q")
+            return [self.value(item) for _ in range(count)]
+        return self.number(self.SIMPLE[kind])
+
+    def info(self):
+        name = self.string()
+        shape = [self.number("<Q") for _ in range(self.number("<I"))]
+        return name, tuple(reversed(shape)), self.number("<I"), self.number("<Q")
+
+    def array(self, name):
+        kind, shape, raw = self.tensors[name]
+        count = int(np.prod(shape))
+        if kind == 0:
+            return np.frombuffer(raw, "<f4", count).reshape(shape)
+        assert kind == 30, kind
+        return (np.frombuffer(raw, "<u2", count).astype("<u4") << 16).view("<f4").reshape(shape)
+
+
+class MakeModelTest(unittest.TestCase):
+    def test_same_seed_writes_the_same_bytes_and_another_seed_others(self):
+        with tempfile.TemporaryDirectory() as a, tempfile.TemporaryDirectory() as b, tempfile.TemporaryDirectory() as c:
+            first, again, other = (files_of(write_tiny(folder, seed=seed)) for folder, seed in ((a, 1), (b, 1), (c, 2)))
+        self.assertEqual(first, again)
+        self.assertNotEqual(first["model.safetensors"], other["model.safetensors"])
+
+    def test_vocabulary_has_every_size_and_no_piece_twice(self):
+        for size in (300, 512, 1500, 151_936):
+            pieces, merges = make_model.vocabulary(size)
+            self.assertEqual(len(pieces), size)
+            self.assertEqual(len(set(pieces)), size)
+            self.assertEqual(len(merges), size - 256 - len(make_model.SPECIAL_TOKENS))
+
+    def test_shapes_have_the_published_number_of_parameters(self):
+        for name, millions in (("qwen2.5-0.5b", 494.03), ("llama-3.2-1b", 1235.81)):
+            counts = (np.prod(dimensions) for dimensions in make_model.tensor_shapes(SHAPES[name]).values())
+            self.assertAlmostEqual(sum(counts) / 1e6, millions, places=2)
+
+
+class GgufWriterTest(unittest.TestCase):
+    def written(self, shape):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "model.gguf")
+            gguf_writer.convert(write_tiny(folder, shape), path)
+            return GgufReader(path), safetensors_io.load(os.path.join(folder, "model.safetensors"))
+
+    def test_file_holds_every_tensor_of_the_folder_at_aligned_places(self):
+        file, tensors = self.written("tiny-qwen2")
+        self.assertEqual((file.magic, file.version), (b"GGUF", 3))
+        self.assertEqual(len(file.tensors), len(tensors))
+        for name, data in tensors.items():
+            np.testing.assert_array_equal(file.array(gguf_writer.tensor_name(name)), data, err_msg=name)
+        self.assertTrue(all(end % 32 == 0 for end in file.ends))
+
+    def test_metadata_tells_shape_and_tokenizer(self):
+        file, _ = self.written("tiny-qwen2")
+        self.assertEqual(file.metadata["general.architecture"], "qwen2")
+        self.assertEqual(file.metadata["qwen2.block_count"], 2)
+        self.assertEqual(file.metadata["qwen2.attention.head_count_kv"], 2)
+        self.assertEqual(len(file.metadata["tokenizer.ggml.tokens"]), 512)
+        self.assertEqual(file.metadata["tokenizer.ggml.tokens"][509:], list(make_model.SPECIAL_TOKENS))
+        self.assertEqual(file.metadata["tokenizer.ggml.token_type"][508:], [1, 3, 3, 3])
+
+    def test_llama_heads_are_interleaved_and_low_frequencies_scaled(self):
+        file, tensors = self.written("tiny-llama")
+        for side in "qk":
+            data = tensors[f"model.layers.1.self_attn.{side}_proj.weight"]
+            stored = file.array(f"blk.1.attn_{side}.weight")
+            for head in range(len(data) // 16):
+                for i in range(8):
+                    np.testing.assert_array_equal(stored[16 * head + 2 * i], data[16 * head + i])
+                    np.testing.assert_array_equal(stored[16 * head + 2 * i + 1], data[16 * head + 8 + i])
+        np.testing.assert_array_equal(file.array("blk.1.attn_v.weight"),
+                                      tensors["model.layers.1.self_attn.v_proj.weight"])
+        factors = file.array("rope_freqs.weight")
+        self.assertEqual((factors[0], factors[-1]), (1.0, 8.0))  # many turns within the original context; not even one
+
+
+class MetricsTest(unittest.TestCase):
+    def results(self):
+        results = metrics.Results(SHAPES["qwen2.5-0.5b"], "memgate-slots")
+        prompt, deep = (Measurement("point", "int8", "memgate-slots", tokens) for tokens in (512, 32_768))
+        for round in range(3):
+            results.add(prompt, "memgate", "", round, {"first_token_s": 0.5 + 0.1 * round, "decode_tokens_per_s": 50,
+                                                       "session_bytes": 1000, "resident_bytes": 5000})
+            results.add(deep, "memgate", "", round, {"first_token_s": 40, "decode_tokens_per_s": 48,
+                                                     "session_bytes": 1000, "resident_bytes": 5000})
+            results.add(Measurement("read"), "memgate", "", round, {"read_gb_per_s": 30})
+        for setting, seconds in ((FIRST, 2.4), (SECOND, 2.6), (THIRD, 3.6)):
+            results.add(prompt, "llama_cpp", setting, 0, {"first_token_s": seconds})
+        for setting, seconds, rate in ((FIRST, 700, 4), (SECOND, 600, 5), (THIRD, 900, 6)):
+            results.add(deep, "llama_cpp", setting, 0, {"first_token_s": seconds, "decode_tokens_per_s": rate})
+        return results, prompt, deep
+
+    def test_json_has_four_fields_per_metric_and_ratios_say_how_much_better_memgate_is(self):
+        found, settings = metrics.collect(self.results()[0])
+        self.assertTrue(all(list(value) == ["memgate", "llama_cpp", "ratio", "runs"] for value in found.values()))
+        self.assertAlmostEqual(found["prefill512_int8"]["ratio"], 2.4 / 0.6)
+        self.assertAlmostEqual(found["ttft32k_int8"]["ratio"], 600 / 40)
+        self.assertAlmostEqual(found["decode32k_int8"]["ratio"], 48 / 6)
+        self.assertEqual(found["session_bytes_32k"]["llama_cpp"], 24 * 2 * 2 * 64 * 2 * 32_768)
+        self.assertAlmostEqual(found["session_bytes_32k"]["ratio"], 402_653_184 / 1000)
+        self.assertIsNone(found["resident_bytes_32k"]["ratio"])
+        self.assertEqual(found["ttft32k_int8"]["runs"], 1)  # of the peer
+        self.assertEqual((settings["ttft32k_int8"], settings["decode32k_int8"]), (SECOND, THIRD))
+        json.dumps(found, allow_nan=False)
+
+    def test_metrics_of_the_table_have_the_names_that_are_asked_for(self):
+        measurements = plan.make_measurements(("int8", "int4"), plan.PARTS, "memgate-slots")
+        results = metrics.Results(SHAPES["qwen2.5-0.5b"], "memgate-slots")
+        for measurement in measurements:
+            result = {"point": {"first_token_s": 1, "decode_tokens_per_s": 1, "session_bytes": 1, "resident_bytes": 1},
+                      "together": {"tokens_per_s": 1}, "read": {"read_gb_per_s": 1},
+                      "stream": {"turns": [{"first_token_s": 1, "decode_tokens_per_s": 1}] * 40}}[measurement.what]
+            results.add(measurement, "memgate", "", 0, result)
+        found, _ = metrics.collect(results)
+        self.assertLessEqual({*metrics.BARS, *metrics.OWN_BARS}, set(found))
+        self.assertEqual(found["flat_decode_1m"]["memgate"], 1)
+
+    def test_settings_far_from_the_best_drop_out_after_the_first_round(self):
+        results, prompt, deep = self.results()
+        self.assertEqual(results.settings_to_run(prompt, 1), (FIRST,))
+        # One is the first to answer, one decodes fastest.
+        self.assertEqual(results.settings_to_run(deep, 1), (SECOND, THIRD))
+        self.assertEqual(results.settings_to_run(prompt, 0), tuple(SETTINGS))
+
+
+class FakeSide:
+    flags = ()
+
+    def __init__(self, stop_after=None):
+        self.calls, self.stop_after = [], stop_after
+
+    def measure(self, *arguments):
+        if self.stop_after == len(self.calls):
+            raise KeyboardInterrupt
+        self.calls.append(arguments[:-1])
+        return {"first_token_s": 1, "decode_tokens_per_s": 1, "session_bytes": 1, "resident_bytes": 1}
+
+    def program(self, _):
+        return __file__
+
+
+class BenchmarkTest(unittest.TestCase):
+    def setUp(self):
+        self.folder = self.enterContext(tempfile.TemporaryDirectory())
+        self.arguments = argparse.Namespace(fresh=False, reuse_peer=False, shape="tiny-qwen2", threads=1,
+                                            kind="memgate")
+        self.point = Measurement("point", "int8", "memgate", 512)
+
+    def run_plan(self, plan, memgate, peer=None):
+        benchmark = bench.Benchmark(self.arguments, plan, memgate, peer, self.folder)
+        benchmark.run()
+        return benchmark.results
+
+    def test_interrupted_run_goes_on_where_it_was(self):
+        plan = Plan((self.point,), runs=4, runs_long=4, peer_longest=0)
+        with self.assertRaises(KeyboardInterrupt):
+            self.run_plan(plan, FakeSide(stop_after=3))
+        rest = FakeSide()
+        results = self.run_plan(plan, rest)
+        self.assertEqual(len(rest.calls), 1)
+        self.assertEqual(len(results.values(self.point, "memgate")["ttft512_int8"]), 4)
+
+    def test_sides_alternate_and_long_prompts_have_fewer_runs_of_the_peer(self):
+        deep = Measurement("point", "int8", "memgate", 32_768)
+        plan = Plan((self.point, deep), runs=3, runs_long=1, peer_longest=32_768)
+        memgate, peer = FakeSide(), FakeSide()
+        benchmark = bench.Benchmark(self.arguments, plan, memgate, peer, self.folder)
+        order = [(side, measurement.tokens, round) for measurement, side, _, round in benchmark.steps()]
+        self.assertEqual([side for side, tokens, round in order if tokens == 512 and round == 1],
+                         ["llama_cpp"] * 3 + ["memgate"])
+        deep_runs = sum(side == "llama_cpp" and tokens == 32_768 for side, tokens, _ in order)
+        self.assertEqual(deep_runs, len(SETTINGS))
+        self.assertEqual(sum(side == "memgate" for side, _, _ in order), 6)
+
+    def test_peer_is_measured_again_beside_another_server_unless_reused(self):
+        plan = Plan((self.point,), runs=1, runs_long=1, peer_longest=32_768)
+        self.run_plan(plan, FakeSide(), FakeSide())
+        for reuse, calls in ((True, 0), (False, 3)):
+            self.arguments.reuse_peer = reuse
+            peer = FakeSide()
+            with mock.patch.object(bench, "SERVER", gguf_writer.__file__):
+                self.run_plan(plan, FakeSide(), peer)
+            self.assertEqual(len(peer.calls), calls)
+
+
+FAKE_LLAMA_BENCH = """#!/bin/sh
+echo "$@" > "$(dirname "$0")/arguments"
+echo 'llama-bench: benchmark 1/1: depth run 1/1' >&2
+sleep 0.2
+echo 'llama-bench: benchmark 1/1: generation run 1/1' >&2
+echo '[{"avg_ns": 4000000000}]'
+"""
+
+
+class LlamaCppTest(unittest.TestCase):
+    def setUp(self):
+        self.folder = self.enterContext(tempfile.TemporaryDirectory())
+        for name in ("llama-bench", "llama-server", "llama-quantize"):
+            path = os.path.join(self.folder, name)
+            with open(path, "w", encoding="utf-8") as f:
+                f.write(FAKE_LLAMA_BENCH)
+            os.chmod(path, stat.S_IRWXU)
+        with open(os.path.join(self.folder, "q8_0.gguf"), "wb"):
+            self.peer = LlamaCpp(self.folder, self.folder, threads=3)
+
+    def arguments(self):
+        with open(os.path.join(self.folder, "arguments"), encoding="utf-8") as f:
+            return f.read()
+
+    def test_deep_points_time_the_run_that_fills_the_cache_and_the_answer(self):
+        result = self.peer.measure(Measurement("point", "int8", "memgate", 4096), SETTINGS[THIRD], 1)
+        self.assertGreaterEqual(result["first_token_s"], 0.15)
+        self.assertEqual(result["decode_tokens_per_s"], plan.GENERATED / 4)
+        for part in ("-t 3", "-p 0", "-n 64", "-d 4096", "-fa 1", "-ctk q8_0", "-ctv q8_0"):
+            self.assertIn(part, self.arguments())
+
+    def test_short_prompts_are_timed_by_themselves(self):
+        result = self.peer.measure(Measurement("point", "int8", "memgate", 512), SETTINGS[FIRST], 1)
+        self.assertEqual(result, {"first_token_s": 4.0})
+        for part in ("-p 512", "-n 0", "-d 0", "-fa 0"):
+            self.assertIn(part, self.arguments())
+
+
+class ServedTest(unittest.TestCase):
+    """A written folder, loaded and timed by the real programs."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = cls.enterClassContext(tempfile.TemporaryDirectory())
+        write_tiny(cls.folder, "tiny-llama")
+
+    def test_server_answers_from_the_written_folder_in_every_way_that_is_measured(self):
+        format = supported_formats(self.folder, tuple(plan.FORMATS))[0]
+        with Memgate(self.folder, threads=1) as memgate:
+            gated = memgate.measure(Measurement("point", format, "memgate-slots", 300), 1)
+            exact = memgate.measure(Measurement("point", format, "exact", 300), 1)
+            together = memgate.measure(Measurement("together", format, "memgate", sessions=3), 1)
+            longer = memgate.measure(Measurement("point", format, "memgate-slots", 600), 1)
+        self.assertEqual((gated["path"], exact["path"]), ("gated", "exact"))
+        self.assertEqual(gated["tokens"], 300)
+        for result in (gated, exact):
+            self.assertGreater(result["first_token_s"], 0)
+            self.assertGreater(result["decode_tokens_per_s"], 0)
+            self.assertGreater(result["resident_bytes"], result["session_bytes"])
+        self.assertGreater(together["tokens_per_s"], 0)
+        self.assertEqual(longer["session_bytes"], gated["session_bytes"])
+
+    def test_formats_that_the_server_lacks_are_left_out(self):
+        self.assertNotIn("int3", supported_formats(self.folder, ("int3", "f32")))
+
+    @unittest.skipUnless(os.path.exists(KERNELS_BENCH), "built without Google Benchmark")
+    def test_peaks_are_json_of_positive_numbers(self):
+        peaks = json.loads(run_program([KERNELS_BENCH, "--peaks", "--threads", "1"]))
+        self.assertGreater(min(peaks["read_gb_per_s"], peaks["f32_gflop_per_s"], peaks["int8_gop_per_s"]), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,360 @@
+// memgate-bench-kernels: each kernel against what the machine reaches in the same run (peaks.h).
+//
+//   memgate-bench-kernels [--threads N] [--peaks] [--benchmark_filter=REGEX ...]
+//
+// "roofline" is the share: the time that the kernel's bytes or operations would take at the peak, whichever
+// is longer, over the time it took. --peaks prints the peaks alone, as JSON.
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <random>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "engine/kernels/attend.h"
+#include "engine/kernels/elementwise.h"
+#include "engine/kernels/kv_rows.h"
+#include "engine/kernels/linear.h"
+#include "engine/kernels/memory_matrix.h"
+#include "engine/kernels/parallel.h"
+#include "engine/kernels/rope.h"
+#include "engine/kernels/weight_format.h"
+#include "engine/sampling/sampler.h"
+#include "tests/bench/peaks.h"
+
+namespace memgate::bench {
+namespace {
+
+// The shape of Qwen2.5-0.5B.
+constexpr int kHidden = 896, kFfn = 4864, kHeads = 14, kKvHeads = 2, kHeadDim = 64, kLayers = 24;
+constexpr int kVocabulary = 151'936;
+constexpr int kSegment = 256;                        // tokens of a chunk
+constexpr int kSessionRows = 16 + 1024 + 256 + 256;  // sinks, window, segment, slots
+constexpr int64_t kColdBytes = int64_t{256} << 20;   // weights in turn, so that none is found in a cache
+
+// Which peak bounds the multiply-adds of a weight format: int4 is unpacked and multiplied as bytes. A format
+// that is added to weight_format.h gets a line here.
+struct BenchedFormat {
+  WeightFormat format;
+  double Peaks::*operations_per_s;
+};
+constexpr BenchedFormat kFormats[] = {{WeightFormat::kF32, &Peaks::f32_operations_per_s}};
+
+// What one iteration must move and compute.
+struct Cost {
+  double memory_bytes = 0;  // from memory
+  double cache_bytes = 0;   // read or written where it already is
+  double operations = 0;
+  double Peaks::*operations_per_s = &Peaks::f32_operations_per_s;
+  int threads = ComputeThreads();  // that the kernel uses
+};
+
+void Report(benchmark::State& state, const Peaks& peaks, const Cost& cost) {
+  const double share = static_cast<double>(cost.threads) / ComputeThreads();
+  const double seconds = std::max({cost.memory_bytes / peaks.read_bytes_per_s,
+                                   cost.cache_bytes / peaks.cache_bytes_per_s / share,
+                                   cost.operations / (peaks.*cost.operations_per_s) / share});
+  const auto rate = benchmark::Counter::kIsIterationInvariantRate;
+  state.counters["bytes/s"] = benchmark::Counter(cost.memory_bytes + cost.cache_bytes, rate);
+  state.counters["op/s"] = benchmark::Counter(cost.operations, rate);
+  state.counters["roofline"] = benchmark::Counter(seconds, rate);
+}
+
+std::vector<float> RandomFloats(int64_t count, float scale = 1.0f) {
+  std::minstd_rand random(1);
+  std::uniform_real_distribution<float> distribution(-scale, scale);
+  std::vector<float> numbers(count);
+  for (float& number : numbers) number = distribution(random);
+  return numbers;
+}
+
+// Runs `body` on every item of [0, count) on all threads.
+template <typename Body>
+void ForEach(int64_t count, Body body) {
+  ParallelFor(count, 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) body(i);
+  });
+}
+
+// Debian's Abseil has a string_view of its own.
+absl::string_view Text(std::string_view text) { return {text.data(), text.size()}; }
+
+using Body = std::function<void(benchmark::State&)>;
+
+void Register(const std::string& name, Body body) {
+  benchmark::RegisterBenchmark(name.c_str(), [body = std::move(body)](benchmark::State& state) {
+    body(state);
+  })->UseRealTime();
+}
+
+// Linear layers.
+
+struct LayerShape {
+  const char* name;
+  int out_features, in_features;
+};
+constexpr LayerShape kLayerShapes[] = {{"qkv", (kHeads + 2 * kKvHeads) * kHeadDim, kHidden},
+                                       {"gate_up", 2 * kFfn, kHidden},
+                                       {"down", kHidden, kFfn},
+                                       {"head", kVocabulary, kHidden}};
+
+// Copies of one layer, more than caches hold. Only the last one asked for is kept.
+class ColdLayers {
+ public:
+  // An empty list, after a message, if packing fails.
+  const std::vector<Linear>& Get(const LayerShape& shape, WeightFormat format, benchmark::State& state) {
+    if (shape_ == &shape && format_ == format) return layers_;
+    layers_.clear();
+    shape_ = &shape;
+    format_ = format;
+    const std::vector<float> weight = RandomFloats(int64_t{shape.out_features} * shape.in_features, 0.03f);
+    const int64_t bytes = Linear::PackedBytes(shape.out_features, shape.in_features, false, format);
+    for (int64_t i = 0; i <= kColdBytes / bytes; ++i) {
+      auto layer = Linear::Pack(weight, {}, shape.out_features, shape.in_features, format);
+      if (!layer.ok()) {
+        state.SkipWithError(layer.status().ToString().c_str());
+        layers_.clear();
+        break;
+      }
+      layers_.push_back(*std::move(layer));
+    }
+    return layers_;
+  }
+
+ private:
+  const LayerShape* shape_ = nullptr;
+  WeightFormat format_ = WeightFormat::kF32;
+  std::vector<Linear> layers_;
+};
+
+void RunLinear(benchmark::State& state, const Peaks& peaks, ColdLayers& cold, const LayerShape& shape,
+               const BenchedFormat& format, int rows) {
+  const std::vector<Linear>& layers = cold.Get(shape, format.format, state);
+  if (layers.empty()) return;
+  const std::vector<float> x = RandomFloats(int64_t{rows} * shape.in_features);
+  std::vector<float> y(int64_t{rows} * shape.out_features);
+  size_t next = 0;
+  for (auto _ : state) {
+    if (const auto status = layers[next++ % layers.size()].Apply(x.data(), rows, y.data()); !status.ok()) {
+      return state.SkipWithError(status.ToString().c_str());
+    }
+  }
+  Report(state, peaks,
+         {.memory_bytes = static_cast<double>(layers[0].packed_bytes()),
+          .operations = 2.0 * rows * shape.out_features * shape.in_features,
+          .operations_per_s = format.operations_per_s});
+}
+
+// Attention of one token, or of a block of tokens, in all layers: keys and values of `rows` tokens per KV
+// head.
+void RunAttend(benchmark::State& state, const Peaks& peaks, KvFormat format, int rows, int tokens) {
+  constexpr int kGroup = kHeads / kKvHeads, kHeadsInAll = kLayers * kKvHeads;
+  const int queries = tokens * kGroup;
+  const int64_t held = int64_t{kHeadsInAll} * rows;
+  std::vector<std::byte> bytes(2 * held * KvRowBytes(format, kHeadDim));
+  const KvRows keys(format, kHeadDim, bytes.data()), values = keys.From(held);
+  const std::vector<float> x = RandomFloats(2 * held * kHeadDim);
+  for (int64_t row = 0; row < 2 * held; ++row) keys.Store(row, &x[row * kHeadDim]);
+  const std::vector<float> q = RandomFloats(int64_t{queries} * kHeadDim);
+  std::vector<float> out(int64_t{kHeadsInAll} * queries * kHeadDim);
+  for (auto _ : state) {
+    ForEach(kHeadsInAll, [&](int64_t head) {
+      const AttendRun run = {q.data(), keys.From(head * rows), values.From(head * rows), rows};
+      Attend({&run, 1},
+             {.count = queries,
+              .per_token = kGroup,
+              .first_limit = rows - tokens + 1,
+              .head_dim = kHeadDim,
+              .scale = 0.125f},
+             &out[head * queries * kHeadDim]);
+    });
+  }
+  Report(state, peaks,
+         {.memory_bytes = static_cast<double>(bytes.size()), .operations = 4.0 * held * queries * kHeadDim});
+}
+
+// The matrix of `memgate` in all layers, [2 D, D].
+constexpr MatrixShape kMatrix = {2 * kHeadDim, kHeadDim};
+constexpr int64_t kMatrixFloats = int64_t{kMatrix.features} * kMatrix.columns;
+constexpr int kMatrices = kLayers * kKvHeads;
+
+void RunReadMatrix(benchmark::State& state, const Peaks& peaks, int tokens) {
+  const int reads = tokens * kHeads / kKvHeads;
+  const std::vector<float> matrices = RandomFloats(kMatrices * kMatrixFloats);
+  const std::vector<float> features = RandomFloats(int64_t{reads} * kMatrix.features);
+  std::vector<float> out(int64_t{kMatrices} * reads * kMatrix.columns);
+  for (auto _ : state) {
+    ForEach(kMatrices, [&](int64_t i) {
+      ReadMatrix(&matrices[i * kMatrixFloats], kMatrix, reads, {features.data(), kMatrix.features},
+                 &out[i * reads * kMatrix.columns], kMatrix.columns);
+    });
+  }
+  Report(state, peaks,
+         {.cache_bytes = double{sizeof(float)} * kMatrices * kMatrixFloats,
+          .operations = 2.0 * kMatrices * reads * kMatrixFloats});
+}
+
+void RunWriteDeltas(benchmark::State& state, const Peaks& peaks) {
+  std::vector<float> matrices(kMatrices * kMatrixFloats);
+  const std::vector<float> features = RandomFloats(int64_t{kSegment} * kMatrix.features, 0.1f);
+  const std::vector<float> values = RandomFloats(int64_t{kSegment} * kMatrix.columns);
+  const std::vector<float> decays(kSegment, 0.99f), strengths(kSegment, 0.1f);
+  for (auto _ : state) {
+    ForEach(kMatrices, [&](int64_t i) {
+      WriteDeltas({.tokens = kSegment,
+                   .features = {features.data(), kMatrix.features},
+                   .values = {values.data(), kMatrix.columns},
+                   .decays = decays.data(),
+                   .strengths = strengths.data()},
+                  kMatrix, &matrices[i * kMatrixFloats]);
+    });
+  }
+  // Per token: read phi^T M, add an outer product.
+  Report(state, peaks,
+         {.cache_bytes = 2.0 * sizeof(float) * kMatrices * kMatrixFloats,
+          .operations = 4.0 * kMatrices * kSegment * kMatrixFloats});
+}
+
+// Passes over a chunk's activations.
+
+void RunRmsNorm(benchmark::State& state, const Peaks& peaks) {
+  const std::vector<float> x = RandomFloats(kSegment * kHidden), weight = RandomFloats(kHidden);
+  std::vector<float> out(x.size());
+  for (auto _ : state) {
+    ForEach(kSegment,
+            [&](int64_t t) { RmsNorm(&x[t * kHidden], weight.data(), 1e-6f, kHidden, &out[t * kHidden]); });
+  }
+  Report(state, peaks, {.cache_bytes = 2.0 * sizeof(float) * x.size(), .operations = 4.0 * x.size()});
+}
+
+void RunRope(benchmark::State& state, const Peaks& peaks) {
+  constexpr int kRotated = kHeads + kKvHeads;
+  std::vector<float> x = RandomFloats(int64_t{kSegment} * kRotated * kHeadDim);
+  const std::vector<float> angles = RandomFloats(kHeadDim);
+  for (auto _ : state) {
+    ForEach(kSegment, [&](int64_t t) {
+      for (int h = 0; h < kRotated; ++h) {
+        float* head = &x[(t * kRotated + h) * kHeadDim];
+        Rotate(angles.data(), kHeadDim, head, head);
+      }
+    });
+  }
+  Report(state, peaks, {.cache_bytes = 2.0 * sizeof(float) * x.size(), .operations = 3.0 * x.size()});
+}
+
+void RunSiluMultiply(benchmark::State& state, const Peaks& peaks) {
+  const std::vector<float> gate = RandomFloats(kSegment * kFfn), up = RandomFloats(kSegment * kFfn);
+  std::vector<float> out(gate.size());
+  for (auto _ : state) {
+    ForEach(kSegment, [&](int64_t t) { SiluMultiply(&gate[t * kFfn], &up[t * kFfn], kFfn, &out[t * kFfn]); });
+  }
+  Report(state, peaks, {.cache_bytes = 3.0 * sizeof(float) * gate.size()});
+}
+
+void RunSample(benchmark::State& state, const Peaks& peaks, const SamplingParams& params) {
+  const std::vector<float> logits = RandomFloats(kVocabulary, 10.0f);
+  Sampler sampler(params, kVocabulary);
+  for (auto _ : state) {
+    const auto token = sampler.Sample(logits);
+    if (!token.ok()) return state.SkipWithError(token.status().ToString().c_str());
+    benchmark::DoNotOptimize(token->id);
+  }
+  Report(state, peaks, {.cache_bytes = 1.0 * sizeof(float) * kVocabulary, .threads = 1});
+}
+
+void RegisterAll(const Peaks& peaks, ColdLayers& cold) {
+  for (const BenchedFormat& format : kFormats) {
+    for (const LayerShape& shape : kLayerShapes) {
+      for (const int rows : {1, 8, 256}) {
+        Register(
+            absl::StrCat("Linear/", Text(WeightFormatName(format.format)), "/", shape.name, "/rows:", rows),
+            [&, rows](benchmark::State& state) { RunLinear(state, peaks, cold, shape, format, rows); });
+      }
+    }
+  }
+  for (const KvFormat format : kKvFormats) {
+    for (const int rows : {kSessionRows, 8192}) {
+      for (const int tokens : {1, 18}) {  // 18 tokens: the 126 queries that attention takes together
+        Register(absl::StrCat("Attend/", Text(KvFormatName(format)), "/rows:", rows, "/tokens:", tokens),
+                 [=, &peaks](benchmark::State& state) { RunAttend(state, peaks, format, rows, tokens); });
+      }
+    }
+  }
+  for (const int tokens : {1, kSegment}) {
+    Register(absl::StrCat("ReadMatrix/tokens:", tokens),
+             [&peaks, tokens](benchmark::State& state) { RunReadMatrix(state, peaks, tokens); });
+  }
+  Register(absl::StrCat("WriteDeltas/tokens:", kSegment),
+           [&](benchmark::State& state) { RunWriteDeltas(state, peaks); });
+  Register("RmsNorm", [&](benchmark::State& state) { RunRmsNorm(state, peaks); });
+  Register("Rotate", [&](benchmark::State& state) { RunRope(state, peaks); });
+  Register("SiluMultiply", [&](benchmark::State& state) { RunSiluMultiply(state, peaks); });
+  Register("Sample/greedy", [&](benchmark::State& state) { RunSample(state, peaks, {}); });
+  Register("Sample/top_k:40/top_p:0.95", [&](benchmark::State& state) {
+    RunSample(state, peaks, {.temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .seed = 1});
+  });
+}
+
+// Takes "--threads N" and "--peaks" out of the arguments; the others are for the benchmark library.
+struct Arguments {
+  int threads = 0;
+  bool only_peaks = false;
+  std::vector<char*> others;
+};
+
+bool Parse(int argc, char** argv, Arguments* arguments) {
+  for (int i = 0; i < argc; ++i) {
+    if (std::strcmp(argv[i], "--peaks") == 0) {
+      arguments->only_peaks = true;
+    } else if (std::strcmp(argv[i], "--threads") == 0) {
+      if (++i == argc || !absl::SimpleAtoi(argv[i], &arguments->threads) || arguments->threads < 0)
+        return false;
+    } else {
+      arguments->others.push_back(argv[i]);
+    }
+  }
+  return true;
+}
+
+int Main(int argc, char** argv) {
+  Arguments arguments;
+  if (!Parse(argc, argv, &arguments)) {
+    std::fprintf(stderr, "memgate-bench-kernels: --threads takes a whole number\n");
+    return 2;
+  }
+  int count = static_cast<int>(arguments.others.size());
+  benchmark::Initialize(&count, arguments.others.data());
+  if (benchmark::ReportUnrecognizedArguments(count, arguments.others.data())) return 2;
+  SetComputeThreads(arguments.threads);
+  const Peaks peaks = MeasurePeaks();
+  const char* form =
+      arguments.only_peaks
+          ? "{\"read_gb_per_s\": %.2f, \"cache_gb_per_s\": %.1f, \"f32_gflop_per_s\": %.1f, "
+            "\"int8_gop_per_s\": %.1f}\n"
+          : "peaks: streaming read %.2f GB/s, second-level cache %.1f GB/s, f32 product %.1f GFLOP/s, "
+            "int8 product %.1f GOP/s\n";
+  std::printf(form, peaks.read_bytes_per_s / 1e9, peaks.cache_bytes_per_s / 1e9,
+              peaks.f32_operations_per_s / 1e9, peaks.int8_operations_per_s / 1e9);
+  std::fflush(stdout);
+  if (arguments.only_peaks) return EXIT_SUCCESS;
+  ColdLayers cold;
+  RegisterAll(peaks, cold);
+  benchmark::RunSpecifiedBenchmarks();
+  return EXIT_SUCCESS;
+}
+
+}  // namespace
+}  // namespace memgate::bench
+
+int main(int argc, char** argv) { return memgate::bench::Main(argc, argv); }

@@ -1,0 +1,192 @@
+"""From single measurements to metrics: medians of both sides and their ratio."""
+
+import statistics
+
+from tests.bench.llama_cpp import SETTINGS
+from tests.bench.plan import FORMATS
+
+# What a ratio must reach on the shape qwen2.5-0.5b; larger is better for every metric (see `ratio`).
+BARS = {"prefill512_int8": 3.0, "prefill512_int4": 2.0, "decode0_int8": 1.6, "decode0_int4": 1.5, "ttft32k_int8": 10.0,
+        "decode4k_int8": 2.0, "decode16k_int8": 4.5, "decode32k_int8": 7.0, "session_bytes_32k": 20.0,
+        "session_bytes_128k": 80.0, "batch16_tokens_per_s": 1.5}
+# What memgate's own value must reach.
+OWN_BARS = {"decode0_int8_bandwidth_share": 0.8, "flat_prefill_1m": 0.9, "flat_decode_1m": 0.9}
+
+LOWER_IS_BETTER = ("ttft", "session_bytes", "resident_bytes")
+CLOSE = 0.95  # settings of the peer that reach this share of its best one in the first run stay in the race
+FLAT_TURNS = 16  # turns at either end of the stream that are compared
+
+
+def label(tokens):
+    """512 -> "512", 32768 -> "32k"."""
+    return f"{tokens // 1024}k" if tokens >= 1024 else str(tokens)
+
+
+def lower_is_better(metric):
+    return any(part in metric for part in LOWER_IS_BETTER)
+
+
+def ratio(value, other, metric):
+    """How many times better `value` is than `other`."""
+    return other / value if lower_is_better(metric) else value / other
+
+
+def point_metrics(measurement, result, main_kind):
+    """{metric: value} of one run of a point; those of other kinds than the main one bear their name."""
+    prefix = "" if measurement.kind == main_kind else measurement.kind + "_"
+    at, format = label(measurement.tokens), measurement.format
+    values = {}
+    if measurement.tokens and result.get("first_token_s"):
+        values[f"{prefix}ttft{at}_{format}"] = result["first_token_s"]
+        if measurement.tokens == 512:
+            values[f"{prefix}prefill512_{format}"] = measurement.tokens / result["first_token_s"]
+    if result.get("decode_tokens_per_s"):
+        values[f"{prefix}decode{at}_{format}"] = result["decode_tokens_per_s"]
+    return values
+
+
+def run_metrics(measurement, result, main_kind):
+    """{metric: value} of one run of any measurement, on either side."""
+    if measurement.what == "together":
+        return {f"batch{measurement.sessions}_tokens_per_s": result["tokens_per_s"]}
+    return point_metrics(measurement, result, main_kind) if measurement.what == "point" else {}
+
+
+class Results:
+    """What was measured so far."""
+
+    def __init__(self, shape, main_kind):
+        self.shape, self.main_kind = shape, main_kind
+        self.runs = {}  # (measurement, side, setting) -> {round: result}
+
+    def add(self, measurement, side, setting, round, result):
+        self.runs.setdefault((measurement, side, setting), {})[round] = result
+
+    def values(self, measurement, side, setting=""):
+        """{metric: values by round}"""
+        collected = {}
+        for result in self.runs.get((measurement, side, setting), {}).values():
+            for metric, value in run_metrics(measurement, result, self.main_kind).items():
+                collected.setdefault(metric, []).append(value)
+        return collected
+
+    def settings_to_run(self, measurement, round):
+        """Settings of the peer for a round: all in the first, then those near the best one in some metric."""
+        first = {name: self.runs.get((measurement, "llama_cpp", name), {}).get(0) for name in SETTINGS}
+        if round == 0 or None in first.values():
+            return tuple(SETTINGS)
+        chosen = set()
+        values = {name: run_metrics(measurement, result, self.main_kind) for name, result in first.items()}
+        for metric in next(iter(values.values())):
+            best = (min if lower_is_better(metric) else max)(values[name][metric] for name in SETTINGS)
+            chosen |= {name for name in SETTINGS if ratio(values[name][metric], best, metric) >= CLOSE}
+        return tuple(name for name in SETTINGS if name in chosen)
+
+    def peer_best(self, measurement):
+        """{metric: (median, runs, setting)} of the peer at its best setting among those that ran most often."""
+        candidates = {}
+        for name in SETTINGS:
+            for metric, values in self.values(measurement, "llama_cpp", name).items():
+                candidates.setdefault(metric, []).append((statistics.median(values), len(values), name))
+        best = {}
+        for metric, entries in candidates.items():
+            most = max(runs for _, runs, _ in entries)
+            finalists = [entry for entry in entries if entry[1] == most]
+            best[metric] = (min if lower_is_better(metric) else max)(finalists)
+        return best
+
+    def memgate_runs(self, what):
+        return ((measurement, list(runs.values())) for (measurement, side, _), runs in self.runs.items()
+                if side == "memgate" and measurement.what == what)
+
+
+def entry(metric, memgate, llama_cpp, runs):
+    """One value of the JSON file; the ratio says how many times better memgate is, whatever the metric."""
+    return {"memgate": memgate, "llama_cpp": llama_cpp,
+            "ratio": ratio(memgate, llama_cpp, metric) if llama_cpp else None, "runs": runs}
+
+
+def compared(results):
+    """Metrics that both sides have runs of, and {metric: setting of the peer}."""
+    metrics, settings = {}, {}
+    for measurement in {measurement for measurement, _, _ in results.runs}:
+        peer = results.peer_best(measurement)
+        for metric, values in results.values(measurement, "memgate").items():
+            median, runs, setting = peer.get(metric, (None, len(values), None))
+            metrics[metric] = entry(metric, statistics.median(values), median, min(runs, len(values)))
+            if setting:
+                settings[metric] = setting
+    return metrics, settings
+
+
+def byte_metrics(results):
+    """Bytes of a session, against a full KV cache of f16; and of the server process."""
+    metrics = {}
+    format = main_format(results)
+    for measurement, runs in results.memgate_runs("point"):
+        if (measurement.kind, measurement.format) != (results.main_kind, format) or measurement.tokens == 0:
+            continue
+        at = label(measurement.tokens)
+        size, full = (statistics.median(run["session_bytes"] for run in runs),
+                      results.shape.kv_bytes(measurement.tokens))
+        metrics[f"session_bytes_{at}"] = entry("session_bytes", size, full, len(runs))
+        resident = statistics.median(run["resident_bytes"] for run in runs)
+        metrics[f"resident_bytes_{at}"] = entry("resident_bytes", resident, None, len(runs))
+    return metrics
+
+
+def main_format(results):
+    """The format whose points go farthest."""
+    points = {measurement.format: 0 for measurement, _ in results.memgate_runs("point")}
+    for measurement, _ in results.memgate_runs("point"):
+        points[measurement.format] = max(points[measurement.format], measurement.tokens)
+    return max(points, key=lambda format: (points[format], -list(FORMATS).index(format)))
+
+
+def bandwidth_metrics(results, metrics):
+    """Which share of the time of a token at depth 0 a streaming read of the weights would take."""
+    rates = [run["read_gb_per_s"] for _, runs in results.memgate_runs("read") for run in runs]
+    made = {}
+    for format in FORMATS if rates else ():
+        decode = metrics.get(f"decode0_{format}")
+        if decode:
+            seconds = results.shape.weight_bytes(format) / (1e9 * statistics.median(rates))
+            peer = decode["llama_cpp"] and decode["llama_cpp"] * seconds
+            own = decode["memgate"] * seconds
+            made[f"decode0_{format}_bandwidth_share"] = entry("share", own, peer, decode["runs"])
+    return made
+
+
+def flat_metrics(results):
+    """Rates at the end of the stream over those at its start."""
+    metrics = {}
+    for _, runs in results.memgate_runs("stream"):
+        for name, rate in (("prefill", lambda turn: 1 / turn["first_token_s"]),
+                           ("decode", lambda turn: turn["decode_tokens_per_s"])):
+            turns = [rate(turn) for turn in runs[0]["turns"]][1:]  # the first one fills the window
+            kept = statistics.median(turns[-FLAT_TURNS:]) / statistics.median(turns[:FLAT_TURNS])
+            metrics[f"flat_{name}_1m"] = entry("flat", kept, None, len(runs))
+    return metrics
+
+
+def collect(results):
+    """({metric: {"memgate", "llama_cpp", "ratio", "runs"}}, {metric: setting of the peer}) of everything measured."""
+    metrics, settings = compared(results)
+    if any(True for _ in results.memgate_runs("point")):
+        metrics.update(byte_metrics(results))
+    metrics.update(bandwidth_metrics(results, metrics))
+    metrics.update(flat_metrics(results))
+    return dict(sorted(metrics.items(), key=lambda item: order(item[0]))), settings
+
+
+def order(metric):
+    """Those with a bar first, as the bars are listed."""
+    names = [*BARS, *OWN_BARS]
+    return (names.index(metric) if metric in names else len(names), metric)
+
+
+def named_for(shape, metrics, default):
+    """The metrics of other shapes than the default one bear its name."""
+    prefix = "" if shape == default else shape + "_"
+    return {prefix + metric: value for metric, value in metrics.items()}
+

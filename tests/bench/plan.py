@@ -1,0 +1,95 @@
+"""What is measured: points of one session, sessions together, a long stream; and how long each takes about."""
+
+from dataclasses import dataclass
+
+# Weight format of memgate -> the llama.cpp type of as many bits.
+FORMATS = {"int8": "Q8_0", "int4": "Q4_0", "bf16": "BF16", "f32": "F32"}
+MAIN_FORMAT = "int8"
+
+GENERATED = 64  # tokens of every answer
+BATCH_DEPTH = 512  # tokens that each session holds when several decode at once
+STREAM_TURN, STREAM_TURNS = 4096, 256  # a million tokens in one session
+LONG_TOKENS = 16_384  # from here on a run of the peer takes minutes
+
+POINTS = (0, 512, 2048, 4096, 8192, 16_384, 32_768, 131_072)
+POINTS_OF_OTHER_FORMATS = (0, 512, 4096)
+EXACT_POINTS = (512, 2048, 8192)
+MATRIX_POINTS = (0, 4096, 32_768)  # with the matrix beside the slots
+BATCHES = (1, 4, 16)
+PARTS = ("points", "exact", "matrix", "batch", "stream")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One thing to measure, on either side.
+
+    point     a prompt of `tokens` random tokens into an empty session, then GENERATED tokens (0 stands for the shortest
+              prompt): time to the first token, tokens per second after it, bytes.
+    together  `sessions` sessions of BATCH_DEPTH tokens generate GENERATED tokens each at the same time.
+    stream    turns of STREAM_TURN tokens in one session, STREAM_TURNS of them. memgate alone.
+    read      the bandwidth of a streaming read. This machine's, whoever uses it.
+    """
+
+    what: str
+    format: str = MAIN_FORMAT
+    kind: str = ""  # memory kind of the session; "exact" for requests on the exact path
+    tokens: int = 0
+    sessions: int = 1
+
+    @property
+    def name(self):
+        parts = {"point": f"{self.tokens} tokens", "together": f"{self.sessions} sessions", "stream": "a long stream",
+                 "read": "streaming read"}
+        return " ".join(filter(None, (parts[self.what], self.format if self.what != "read" else "", self.kind)))
+
+    def seconds(self, side):
+        """A guess, for the progress bar; two threads, the 0.5B shape."""
+        if self.what == "read":
+            return 5
+        if side == "memgate":
+            tokens = STREAM_TURN * STREAM_TURNS if self.what == "stream" else self.tokens
+            if self.what == "together":
+                tokens = self.sessions * (BATCH_DEPTH + 4 * GENERATED)
+            slower = 1 + self.tokens / 30_000 if self.kind == "exact" else 1
+            return 3 + tokens / 500 * slower
+        if self.what == "together":
+            return 10 + self.sessions * 6
+        return 5 + self.tokens / 180 * (1 + self.tokens / 12_000)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run measures, on memgate and, up to `peer_longest` tokens, on the peer."""
+
+    measurements: tuple
+    runs: int
+    runs_long: int  # of the peer, from LONG_TOKENS on
+    peer_longest: int
+
+    def runs_of(self, measurement, side):
+        if measurement.what == "stream":
+            return 1 if side == "memgate" else 0
+        if side == "memgate":
+            return self.runs
+        if measurement.what == "read" or measurement.tokens > self.peer_longest:
+            return 0
+        return self.runs_long if measurement.tokens >= LONG_TOKENS else self.runs
+
+
+def make_measurements(formats, parts, kind, points=POINTS):
+    """All measurements of `parts` in `formats`; `kind` is the memory kind of the sessions."""
+    main = MAIN_FORMAT if MAIN_FORMAT in formats else formats[0]
+    made = [Measurement("read")]
+    if "points" in parts:
+        for format in formats:
+            chosen = points if format == main else POINTS_OF_OTHER_FORMATS
+            made += [Measurement("point", format, kind, tokens) for tokens in chosen if tokens in points]
+    if "exact" in parts:
+        made += [Measurement("point", main, "exact", tokens) for tokens in EXACT_POINTS if tokens in points]
+    if "matrix" in parts and kind != "memgate":
+        made += [Measurement("point", main, "memgate", tokens) for tokens in MATRIX_POINTS if tokens in points]
+    if "batch" in parts:
+        made += [Measurement("together", main, kind, sessions=sessions) for sessions in BATCHES]
+    if "stream" in parts:
+        made += [Measurement("stream", main, kind)]
+    return tuple(made)
