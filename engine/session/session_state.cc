@@ -351,14 +351,24 @@ absl::Status SessionState::RestoreLive(int64_t length, std::string_view live) {
     std::memcpy(data, live.data(), bytes);
     live.remove_prefix(bytes);
   });
+  absl::Status status = CheckSlots();
+  if (!status.ok()) Clear();
+  return status;
+}
+
+// Each slot of a KV head holds another of the tokens that left the window.
+absl::Status SessionState::CheckSlots() {
   for (int l = 0; l < context_.config->num_layers; ++l) {
-    const LayerView view = Layer(l);
     for (int g = 0; g < context_.config->num_kv_heads; ++g) {
-      for (int e = 0; e < salient_count(); ++e) {
-        const int64_t position = view.salient_positions[int64_t{g} * shape_.salient + e];
-        if (position < shape_.sinks || position >= shape_.sinks + folded_) {
-          Clear();
-          return absl::InvalidArgumentError(Concat("salient slot at impossible position ", position));
+      const int64_t* slots = Layer(l).salient_positions + int64_t{g} * shape_.salient;
+      std::vector<int64_t> positions(slots, slots + salient_count());
+      std::sort(positions.begin(), positions.end());
+      for (size_t e = 0; e < positions.size(); ++e) {
+        if (positions[e] < shape_.sinks || positions[e] >= shape_.sinks + folded_) {
+          return absl::InvalidArgumentError(Concat("salient slot at impossible position ", positions[e]));
+        }
+        if (e > 0 && positions[e] == positions[e - 1]) {
+          return absl::InvalidArgumentError(Concat("position ", positions[e], " in two salient slots"));
         }
       }
     }

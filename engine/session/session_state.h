@@ -113,8 +113,8 @@ class SessionState {
   void AppendLive(std::string& out) const;
   // Bytes that AppendLive writes for a session of this shape and length.
   static int64_t LiveBytes(const SessionContext& context, const SessionShape& shape, int64_t length);
-  // The inverse, into a cleared session. INVALID_ARGUMENT if `live` has the wrong size or impossible
-  // positions; the session is then cleared.
+  // The inverse, into a cleared session. INVALID_ARGUMENT if `live` has the wrong size, or if a slot's
+  // position is impossible or that of another slot of its KV head; the session is then cleared.
   absl::Status RestoreLive(int64_t length, std::string_view live);
 
  private:
@@ -127,6 +127,7 @@ class SessionState {
   TokenRows ExchangeSalient(const LayerView& view, int kv_head, TokenRows segment) const;
   EvictedTokens Evicted(int kv_head, const TokenRows& tokens) const;  // borrows
   void Write(int layer, int kv_head, const TokenRows& tokens, absl::Span<float> memory) const;
+  absl::Status CheckSlots();
   template <typename Visitor>
   static void VisitLive(const SessionState& state, Visitor&& visit);
 

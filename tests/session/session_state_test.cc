@@ -465,5 +465,20 @@ TEST(SessionStateTest, RefusesSalientTokensAtImpossiblePositions) {
   }
 }
 
+TEST(SessionStateTest, RefusesATokenInTwoSlotsOfAHead) {
+  const ScriptedModel model;
+  SessionState session(model.Context(model.memgate()), {2, 5, 4, 3}, std::pmr::new_delete_resource());
+  Feed(model, session, 30);
+  int64_t* positions = session.Layer(2).salient_positions;
+  std::copy_n(positions, 3, positions + 3);  // two heads may hold the same tokens
+  SessionState target(session.context(), session.shape(), std::pmr::new_delete_resource());
+  ASSERT_TRUE(target.RestoreLive(30, Live(session)).ok());
+  positions[4] = positions[3];
+  const absl::Status status = target.RestoreLive(30, Live(session));
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(status.message(), absl::StrCat("position ", positions[3], " in two salient slots"));
+  EXPECT_EQ(target.length(), 0);
+}
+
 }  // namespace
 }  // namespace memgate
