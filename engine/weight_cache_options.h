@@ -17,7 +17,6 @@ struct WeightCacheEvent {
   std::string what;  // "fingerprint" or "weights"
   Outcome outcome = Outcome::kMiss;
   std::string reason;  // of kMiss and kNotWritten
-  int64_t bytes = 0;   // of the file; 0 with kMiss and kNotWritten
   absl::Duration took;
 };
 

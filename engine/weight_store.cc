@@ -28,11 +28,11 @@ absl::StatusOr<std::string> WeightStore::FingerprintOf(const TensorSource& tenso
   if (!known.ok()) return known.status();
   const absl::Duration took = absl::Now() - begin;
   if (known->remembered) {
-    options_.report({"fingerprint", Outcome::kHit, "", 0, took});
+    options_.report({"fingerprint", Outcome::kHit, "", took});
   } else {
-    options_.report({"fingerprint", Outcome::kMiss, "computed from the model's files", 0, took});
+    options_.report({"fingerprint", Outcome::kMiss, "computed from the model's files", took});
     if (!known->stored.ok()) {
-      options_.report({"fingerprint", Outcome::kNotWritten, Text(known->stored), 0, absl::ZeroDuration()});
+      options_.report({"fingerprint", Outcome::kNotWritten, Text(known->stored), absl::ZeroDuration()});
     }
   }
   return std::move(known->value);
@@ -49,17 +49,16 @@ absl::StatusOr<ModelWeights> WeightStore::Load(const std::string& fingerprint, c
   auto cached = cache_.Open(key);
   absl::Status miss = cached.status();
   if (cached.ok()) {
-    const auto bytes = static_cast<int64_t>(cached->file_bytes());
     auto weights = LoadWeights(config, tensors, format, progress, *std::move(cached));
     if (weights.ok()) {
-      options_.report({"weights", Outcome::kHit, "", bytes, absl::Now() - begin});
+      options_.report({"weights", Outcome::kHit, "", absl::Now() - begin});
       return weights;
     }
     // Sound, but not what this build looks for: of no use to the next start either.
     miss = weights.status();
     miss.Update(cache_.Discard(key));
   }
-  options_.report({"weights", Outcome::kMiss, Text(miss), 0, absl::Now() - begin});
+  options_.report({"weights", Outcome::kMiss, Text(miss), absl::Now() - begin});
   return LoadWeights(config, tensors, format, progress);
 }
 
@@ -74,9 +73,9 @@ void WeightStore::Write(const std::string& fingerprint, const ModelWeights& weig
       cache_.Write(KeyOf(fingerprint, weights.format), PackedBlobs(weights), std::move(stop));
   const absl::Duration took = absl::Now() - begin;
   if (written.ok()) {
-    options_.report({"weights", Outcome::kWritten, "", weights.packed_bytes, took});
+    options_.report({"weights", Outcome::kWritten, "", took});
   } else {
-    options_.report({"weights", Outcome::kNotWritten, Text(written), 0, took});
+    options_.report({"weights", Outcome::kNotWritten, Text(written), took});
   }
 }
 

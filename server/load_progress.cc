@@ -2,8 +2,6 @@
 
 #include <utility>
 
-#include "server/memory_limit.h"
-
 namespace memgate {
 namespace {
 
@@ -32,15 +30,13 @@ void LogWeightCache(Log& log, const WeightCacheEvent& event) {
   const double seconds = absl::ToDoubleSeconds(event.took);
   switch (event.outcome) {
     case WeightCacheEvent::Outcome::kHit:
-      log.Info("weight_cache_hit",
-               {{"what", event.what}, {"bytes", FormatBytes(event.bytes)}, {"seconds", seconds}});
+      log.Info("weight_cache_hit", {{"what", event.what}, {"seconds", seconds}});
       return;
     case WeightCacheEvent::Outcome::kMiss:
       log.Info("weight_cache_miss", {{"what", event.what}, {"reason", event.reason}, {"seconds", seconds}});
       return;
     case WeightCacheEvent::Outcome::kWritten:
-      log.Info("weight_cache_written",
-               {{"what", event.what}, {"bytes", FormatBytes(event.bytes)}, {"seconds", seconds}});
+      log.Info("weight_cache_written", {{"what", event.what}, {"seconds", seconds}});
       return;
     case WeightCacheEvent::Outcome::kNotWritten:
       log.Warning("weight_cache_not_written",

@@ -24,8 +24,6 @@ class CachedWeights {
   // Valid as long as this object, also after it was moved; aligned to kBlobAlignment. NOT_FOUND.
   absl::StatusOr<absl::Span<const std::byte>> Find(std::string_view name) const;
 
-  size_t file_bytes() const { return file_.bytes().size(); }
-
  private:
   friend class WeightCache;
   CachedWeights(MappedFile file, std::vector<WeightFileEntry> entries)

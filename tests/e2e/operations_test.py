@@ -1,9 +1,11 @@
+import os
 import re
 import signal
 import subprocess
+import tempfile
 import unittest
 
-from client.demo.server_process import SERVER, ServerProcess
+from client.demo.server_process import DEMO_MODEL, SERVER, ServerProcess
 from tests.e2e.support import MetricsTestCase, ServedTestCase, environment, gateway_text, wait_until
 
 
@@ -36,6 +38,24 @@ class StartTest(unittest.TestCase):
     def test_reload_during_the_start_does_no_harm(self):
         with ReloadedWhileStarting() as server:
             self.assertEqual(probe(server.address).returncode, 0)
+
+
+class WeightCacheTest(unittest.TestCase):
+    def test_second_start_maps_what_the_first_one_packed(self):
+        with tempfile.TemporaryDirectory() as folder:
+            flags = ("--weights", "int8", "--weight-cache", os.path.join(folder, "cache"))
+            with ServerProcess(*flags) as server:
+                wait_until(lambda: "weight_cache_written what=\"weights\"" in server.log(), "the weights are cached")
+            with ServerProcess(*flags) as server:
+                self.assertIn("weight_cache_hit what=\"weights\"", server.log())
+
+    def test_check_leaves_the_weights_for_the_start(self):
+        with tempfile.TemporaryDirectory() as folder:
+            flags = ("--weights", "int8", "--weight-cache", os.path.join(folder, "cache"))
+            subprocess.run([SERVER, "--model", DEMO_MODEL, "--check-config", *flags], check=True, timeout=60,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
+            with ServerProcess(*flags) as server:
+                self.assertIn("weight_cache_hit what=\"weights\"", server.log())
 
 
 class MetricsTest(MetricsTestCase):
