@@ -15,13 +15,12 @@ namespace memgate {
 // Bytes of a cache line, and of the widest vector.
 inline constexpr int64_t kCacheLineBytes = 64;
 
-// Owns its bytes, which are not initialised. Moves do not change where they lie.
+// Owns its bytes, which are not initialised. Moves do not change where they lie. A block of several MiB asks
+// for huge pages: reading weights row after row otherwise waits for the translation of addresses.
 class AlignedBytes {
  public:
   AlignedBytes() = default;
-  explicit AlignedBytes(int64_t size)
-      : data_(static_cast<std::byte*>(::operator new (size, std::align_val_t{kCacheLineBytes}))),
-        size_(size) {}
+  explicit AlignedBytes(int64_t size);
   AlignedBytes(AlignedBytes&& other) noexcept
       : data_(std::move(other.data_)), size_(std::exchange(other.size_, 0)) {}
   AlignedBytes& operator=(AlignedBytes&& other) noexcept {
@@ -35,7 +34,8 @@ class AlignedBytes {
 
  private:
   struct Delete {
-    void operator()(std::byte* data) const { ::operator delete (data, std::align_val_t{kCacheLineBytes}); }
+    std::align_val_t alignment;
+    void operator()(std::byte* data) const { ::operator delete(data, alignment); }
   };
   std::unique_ptr<std::byte, Delete> data_;
   int64_t size_ = 0;
