@@ -3,10 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/memory/module.h"
@@ -64,6 +66,47 @@ TEST(GatewayDemoTest, GatedLogitsWithTheTrainedModuleEqualTheTrainers) {
   const std::vector<float> logits = model.Feed(*session, ids, 256);
   EXPECT_GE(session->memory_writes(), 6);
   ExpectTopLogits(golden, logits, model.config().vocab_size);
+}
+
+// Of softmax(logits) against softmax(others), in nats. [V] each.
+double KlDivergence(absl::Span<const float> logits, absl::Span<const float> others) {
+  const auto log_sum = [](absl::Span<const float> x) {
+    const double largest = *std::max_element(x.begin(), x.end());
+    double sum = 0;
+    for (const float value : x) sum += std::exp(value - largest);
+    return largest + std::log(sum);
+  };
+  const double sum = log_sum(logits), others_sum = log_sum(others);
+  double divergence = 0;
+  for (size_t v = 0; v < logits.size(); ++v) {
+    divergence += std::exp(logits[v] - sum) * ((logits[v] - sum) - (others[v] - others_sum));
+  }
+  return divergence;
+}
+
+TEST(GatewayDemoTest, RoundedKeysAndValuesHardlyMoveWhatComesNext) {
+  RunningModel model(kDemo, 256);
+  const nlohmann::json golden = ReadGolden()["gated"];
+  const auto ids = golden["ids"].get<std::vector<int32_t>>();
+  const auto module = LoadMemoryModule(kDemo, model.config(), model.fingerprint());
+  ASSERT_TRUE(module.ok()) << module.status();
+  const SessionShape shape{golden["sink_tokens"], golden["window_tokens"], golden["segment_tokens"],
+                           golden["salient_tokens"]};
+  const auto logits = [&](KvFormat format) {
+    return model.Feed(*model.NewSession(*module->kind, shape, format), ids, 256);
+  };
+  const std::vector<float> exact = logits(KvFormat::kF32);
+  const size_t vocab_size = model.config().vocab_size;
+  for (const auto& [format, bound] : {std::pair(KvFormat::kBf16, 5e-5), std::pair(KvFormat::kInt8, 2e-4)}) {
+    const std::vector<float> rounded = logits(format);
+    double sum = 0;
+    for (size_t t = 0; t < ids.size(); ++t) {
+      sum += KlDivergence(absl::MakeConstSpan(exact).subspan(t * vocab_size, vocab_size),
+                          absl::MakeConstSpan(rounded).subspan(t * vocab_size, vocab_size));
+    }
+    EXPECT_LT(sum / static_cast<double>(ids.size()), bound) << KvFormatName(format);
+    EXPECT_GT(sum, 0) << "nothing was rounded";
+  }
 }
 
 }  // namespace
