@@ -35,7 +35,7 @@ constexpr int kBlockRows = 128;
 constexpr int kChunkGroups = 32;
 constexpr int kChunkSteps = kChunkGroups * kGroupSteps;
 // Up to so many rows, 4-bit weights are multiplied as they are; more rows pay for unpacking.
-constexpr int kMostRowsOfNibbles = 8;
+constexpr int kMostRowsOfNibbles = 32;
 
 // What becomes of a product: y = it, y += it, or y = silu(its gate) * its up.
 enum class QuantisedFinish { kStore, kAdd, kGate };
