@@ -19,9 +19,12 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "engine/kernels/aligned_bytes.h"
 #include "engine/kernels/attend.h"
 #include "engine/kernels/elementwise.h"
 #include "engine/kernels/kv_rows.h"
@@ -49,7 +52,10 @@ struct BenchedFormat {
   WeightFormat format;
   double Peaks::*operations_per_s;
 };
-constexpr BenchedFormat kFormats[] = {{WeightFormat::kF32, &Peaks::f32_operations_per_s}};
+constexpr BenchedFormat kFormats[] = {{WeightFormat::kInt8, &Peaks::int8_operations_per_s},
+                                      {WeightFormat::kInt4, &Peaks::int8_operations_per_s},
+                                      {WeightFormat::kBf16, &Peaks::f32_operations_per_s},
+                                      {WeightFormat::kF32, &Peaks::f32_operations_per_s}};
 
 // What one iteration must move and compute.
 struct Cost {
@@ -100,59 +106,65 @@ void Register(const std::string& name, Body body) {
 
 // Linear layers.
 
-struct LayerShape {
+struct Layer {
   const char* name;
   int out_features, in_features;
+  bool gated;  // two matrices of this size
+
+  int64_t weights() const { return int64_t{gated ? 2 : 1} * out_features * in_features; }
 };
-constexpr LayerShape kLayerShapes[] = {{"qkv", (kHeads + 2 * kKvHeads) * kHeadDim, kHidden},
-                                       {"gate_up", 2 * kFfn, kHidden},
-                                       {"down", kHidden, kFfn},
-                                       {"head", kVocabulary, kHidden}};
+constexpr Layer kModelLayers[] = {{"qkv", (kHeads + 2 * kKvHeads) * kHeadDim, kHidden, false},
+                                  {"gate_up", kFfn, kHidden, true},
+                                  {"down", kHidden, kFfn, false},
+                                  {"head", kVocabulary, kHidden, false}};
 
 // Copies of one layer, more than caches hold. Only the last one asked for is kept.
 class ColdLayers {
  public:
-  // An empty list, after a message, if packing fails.
-  const std::vector<Linear>& Get(const LayerShape& shape, WeightFormat format, benchmark::State& state) {
-    if (shape_ == &shape && format_ == format) return layers_;
-    layers_.clear();
-    shape_ = &shape;
+  absl::StatusOr<absl::Span<const Linear>> Get(const Layer& layer, WeightFormat format) {
+    if (layer_ == &layer && format_ == format && !copies_.empty()) return copies_;
+    copies_.clear();
+    layer_ = &layer;
     format_ = format;
-    const std::vector<float> weight = RandomFloats(int64_t{shape.out_features} * shape.in_features, 0.03f);
-    const int64_t bytes = Linear::PackedBytes(shape.out_features, shape.in_features, false, format);
-    for (int64_t i = 0; i <= kColdBytes / bytes; ++i) {
-      auto layer = Linear::Pack(weight, {}, shape.out_features, shape.in_features, format);
-      if (!layer.ok()) {
-        state.SkipWithError(layer.status().ToString().c_str());
-        layers_.clear();
-        break;
+    const std::vector<float> weight = RandomFloats(layer.weights(), 0.03f);
+    const LinearShape shape = {.format = format,
+                               .out_features = layer.out_features,
+                               .in_features = layer.in_features,
+                               .gated = layer.gated};
+    for (int64_t i = 0; i <= kColdBytes / Linear::PackedBytes(shape); ++i) {
+      auto copy = Linear::Pack(shape, weight, {});
+      if (!copy.ok()) {
+        copies_.clear();
+        return copy.status();
       }
-      layers_.push_back(*std::move(layer));
+      copies_.push_back(*std::move(copy));
     }
-    return layers_;
+    return copies_;
   }
 
  private:
-  const LayerShape* shape_ = nullptr;
+  const Layer* layer_ = nullptr;
   WeightFormat format_ = WeightFormat::kF32;
-  std::vector<Linear> layers_;
+  std::vector<Linear> copies_;
 };
 
-void RunLinear(benchmark::State& state, const Peaks& peaks, ColdLayers& cold, const LayerShape& shape,
+void RunLinear(benchmark::State& state, const Peaks& peaks, ColdLayers& cold, const Layer& layer,
                const BenchedFormat& format, int rows) {
-  const std::vector<Linear>& layers = cold.Get(shape, format.format, state);
-  if (layers.empty()) return;
-  const std::vector<float> x = RandomFloats(int64_t{rows} * shape.in_features);
-  std::vector<float> y(int64_t{rows} * shape.out_features);
+  const auto copies = cold.Get(layer, format.format);
+  if (!copies.ok()) return state.SkipWithError(copies.status().ToString().c_str());
+  const std::vector<float> x = RandomFloats(int64_t{rows} * layer.in_features);
+  std::vector<float> y(int64_t{rows} * layer.out_features);
+  AlignedBytes scratch(Linear::ScratchBytes((*copies)[0].shape(), rows));
   size_t next = 0;
   for (auto _ : state) {
-    if (const auto status = layers[next++ % layers.size()].Apply(x.data(), rows, y.data()); !status.ok()) {
-      return state.SkipWithError(status.ToString().c_str());
-    }
+    const Linear& copy = (*copies)[next++ % copies->size()];
+    const auto status = layer.gated ? copy.ApplyGated(x.data(), rows, y.data(), scratch.span())
+                                    : copy.Apply(x.data(), rows, y.data(), scratch.span());
+    if (!status.ok()) return state.SkipWithError(status.ToString().c_str());
   }
   Report(state, peaks,
-         {.memory_bytes = static_cast<double>(layers[0].packed_bytes()),
-          .operations = 2.0 * rows * shape.out_features * shape.in_features,
+         {.memory_bytes = static_cast<double>((*copies)[0].packed_bytes()),
+          .operations = 2.0 * rows * layer.weights(),
           .operations_per_s = format.operations_per_s});
 }
 
@@ -275,11 +287,11 @@ void RunSample(benchmark::State& state, const Peaks& peaks, const SamplingParams
 
 void RegisterAll(const Peaks& peaks, ColdLayers& cold) {
   for (const BenchedFormat& format : kFormats) {
-    for (const LayerShape& shape : kLayerShapes) {
+    for (const Layer& layer : kModelLayers) {
       for (const int rows : {1, 8, 256}) {
         Register(
-            absl::StrCat("Linear/", Text(WeightFormatName(format.format)), "/", shape.name, "/rows:", rows),
-            [&, rows](benchmark::State& state) { RunLinear(state, peaks, cold, shape, format, rows); });
+            absl::StrCat("Linear/", Text(WeightFormatName(format.format)), "/", layer.name, "/rows:", rows),
+            [&, rows](benchmark::State& state) { RunLinear(state, peaks, cold, layer, format, rows); });
       }
     }
   }

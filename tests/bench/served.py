@@ -10,6 +10,7 @@ from tests.bench.plan import BATCH_DEPTH, GENERATED, STREAM_TURN, STREAM_TURNS
 
 MEMGATE_BENCH = os.path.join(BUILD, "tests", "bench", "memgate-bench")
 KERNELS_BENCH = os.path.join(BUILD, "tests", "bench", "memgate-bench-kernels")
+WEIGHT_CACHE = os.path.join(BUILD, "bench", "weights")
 LONGEST_EXACT = 40_000  # tokens, for --exact-limit
 
 
@@ -52,7 +53,7 @@ class Memgate:
     def server(self, format):
         if format not in self.servers:
             flags = ("--weights", format, "--threads", str(self.threads), "--exact-limit", str(LONGEST_EXACT),
-                     "--log-level", "warning", *self.flags)
+                     "--weight-cache", WEIGHT_CACHE, "--log-level", "warning", *self.flags)
             self.servers[format] = self.stack.enter_context(ServerProcess(*flags, model=self.model))
         return self.servers[format]
 
