@@ -27,6 +27,8 @@ constexpr int64_t kMaxDimension = int64_t{1} << 24;
 constexpr size_t kMaxConfigBytes = size_t{1} << 20;
 constexpr int kMaxConfigDepth = 16;
 constexpr size_t kMaxNameBytes = 64;
+// Of the one variant that modules have (memgate.h).
+constexpr std::string_view kSlotsSuffix = "-slots";
 
 // Reads `key` as an integer in [low, high].
 absl::Status ReadInt(const Json& json, const char* key, int64_t low, int64_t high, int32_t& out) {
@@ -54,7 +56,8 @@ absl::Status ReadString(const Json& json, const char* key, std::string& out) {
   return absl::OkStatus();
 }
 
-// 1 to 64 lower case letters, digits and dashes, beginning with a letter; no name of another kind.
+// 1 to 64 lower case letters, digits and dashes, beginning with a letter; no name of another kind or a
+// variant.
 absl::Status CheckName(const MemoryModuleConfig& config) {
   const std::string& name = config.name;
   const auto allowed = [](char c) { return absl::ascii_islower(c) || absl::ascii_isdigit(c) || c == '-'; };
@@ -66,6 +69,10 @@ absl::Status CheckName(const MemoryModuleConfig& config) {
   if (name != config.kind && FindMemoryKind(name) != nullptr) {
     return absl::InvalidArgumentError(
         Concat("'name' is '", name, "', which is another kind; this module's is '", config.kind, "'"));
+  }
+  if (name.ends_with(kSlotsSuffix)) {
+    return absl::InvalidArgumentError(
+        Concat("'name' ends in '", kSlotsSuffix, "', which names variants of modules"));
   }
   return absl::OkStatus();
 }
@@ -214,13 +221,14 @@ absl::StatusOr<MemoryModuleConfig> ParseMemoryModuleConfig(std::string_view text
 bool IsMemoryModuleFolder(const std::string& folder) { return HasOwnConfig(folder) || IsPublished(folder); }
 
 absl::StatusOr<int64_t> MemoryModuleBytes(const std::string& folder) {
-  auto tensors = IsPublished(folder) ? OpenSafetensorsFolder(folder)
-                                     : OpenSafetensorsFile(Concat(folder, "/memory.safetensors"));
+  const bool published = IsPublished(folder);
+  auto tensors =
+      published ? OpenSafetensorsFolder(folder) : OpenSafetensorsFile(Concat(folder, "/memory.safetensors"));
   if (!tensors.ok()) return tensors.status();
   int64_t elements = 0;
   for (const std::string& name : (*tensors)->Names()) {
     // A published module may be merged with its base.
-    if (IsPublished(folder) && !IsPublishedAhnTensor(name)) continue;
+    if (published && !IsPublishedAhnTensor(name)) continue;
     const auto view = (*tensors)->Find(name);
     if (view.ok()) elements += view->elements();
   }

@@ -114,6 +114,11 @@ TEST(MemoryModuleTest, RefusesImpossibleNames) {
   EXPECT_EQ(folder.Load().status().message(),
             folder.folder().path() +
                 "/memory.json: 'name' is 'window', which is another kind; this module's is 'memgate'");
+  config["name"] = "notes-slots";
+  folder.SetConfig(config);
+  EXPECT_EQ(
+      folder.Load().status().message(),
+      folder.folder().path() + "/memory.json: 'name' ends in '-slots', which names variants of modules");
 }
 
 // Sessions are tied to what their state means: the same tensors under other options are another module.
