@@ -90,19 +90,22 @@ void TransposeKeys(const float* keys, int count, int head_dim, float* panel) {
   }
 }
 
-// weights[r] = exp(scale * scores[r] - shift) for r < count, 0 up to the next full vector; returns their sum.
+// weights[r] = exp(scale * scores[r] - shift) for r < count, 0 up to the next full vector; returns their sum,
+// NaN if a score is infinite or NaN (hn::Exp makes a 0 of those).
 float Exponentiate(float scale, float shift, int count, float* scores) {
   const Wide d;
   const int lanes = static_cast<int>(hn::Lanes(d));
   const auto scales = hn::Set(d, scale), shifts = hn::Set(d, shift);
-  auto sums = hn::Zero(d);
+  auto sums = hn::Zero(d), poison = hn::Zero(d);
   for (int r = 0; r < count; r += lanes) {
-    const auto e = hn::Exp(d, hn::MulSub(hn::LoadU(d, scores + r), scales, shifts));
-    const auto weights = hn::IfThenElseZero(hn::FirstN(d, count - r), e);
+    const auto seen = hn::FirstN(d, count - r);
+    const auto logits = hn::IfThenElseZero(seen, hn::LoadU(d, scores + r));
+    const auto weights = hn::IfThenElseZero(seen, hn::Exp(d, hn::MulSub(logits, scales, shifts)));
     hn::StoreU(weights, d, scores + r);
     sums = hn::Add(sums, weights);
+    poison = hn::MulAdd(logits, hn::Zero(d), poison);  // 0, or NaN
   }
-  return hn::GetLane(hn::SumOfLanes(d, sums));
+  return hn::GetLane(hn::SumOfLanes(d, hn::Add(sums, poison)));
 }
 
 // The largest of scores[0, count), count > 0.

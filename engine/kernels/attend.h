@@ -32,7 +32,8 @@ struct AttendQueries {
 // fixed places of the sequence of rows and every sum has a fixed order, so neither the other queries, nor how
 // the rows are cut into runs, changes any bit of out_i. Memory beside the arguments: proportional to Q and D.
 // Arithmetic is f32; rows of another format are converted while they are read. out: [Q, D]; zeros where a
-// query sees no row. REQUIRES: the runs hold the rows that the last query sees.
+// query sees no row, NaNs where a score is infinite or NaN. REQUIRES: the runs hold the rows that the last
+// query sees.
 void Attend(absl::Span<const AttendRun> runs, const AttendQueries& queries, float* out);
 
 }  // namespace memgate

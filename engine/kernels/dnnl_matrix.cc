@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <bit>
+#include <exception>
 #include <map>
+#include <new>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -118,11 +120,13 @@ struct DnnlMatrix::Packed {
   }
 
   // oneDNN's packed layout, if its kernel computes each row by itself. That is so for the batch-reduce
-  // kernels (AVX-512); its GEMM picks another order of summation for other numbers of rows.
+  // kernels of AVX-512. Its GEMM picks another order of summation for other numbers of rows, and its kernels
+  // for AMX may: they split the inputs by the rows of a block.
   std::optional<dnnl::memory::desc> Layout(int outputs) const {
     const dnnl::matmul::primitive_desc desc =
         Desc(kPackingRows, outputs, {Dims{in_features, outputs}, type, Tag::any});
-    if (!std::string_view(desc.impl_info_str()).starts_with("brg")) return std::nullopt;
+    const std::string_view kernel = desc.impl_info_str();
+    if (!kernel.starts_with("brg") || kernel.find("amx") != kernel.npos) return std::nullopt;
     return desc.weights_desc();
   }
 
@@ -198,7 +202,7 @@ struct DnnlMatrix::Packed {
   }
 
   // x: [rows, in_features] of `type`.
-  absl::Status MultiplyAll(const std::byte* x, int rows, float* y, Result result) const {
+  void MultiplyAll(const std::byte* x, int rows, float* y, Result result) const {
     if (matmuls.size() >= kMaxCachedPrimitives) matmuls.clear();
     for (const int block : {std::min(rows, kRowBlock), rows % kRowBlock}) {
       if (block > 0) PrepareMatmuls(block);
@@ -207,7 +211,7 @@ struct DnnlMatrix::Packed {
     const int64_t tasks = blocks * static_cast<int64_t>(slices.size());
     const int64_t operations = int64_t{rows} * out_features * in_features / tasks;
     const int64_t row_bytes = int64_t{in_features} * (type == Type::f32 ? 4 : 2);
-    std::vector<absl::Status> outcomes(ComputeThreads());
+    std::vector<std::exception_ptr> thrown(ComputeThreads());  // a range must not throw
     ParallelFor(tasks, LeastItems(operations), [&](int64_t begin, int64_t end, int worker) {
       KeepOpenMpOut();
       try {
@@ -216,24 +220,31 @@ struct DnnlMatrix::Packed {
           const int count = static_cast<int>(std::min<int64_t>(kRowBlock, rows - row));
           MultiplyInto(slices[task / blocks], x + row * row_bytes, count, y + row * out_features, result);
         }
-      } catch (const dnnl::error& error) {
-        outcomes[worker] = FromDnnl(error, out_features, in_features);
+      } catch (...) {
+        thrown[worker] = std::current_exception();
       }
     });
-    for (const absl::Status& outcome : outcomes) {
-      if (!outcome.ok()) return outcome;
+    for (const std::exception_ptr& exception : thrown) {
+      if (exception) std::rethrow_exception(exception);
     }
-    return absl::OkStatus();
   }
 
   absl::Status Run(const float* x, int rows, float* y, Result result) const {
+    if (rows == 0) return absl::OkStatus();
     KeepOpenMpOut();
     try {
-      if (type == Type::f32) return MultiplyAll(reinterpret_cast<const std::byte*>(x), rows, y, result);
-      const std::vector<uint16_t> converted = ToBFloat16(x, rows, in_features);
-      return MultiplyAll(reinterpret_cast<const std::byte*>(converted.data()), rows, y, result);
+      if (type == Type::f32) {
+        MultiplyAll(reinterpret_cast<const std::byte*>(x), rows, y, result);
+      } else {
+        const std::vector<uint16_t> converted = ToBFloat16(x, rows, in_features);
+        MultiplyAll(reinterpret_cast<const std::byte*>(converted.data()), rows, y, result);
+      }
+      return absl::OkStatus();
     } catch (const dnnl::error& error) {
       return FromDnnl(error, out_features, in_features);
+    } catch (const std::bad_alloc&) {
+      return absl::ResourceExhaustedError(Concat("no memory to multiply ", rows, " rows (linear layer ",
+                                                 in_features, " -> ", out_features, ")"));
     }
   }
 };

@@ -177,6 +177,7 @@ void KvRows::Store(int64_t row, const float* x) const {
 }
 
 void KvRows::Load(int64_t row, int64_t count, float* out) const {
+  if (count == 0) return;  // a run without rows may have no memory either
   switch (format_) {
     case KvFormat::kF32:
       std::memcpy(out, at(row), count * row_bytes_);

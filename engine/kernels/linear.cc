@@ -30,7 +30,7 @@ int64_t Linear::PackedBytes(const LinearShape& shape) {
   if (IsQuantised(shape.format)) return QuantisedMatrix::Bytes(ToQuantised(shape));
   const int outputs = StackedOutputs(shape);
   return DnnlMatrix::Bytes(outputs, shape.in_features, shape.has_bias, shape.format)
-      .value_or(PanelMatrix::Bytes(outputs, shape.in_features));
+      .value_or(shape.format == WeightFormat::kF32 ? PanelMatrix::Bytes(outputs, shape.in_features) : 0);
 }
 
 int64_t Linear::ScratchBytes(const LinearShape& shape, int rows) {
@@ -72,7 +72,8 @@ absl::Span<const std::byte> Linear::bytes() const {
 
 int64_t Linear::packed_bytes() const {
   if (const auto* dnnl = std::get_if<DnnlMatrix>(&matrix_)) return dnnl->bytes();
-  return PackedBytes(shape_);
+  if (const auto* panels = std::get_if<PanelMatrix>(&matrix_)) return panels->bytes();
+  return static_cast<int64_t>(bytes().size());
 }
 
 absl::Status Linear::Apply(const float* x, int rows, float* y, absl::Span<std::byte> scratch) const {

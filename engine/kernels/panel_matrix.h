@@ -20,6 +20,8 @@ class PanelMatrix {
 
   // Bytes that a matrix of this size holds.
   static int64_t Bytes(int out_features, int in_features);
+  // What this one holds.
+  int64_t bytes() const { return static_cast<int64_t>((panels_.size() + bias_.size()) * sizeof(float)); }
 
   // y = x W^T + b. x: [rows, in_features], y: [rows, out_features]; must not overlap.
   void Apply(const float* x, int rows, float* y) const;

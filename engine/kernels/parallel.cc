@@ -26,7 +26,10 @@ struct Loop {
   int workers;
   absl::FunctionRef<void(int64_t, int64_t, int)> body;
 
-  void Run(int worker) const { body(count * worker / workers, count * (worker + 1) / workers, worker); }
+  // An exception ends the process here, not somewhere behind a loop that is still running.
+  void Run(int worker) const noexcept {
+    body(count * worker / workers, count * (worker + 1) / workers, worker);
+  }
 };
 
 // One thread and the range that it is to run. Its owner posts a range, runs one of its own and then calls

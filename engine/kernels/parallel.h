@@ -9,8 +9,9 @@
 namespace memgate {
 
 // Gives the calling thread a pool of `threads` threads, itself among them, or of as many as the system can
-// start; 0 = one per usable core (kernels/usable_cores.h). The pool ends with the thread or at the next call,
-// which waits for its threads. A thread that waits for work spins for some 50 microseconds, then it sleeps.
+// start; 0 = one per usable core (kernels/usable_cores.h). The pool ends with the thread or when a later call
+// asks for another number, which waits for its threads. A thread that waits for work spins for some 50
+// microseconds, then it sleeps. REQUIRES: not called from within a ParallelFor.
 void SetComputeThreads(int threads);
 // Threads of the calling thread's pool; 1 where it has none.
 int ComputeThreads();

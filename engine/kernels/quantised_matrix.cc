@@ -12,10 +12,8 @@
 #include "engine/kernels/quantised_layout.h"
 #include "engine/kernels/quantised_packing.h"
 
-// The target with 8-bit dot products is opt-in in Highway 1.0. The kernels keep vectors in arrays, which
-// vectors of a size unknown to the compiler do not allow; such machines have NEON as well.
+// The target with 8-bit dot products is opt-in in Highway 1.0.
 #define HWY_WANT_AVX3_DL 1
-#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "engine/kernels/quantised_matrix.cc"
 #include "hwy/foreach_target.h"
@@ -70,16 +68,18 @@ using Floats = hn::CappedTag<float, kVectorOutputs>;
 // The largest magnitude of n numbers, as its bits: in their order, infinity and NaN lie above all numbers.
 uint32_t LargestMagnitudeBits(const float* x, int n) {
   const hn::ScalableTag<int32_t> d;
+  const hn::RebindToFloat<decltype(d)> df;
   const int lanes = static_cast<int>(hn::Lanes(d));
-  const auto* bits = reinterpret_cast<const int32_t*>(x);
   const auto magnitude = hn::Set(d, std::numeric_limits<int32_t>::max());
   auto largest = hn::Zero(d);
   int i = 0;
   for (; i + lanes <= n; i += lanes) {
-    largest = hn::Max(largest, hn::And(hn::LoadU(d, bits + i), magnitude));
+    largest = hn::Max(largest, hn::And(hn::BitCast(d, hn::LoadU(df, x + i)), magnitude));
   }
   int32_t result = hn::GetLane(hn::MaxOfLanes(d, largest));
-  for (; i < n; ++i) result = std::max(result, bits[i] & std::numeric_limits<int32_t>::max());
+  for (; i < n; ++i) {
+    result = std::max(result, std::bit_cast<int32_t>(x[i]) & std::numeric_limits<int32_t>::max());
+  }
   return static_cast<uint32_t>(result);
 }
 

@@ -30,7 +30,7 @@ struct QuantisedShape {
 //
 // All that is needed to multiply lies in one block of bytes (engine/kernels/quantised_layout.h), which can be
 // stored and viewed again. Constant after construction; thread-safe, except that work is spread over the
-// one pool (kernels/parallel.h).
+// caller's pool (kernels/parallel.h).
 class QuantisedMatrix {
  public:
   // Sums of products stay within 32 bits.

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <numeric>
 #include <utility>
@@ -109,6 +110,24 @@ TEST(AttendTest, EqualsPlainLoopsForEveryHeadSizeAndRowCount) {
       }
     }
   });
+}
+
+// Whoever sees a broken key gets no number, and nobody else is the worse for it.
+TEST(AttendTest, AnInfiniteOrUndefinedScoreShowsInTheResult) {
+  constexpr int kDim = 16, kTokens = 3, kFirstLimit = 40;
+  for (const float broken :
+       {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+    OnEverySimdTarget([&] {
+      const Runs runs({kFirstLimit + kTokens - 1}, kTokens, kDim);
+      std::vector<float> key(kDim, 0.1f);
+      key[3] = broken;
+      runs.keys[0].rows.Store(kFirstLimit, key.data());  // seen by all tokens but the first
+      std::vector<float> out(kTokens * kDim);
+      Attend(runs.runs, {.count = kTokens, .first_limit = kFirstLimit, .head_dim = kDim, .scale = 0.3f},
+             out.data());
+      for (int i = 0; i < kTokens * kDim; ++i) EXPECT_EQ(std::isnan(out[i]), i >= kDim) << i;
+    });
+  }
 }
 
 TEST(AttendTest, EachTokenSeesOneRowMoreThanTheOneBefore) {

@@ -187,6 +187,12 @@ TEST(LinearTest, SurvivesMoreRowCountsThanItCaches) {
   }
 }
 
+TEST(LinearTest, NoRowsAreNoWork) {
+  for (const auto& [format, tolerance] : kFormats) {
+    EXPECT_TRUE(Product(PackOrDie(ShapeOf(format, {17, 33}, true)), nullptr, 0).empty());
+  }
+}
+
 TEST(LinearTest, BytesAreKnownBeforePacking) {
   for (const auto& [format, tolerance] : kFormats) {
     for (const Size size : kSizes) {

@@ -334,11 +334,6 @@ TEST(QuantisedMatrixTest, ZeroHugeTinyAndUnusableRowsStandBesideEachOther) {
   });
 }
 
-TEST(QuantisedMatrixTest, NoRowsAreNoWork) {
-  const auto matrix = QuantiseOrDie({.out_features = 3, .in_features = 2}, RandomFloats(1, 6));
-  matrix.Apply(nullptr, 0, nullptr, {});
-}
-
 TEST(QuantisedMatrixTest, WeightsOfZeroTinyOrHugeOutputsAreHeld) {
   for (const WeightFormat format : kFormats) {
     const int in = 40;

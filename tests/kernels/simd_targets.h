@@ -6,7 +6,7 @@
 
 #include "absl/functional/function_ref.h"
 
-// Opt-in in Highway 1.0; kernels without code for it run their best other target.
+// Opt-in in Highway 1.0; kernels without code for it run the target that the binary was compiled for.
 #define HWY_WANT_AVX3_DL 1
 #include "hwy/targets.h"
 
