@@ -53,8 +53,9 @@ KINDS = (
 )
 
 # How many of the seeds a kind gets, up to which length: {suite: {kind: ((tokens, seeds), ...)}}. "few" stands for the
-# kinds that say so, "all" for all other kinds, "unbounded" for those that keep every token. A stream of a million tokens takes minutes, and so does full
-# attention over 20,000 tokens: only the kinds with a bar to meet get every seed everywhere.
+# kinds that say so, "all" for all other kinds, "unbounded" for those that keep every token. A stream of a million tokens
+# takes minutes, and so does full attention over 20,000 tokens: only the kinds with a bar to meet get every seed
+# everywhere.
 ANY = 1 << 30
 SEEDS_BY_LENGTH = {
     "passkey": {

@@ -11,7 +11,8 @@ DOCUMENT = os.path.join(REPOSITORY, "docs", "memory.md")
 FIGURES = os.path.join(REPOSITORY, "docs", "figures")
 COLOURS = {"full-kv": "#777777", "memgate-all-slots": "#aaaaaa", "window": "#b5482a", "infini": "#c9a227",
            "infini-delta": "#7a9e3f", "edgeinfinite": "#8a5a9e", "ahn": "#d08aa8", "memgate": "#1f6f8b",
-           "memgate-slots": "#5fb0c9", "memgate-no-slots": "#9a8f80"}
+           "memgate-slots": "#5fb0c9", "memgate-no-slots": "#9a8f80", "memgate-matrix": "#14445a",
+           "memgate-matrix-slots": "#86c5d8", "memgate-matrix-no-slots": "#b8ad9c", "memgate-untrained": "#d9822b"}
 SHAPE = ("sink_tokens", "window_tokens", "segment_tokens", "salient_tokens")
 
 

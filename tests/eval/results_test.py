@@ -1,6 +1,6 @@
 import unittest
 
-from tests.eval import report, results
+from tests.eval import kinds, report, results
 
 SHAPE = {"sink_tokens": 4, "window_tokens": 192, "segment_tokens": 64, "salient_tokens": 256}
 
@@ -78,6 +78,10 @@ class ReportTest(unittest.TestCase):
                          "before\n<!-- eval short -->\n| new |\n<!-- end of eval short -->\nafter\n")
         with self.assertRaises(ValueError):
             report.replace_between("no markers", "short", "| new |")
+
+    def test_every_kind_has_a_line_in_the_plots(self):
+        for kind in kinds.KINDS:
+            self.assertEqual(report.style(kind.name)["label"], kind.name)
 
     def test_the_document_has_a_place_for_every_table(self):
         with open(report.DOCUMENT, encoding="utf-8") as f:
