@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -39,9 +40,13 @@ class EngineImpl : public Engine {
         !model_->weight_store->Wants(weights)) {
       return;
     }
-    weight_writer_ = std::jthread([&model = *model_, &weights](std::stop_token stop) {
-      model.weight_store->Write(model.info.fingerprint, weights, std::move(stop));
-    });
+    try {
+      weight_writer_ = std::jthread([&model = *model_, &weights](const std::stop_token& stop) {
+        model.weight_store->Write(model.info.fingerprint, *model.tensors, weights, stop);
+      });
+    } catch (const std::system_error& error) {  // no thread to be had: an engine without it serves as well
+      model_->weight_store->ReportNotWritten("weights", error.what());
+    }
   }
 
   const ModelInfo& model() const override { return model_->info; }

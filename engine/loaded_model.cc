@@ -82,7 +82,7 @@ absl::Status LoadTransformer(LoadedModel& model) {
   model.transformer = std::make_unique<Transformer>(config, *std::move(weights));
   if (model.options.weight_cache.write == WeightCacheOptions::Write::kBeforeLoaded &&
       model.weight_store->Wants(model.transformer->weights())) {
-    model.weight_store->Write(model.info.fingerprint, model.transformer->weights());
+    model.weight_store->Write(model.info.fingerprint, *model.tensors, model.transformer->weights());
   }
   return absl::OkStatus();
 }
@@ -146,7 +146,7 @@ absl::StatusOr<LoadedModel> LoadModel(EngineOptions options) {
   }
 
   if (auto s = LoadText(model); !s.ok()) return s;
-  auto fingerprint = model.weight_store->FingerprintOf(*model.tensors, model.options.clock());
+  auto fingerprint = model.weight_store->FingerprintOf(*model.tensors, info.weights, model.options.clock());
   if (!fingerprint.ok()) return fingerprint.status();
   info.fingerprint = *std::move(fingerprint);
   if (auto s = LoadTransformer(model); !s.ok()) return s;

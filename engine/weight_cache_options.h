@@ -12,7 +12,13 @@ namespace memgate {
 
 // What became of a look into the cache, or of a write. None of it is an error of the load.
 struct WeightCacheEvent {
-  enum class Outcome { kHit, kMiss, kWritten, kNotWritten };
+  enum class Outcome {
+    kHit,
+    kMiss,
+    kWritten,
+    kAlreadyWritten,  // by another process, in the meantime
+    kNotWritten,
+  };
 
   std::string what;  // "fingerprint" or "weights"
   Outcome outcome = Outcome::kMiss;
@@ -27,8 +33,10 @@ struct WeightCacheOptions {
   };
 
   std::string folder;  // empty = no cache; made when it is first written
-  int64_t max_bytes = int64_t{4} << 30;
+  int64_t max_bytes = int64_t{16} << 30;
   Write write = Write::kInBackground;
+  // How long kBeforeLoaded waits while another process writes; then it loads without having written.
+  absl::Duration longest_wait = absl::Seconds(10);
   // Called by Engine::Load, and in the background by one thread until the engine is destroyed.
   std::function<void(const WeightCacheEvent&)> report = [](const WeightCacheEvent&) {};
 };

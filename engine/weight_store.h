@@ -6,6 +6,7 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <string_view>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -23,8 +24,10 @@ class WeightStore {
  public:
   explicit WeightStore(WeightCacheOptions options);
 
-  // Fingerprint(tensors), remembered if it can be (checkpoint/fingerprint_memo.h). Errors as Fingerprint.
-  absl::StatusOr<std::string> FingerprintOf(const TensorSource& tensors, absl::Time now) const;
+  // Fingerprint(tensors), remembered if it can be (checkpoint/fingerprint_memo.h). That it cannot is reported
+  // as not written only where weights of `format` are to be cached. Errors as Fingerprint.
+  absl::StatusOr<std::string> FingerprintOf(const TensorSource& tensors, WeightFormat format,
+                                            absl::Time now) const;
 
   // The weights as LoadWeights gives them, mapped if they are cached, packed otherwise.
   absl::StatusOr<ModelWeights> Load(const std::string& fingerprint, const ModelConfig& config,
@@ -33,9 +36,17 @@ class WeightStore {
 
   // Whether Write would write something: weights of a format that is cached, not mapped from the cache.
   bool Wants(const ModelWeights& weights) const;
-  void Write(const std::string& fingerprint, const ModelWeights& weights, std::stop_token stop = {}) const;
+  // Writes weights that Load packed from `tensors`, unless their files have changed since they were opened.
+  // With Write::kBeforeLoaded it waits for other processes as long as the options allow.
+  void Write(const std::string& fingerprint, const TensorSource& tensors, const ModelWeights& weights,
+             const std::stop_token& stop = {}) const;
+  // What an error of Write, or of starting it, looks like.
+  void ReportNotWritten(std::string_view what, std::string_view reason,
+                        absl::Duration took = absl::ZeroDuration()) const;
 
  private:
+  bool Caches(WeightFormat format) const;
+
   const WeightCacheOptions options_;
   const WeightCache cache_;
 };

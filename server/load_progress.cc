@@ -38,6 +38,9 @@ void LogWeightCache(Log& log, const WeightCacheEvent& event) {
     case WeightCacheEvent::Outcome::kWritten:
       log.Info("weight_cache_written", {{"what", event.what}, {"seconds", seconds}});
       return;
+    case WeightCacheEvent::Outcome::kAlreadyWritten:
+      log.Info("weight_cache_already_written", {{"what", event.what}, {"seconds", seconds}});
+      return;
     case WeightCacheEvent::Outcome::kNotWritten:
       log.Warning("weight_cache_not_written",
                   {{"what", event.what}, {"reason", event.reason}, {"seconds", seconds}});

@@ -45,8 +45,8 @@ absl::StatusOr<std::string> Recall(const WeightCache& cache, const WeightCacheKe
   const auto file = cache.Open(key);
   if (!file.ok()) return file.status();
   const auto blob = file->Find(kBlob);
-  if (!blob.ok()) return blob.status();
-  const std::string_view text(reinterpret_cast<const char*>(blob->data()), blob->size());
+  std::string_view text;
+  if (blob.ok()) text = {reinterpret_cast<const char*>(blob->data()), blob->size()};
   if (!LooksLikeFingerprint(text)) return absl::DataLossError(Concat(cache.Path(key), ": no fingerprint"));
   return std::string(text);
 }
@@ -63,8 +63,18 @@ absl::Status CheckSettled(const std::vector<FileIdentity>& files, absl::Time now
   return absl::OkStatus();
 }
 
-absl::Status CheckUnchanged(const std::vector<FileIdentity>& files) {
-  for (const FileIdentity& file : files) {
+absl::Status Store(const TensorSource& tensors, const WeightCacheKey& key, const std::string& fingerprint,
+                   const WeightCache& cache) {
+  if (auto s = CheckUnchanged(tensors); !s.ok()) return s;
+  const absl::Span<const std::byte> bytes(reinterpret_cast<const std::byte*>(fingerprint.data()),
+                                          fingerprint.size());
+  return cache.Write(key, {{kBlob, bytes}}, {}, absl::ZeroDuration()).status();
+}
+
+}  // namespace
+
+absl::Status CheckUnchanged(const TensorSource& tensors) {
+  for (const FileIdentity& file : tensors.Files()) {
     if (IdentifyFile(file.path) != file) {
       return absl::FailedPreconditionError(Concat(file.path, ": changed while it was read"));
     }
@@ -72,27 +82,20 @@ absl::Status CheckUnchanged(const std::vector<FileIdentity>& files) {
   return absl::OkStatus();
 }
 
-absl::Status Store(const std::vector<FileIdentity>& files, const std::string& fingerprint,
-                   const WeightCache& cache) {
-  if (auto s = CheckUnchanged(files); !s.ok()) return s;
-  return cache.Write(KeyOf(files),
-                     {{kBlob, {reinterpret_cast<const std::byte*>(fingerprint.data()), fingerprint.size()}}});
-}
-
-}  // namespace
-
 absl::StatusOr<KnownFingerprint> RecallFingerprint(const TensorSource& tensors, const WeightCache& cache,
                                                    absl::Time now) {
   const std::vector<FileIdentity> files = tensors.Files();
+  const WeightCacheKey key = KeyOf(files);
   const absl::Status settled = CheckSettled(files, now);
-  if (settled.ok()) {
-    auto recalled = Recall(cache, KeyOf(files));
-    if (recalled.ok()) return KnownFingerprint{*std::move(recalled), true};
-  }
+  const auto recalled = settled.ok() ? Recall(cache, key) : settled;
+  if (recalled.ok()) return KnownFingerprint{*recalled};
   auto fingerprint = Fingerprint(tensors);
   if (!fingerprint.ok()) return fingerprint.status();
-  const absl::Status stored = settled.ok() ? Store(files, *fingerprint, cache) : settled;
-  return KnownFingerprint{*std::move(fingerprint), false, stored};
+  if (!settled.ok()) return KnownFingerprint{*std::move(fingerprint), settled, settled};
+  // A file may be sound and hold no fingerprint; a sound one would not be written again.
+  absl::Status stored = absl::IsDataLoss(recalled.status()) ? cache.Discard(key) : absl::OkStatus();
+  if (stored.ok()) stored = Store(tensors, key, *fingerprint, cache);
+  return KnownFingerprint{*std::move(fingerprint), recalled.status(), stored};
 }
 
 }  // namespace memgate

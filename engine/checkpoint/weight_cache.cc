@@ -11,7 +11,9 @@
 #include <filesystem>
 #include <system_error>
 #include <thread>
+#include <utility>
 
+#include "absl/time/clock.h"
 #include "engine/base/strings.h"
 
 namespace memgate {
@@ -21,8 +23,10 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kSuffix = ".weights";
 constexpr char kLockFile[] = "lock";
-constexpr char kTemporaryFile[] = "writing.tmp";  // one is enough: only the holder of the lock writes
-constexpr size_t kWriteBytes = 4 << 20;           // between two looks at the stop token
+constexpr std::string_view kTemporaryPrefix = "writing-";
+constexpr std::string_view kTemporarySuffix = ".tmp";
+constexpr size_t kWriteBytes = 4 << 20;   // between two looks at the stop token
+constexpr size_t kFlushBytes = 64 << 20;  // that may wait for the disk: it does not look at the stop token
 constexpr auto kLockPause = std::chrono::milliseconds(50);
 
 absl::Status SystemError(const std::string& path) { return absl::ErrnoToStatus(errno, path); }
@@ -45,14 +49,17 @@ class FileDescriptor {
 };
 
 // Waits until no other writer, here or in another process, holds the folder. The lock goes with the result;
-// the kernel takes it back from a process that dies.
-absl::StatusOr<FileDescriptor> LockFolder(const std::string& folder, const std::stop_token& stop) {
+// the kernel takes it back from a process that dies. Only the owner can open it: who can may hold it forever.
+absl::StatusOr<FileDescriptor> LockFolder(const std::string& folder, const std::stop_token& stop,
+                                          absl::Duration longest_wait) {
+  const absl::Time deadline = absl::Now() + longest_wait;
   const std::string path = Concat(folder, "/", kLockFile);
-  FileDescriptor lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644));
+  FileDescriptor lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600));
   if (!lock.ok()) return SystemError(path);
   while (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK && errno != EINTR) return SystemError(path);
     if (stop.stop_requested()) return Stopped(path);
+    if (absl::Now() >= deadline) return absl::UnavailableError(Concat(path, ": another process writes"));
     std::this_thread::sleep_for(kLockPause);
   }
   return lock;
@@ -82,6 +89,18 @@ absl::Status Remove(const std::string& path) {
   return SystemError(path);
 }
 
+// What killed writers left. REQUIRES: the lock, so that no writer is alive.
+absl::Status RemoveLeftovers(const std::string& folder) {
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    const std::string name = it->path().filename().string();
+    if (!name.starts_with(kTemporaryPrefix) || !name.ends_with(kTemporarySuffix)) continue;
+    if (auto s = Remove(it->path().string()); !s.ok()) return s;
+  }
+  if (error) return absl::ErrnoToStatus(error.value(), folder);
+  return absl::OkStatus();
+}
+
 // Deletes files, the longest unused first, until the rest holds at most `bytes`.
 absl::Status Shrink(const std::string& folder, int64_t bytes) {
   auto files = ListFiles(folder);
@@ -101,8 +120,10 @@ absl::Status Shrink(const std::string& folder, int64_t bytes) {
 // A new file that vanishes unless it is put in place.
 class TemporaryFile {
  public:
-  static absl::StatusOr<TemporaryFile> Create(std::string path) {
-    if (auto s = Remove(path); !s.ok()) return s;
+  // Its name is its own: another writer, who did not see our lock, can take it away but not put it in place.
+  static absl::StatusOr<TemporaryFile> Create(const std::string& folder) {
+    std::string path =
+        Concat(folder, "/", kTemporaryPrefix, ::getpid(), "-", absl::GetCurrentTimeNanos(), kTemporarySuffix);
     FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
     if (!file.ok()) return SystemError(path);
     return TemporaryFile(std::move(path), std::move(file));
@@ -126,13 +147,19 @@ class TemporaryFile {
       if (stop.stop_requested()) return Stopped(path_);
       const ssize_t written = ::write(file_.get(), bytes.data(), std::min(bytes.size(), kWriteBytes));
       if (written < 0 && errno != EINTR) return SystemError(path_);
-      if (written > 0) bytes.remove_prefix(written);
+      if (written <= 0) continue;
+      bytes.remove_prefix(written);
+      unflushed_ += written;
+      if (unflushed_ < kFlushBytes) continue;
+      if (::fdatasync(file_.get()) != 0) return SystemError(path_);
+      unflushed_ = 0;
     }
     return absl::OkStatus();
   }
 
   // After a crash of the machine there is the old file or the whole new one.
-  absl::Status MoveTo(const std::string& path) {
+  absl::Status MoveTo(const std::string& path, const std::stop_token& stop) {
+    if (stop.stop_requested()) return Stopped(path_);
     if (::fsync(file_.get()) != 0) return SystemError(path_);
     if (::rename(path_.c_str(), path.c_str()) != 0) return SystemError(path);
     path_.clear();
@@ -147,6 +174,7 @@ class TemporaryFile {
 
   std::string path_;  // empty once it is in place
   FileDescriptor file_;
+  size_t unflushed_ = 0;  // bytes written since the last flush
 };
 
 absl::Status AppendBlobs(absl::Span<const WeightBlob> blobs, const std::stop_token& stop,
@@ -169,6 +197,11 @@ absl::Status CreateFolder(const std::string& folder) {
   return SystemError(folder);
 }
 
+std::string WithoutTrailingSlashes(std::string path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  return path;
+}
+
 }  // namespace
 
 absl::StatusOr<absl::Span<const std::byte>> CachedWeights::Find(std::string_view name) const {
@@ -181,18 +214,22 @@ absl::StatusOr<absl::Span<const std::byte>> CachedWeights::Find(std::string_view
   return file_.bytes().subspan(entry->begin, entry->bytes);
 }
 
+WeightCache::WeightCache(std::string folder, int64_t max_bytes)
+    : folder_(WithoutTrailingSlashes(std::move(folder))), max_bytes_(max_bytes) {}
+
 std::string WeightCache::Path(const WeightCacheKey& key) const {
   return Concat(folder_, "/", key.model, ",", key.format, ",", key.layout, kSuffix);
 }
 
-absl::StatusOr<CachedWeights> WeightCache::Open(const WeightCacheKey& key) const {
+absl::StatusOr<CachedWeights> WeightCache::Open(const WeightCacheKey& key,
+                                                const std::stop_token& stop) const {
   if (auto s = CheckWeightCacheKey(key); !s.ok()) return s;
   const std::string path = Path(key);
   auto file = MappedFile::Open(path);
   if (!file.ok()) return file.status();
   auto entries = ParseWeightFile(file->bytes(), key);
   if (!entries.ok()) return WithPath(path, entries.status());
-  if (auto s = VerifyWeightBlobs(file->bytes(), *entries); !s.ok()) return WithPath(path, s);
+  if (auto s = VerifyWeightBlobs(file->bytes(), *entries, stop); !s.ok()) return WithPath(path, s);
   // The time of last use, by which Shrink chooses. In a read-only folder nothing is deleted either.
   ::utimensat(AT_FDCWD, path.c_str(), nullptr, 0);
   return CachedWeights(*std::move(file), *std::move(entries));
@@ -203,25 +240,28 @@ absl::Status WeightCache::Discard(const WeightCacheKey& key) const {
   return Remove(Path(key));
 }
 
-absl::Status WeightCache::Write(const WeightCacheKey& key, std::vector<WeightBlob> blobs,
-                                std::stop_token stop) const {
+absl::StatusOr<bool> WeightCache::Write(const WeightCacheKey& key, std::vector<WeightBlob> blobs,
+                                        const std::stop_token& stop, absl::Duration longest_wait) const {
   std::sort(blobs.begin(), blobs.end(),
             [](const WeightBlob& a, const WeightBlob& b) { return a.name < b.name; });
-  const absl::StatusOr<std::string> directory = EncodeWeightFileDirectory(key, blobs);
-  if (!directory.ok()) return directory.status();
-  int64_t bytes = static_cast<int64_t>(directory->size());
+  const absl::StatusOr<size_t> directory_bytes = WeightFileDirectoryBytes(key, blobs);
+  if (!directory_bytes.ok()) return directory_bytes.status();
+  int64_t bytes = static_cast<int64_t>(*directory_bytes);
   for (const WeightBlob& blob : blobs) bytes += static_cast<int64_t>(PaddedBlobBytes(blob.bytes.size()));
   if (bytes > max_bytes_) {
     return absl::ResourceExhaustedError(
         Concat(folder_, ": ", bytes, " bytes of weights, but the cache may hold ", max_bytes_));
   }
   if (auto s = CreateFolder(folder_); !s.ok()) return s;
-  const auto lock = LockFolder(folder_, stop);
+  const auto lock = LockFolder(folder_, stop, longest_wait);
   if (!lock.ok()) return lock.status();
-  if (Open(key).ok()) return absl::OkStatus();  // another process was quicker
+  if (Open(key, stop).ok()) return false;  // another process was quicker
+  const absl::StatusOr<std::string> directory = EncodeWeightFileDirectory(key, blobs, stop);
+  if (!directory.ok()) return WithPath(folder_, directory.status());
 
   const std::string path = Path(key);
-  auto file = TemporaryFile::Create(Concat(folder_, "/", kTemporaryFile));
+  if (auto s = RemoveLeftovers(folder_); !s.ok()) return s;
+  auto file = TemporaryFile::Create(folder_);
   if (!file.ok()) return file.status();
   if (auto s = Remove(path); !s.ok()) return s;  // of no use, and its bytes count
   if (auto s = Shrink(folder_, max_bytes_ - bytes); !s.ok()) return s;
@@ -230,7 +270,8 @@ absl::Status WeightCache::Write(const WeightCacheKey& key, std::vector<WeightBlo
                                          directory->size());
   if (auto s = file->Append(head, stop); !s.ok()) return s;
   if (auto s = AppendBlobs(blobs, stop, *file); !s.ok()) return s;
-  return file->MoveTo(path);
+  if (auto s = file->MoveTo(path, stop); !s.ok()) return s;
+  return true;
 }
 
 }  // namespace memgate

@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "engine/checkpoint/mapped_file.h"
 #include "engine/checkpoint/weight_file.h"
@@ -34,35 +35,39 @@ class CachedWeights {
 };
 
 // One file per key in one folder, which any number of processes may use at once: files appear whole, by
-// rename, and are never changed afterwards; writers take turns (a lock on the file "lock"). A file that is
-// deleted or replaced stays as it was for those who have it open. Whoever may write into the folder decides
-// what a model computes: checksums tell damage, not intent. Thread-safe.
+// rename, and are never changed afterwards; writers take turns (a lock on the file "lock"; without it they
+// may get into each other's way, which costs a write, never a file that is whole). A file that is deleted or
+// replaced stays as it was for those who have it open. Whoever may write into the folder decides what a model
+// computes: checksums tell damage, not intent. Thread-safe.
 //
 // Usage:
 //   const WeightCache cache(folder, bytes);
-//   auto weights = cache.Open(key);                 // any error: pack them, then
-//   absl::Status written = cache.Write(key, blobs); // an error here is worth a line in the log, no more
+//   auto weights = cache.Open(key);          // any error: pack them, then
+//   auto written = cache.Write(key, blobs);  // an error here is worth a line in the log, no more
 class WeightCache {
  public:
   // The folder is created, for its owner alone, when the first file is written. Its files may hold at most
   // `max_bytes` together.
-  WeightCache(std::string folder, int64_t max_bytes) : folder_(std::move(folder)), max_bytes_(max_bytes) {}
+  WeightCache(std::string folder, int64_t max_bytes);
 
   const std::string& folder() const { return folder_; }
 
   // Reads the whole file once, to check it, and marks it as used now. NOT_FOUND: nothing cached; DATA_LOSS:
   // damaged; FAILED_PRECONDITION: of another version, byte order or key; INVALID_ARGUMENT: bad key or no
-  // regular file; or what the system reports. Messages start with the path.
-  absl::StatusOr<CachedWeights> Open(const WeightCacheKey& key) const;
+  // regular file; CANCELLED soon after a request of `stop`; or what the system reports. Messages start with
+  // the path.
+  absl::StatusOr<CachedWeights> Open(const WeightCacheKey& key, const std::stop_token& stop = {}) const;
 
-  // Makes Open(key) succeed: nothing to do if it does already, otherwise the blobs are written beside the old
-  // file, flushed, and put in its place. Files of the longest unused go until the bytes fit. Blocks while
-  // another process writes; gives up with CANCELLED soon after a request of `stop`. RESOURCE_EXHAUSTED if the
-  // file alone exceeds the bound, or the disk is full; other codes as the system reports. After an error no
-  // part of the new file stays behind; what a killed writer left is removed by the next one.
-  // INVALID_ARGUMENT as EncodeWeightFileDirectory, but blobs may come in any order.
-  absl::Status Write(const WeightCacheKey& key, std::vector<WeightBlob> blobs,
-                     std::stop_token stop = {}) const;
+  // Makes Open(key) succeed: nothing to do, and false, if it does already; otherwise, and true, the blobs are
+  // written beside the old file, flushed, and put in its place. Files of the longest unused go until the
+  // bytes fit. While another process writes, waits up to `longest_wait` (zero: not at all), then UNAVAILABLE.
+  // CANCELLED soon after a request of `stop`. RESOURCE_EXHAUSTED if the file alone exceeds the bound, or the
+  // disk is full; other codes as the system reports. After an error no part of the new file stays behind;
+  // what a killed writer left is removed by the next one. INVALID_ARGUMENT as WeightFileDirectoryBytes, but
+  // blobs may come in any order.
+  absl::StatusOr<bool> Write(const WeightCacheKey& key, std::vector<WeightBlob> blobs,
+                             const std::stop_token& stop = {},
+                             absl::Duration longest_wait = absl::InfiniteDuration()) const;
 
   // Deletes the file of `key`, if there is one: whoever finds its blobs useless has them written again.
   absl::Status Discard(const WeightCacheKey& key) const;

@@ -77,6 +77,10 @@ std::string KeyText(const WeightCacheKey& key) {
 
 std::string Quoted(std::string_view text) { return Concat("\"", absl::CHexEscape(ToAbsl(text)), "\""); }
 
+absl::Status Stopped(std::string_view blob) {
+  return absl::CancelledError(Concat("stopped before blob ", Quoted(blob)));
+}
+
 absl::Span<const std::byte> AsBytes(std::string_view text) {
   return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
 }
@@ -158,12 +162,10 @@ size_t PaddedBlobBytes(size_t bytes) {
   return (bytes + kBlobAlignment - 1) / kBlobAlignment * kBlobAlignment;
 }
 
-absl::StatusOr<std::string> EncodeWeightFileDirectory(const WeightCacheKey& key,
-                                                      absl::Span<const WeightBlob> blobs) {
+absl::StatusOr<size_t> WeightFileDirectoryBytes(const WeightCacheKey& key,
+                                                absl::Span<const WeightBlob> blobs) {
   if (auto s = CheckWeightCacheKey(key); !s.ok()) return s;
-  const std::string key_text = KeyText(key);
-  std::string entries;
-  uint64_t blob_bytes = 0;
+  size_t bytes = sizeof(Header) + KeyText(key).size() + kChecksumBytes;
   for (size_t i = 0; i < blobs.size(); ++i) {
     const WeightBlob& blob = blobs[i];
     if (blob.name.empty() || blob.name.size() > kMaxNameBytes) {
@@ -173,20 +175,33 @@ absl::StatusOr<std::string> EncodeWeightFileDirectory(const WeightCacheKey& key,
     if (i > 0 && blobs[i - 1].name >= blob.name) {
       return absl::InvalidArgumentError(Concat("blob ", Quoted(blob.name), ": names must ascend"));
     }
+    bytes += sizeof(EntryHeader) + blob.name.size();
+  }
+  if (PaddedBlobBytes(bytes) > kMaxDirectoryBytes) {
+    return absl::InvalidArgumentError(
+        Concat(blobs.size(), " blobs, whose directory of ", bytes, " bytes is too large"));
+  }
+  return PaddedBlobBytes(bytes);
+}
+
+absl::StatusOr<std::string> EncodeWeightFileDirectory(const WeightCacheKey& key,
+                                                      absl::Span<const WeightBlob> blobs,
+                                                      const std::stop_token& stop) {
+  const absl::StatusOr<size_t> directory_bytes = WeightFileDirectoryBytes(key, blobs);
+  if (!directory_bytes.ok()) return directory_bytes.status();
+  const std::string key_text = KeyText(key);
+  std::string entries;
+  uint64_t blob_bytes = 0;
+  for (const WeightBlob& blob : blobs) {
+    if (stop.stop_requested()) return Stopped(blob.name);
     Put(EntryHeader{blob.bytes.size(), Checksum64(blob.bytes), blob.name.size()}, entries);
     entries += blob.name;
     blob_bytes += PaddedBlobBytes(blob.bytes.size());
   }
-  const size_t directory_bytes =
-      PaddedBlobBytes(sizeof(Header) + key_text.size() + entries.size() + kChecksumBytes);
-  if (directory_bytes > kMaxDirectoryBytes) {
-    return absl::InvalidArgumentError(
-        Concat(blobs.size(), " blobs, whose directory of ", directory_bytes, " bytes is too large"));
-  }
   Header header = {.byte_order = kByteOrder,
                    .version = kVersion,
-                   .file_bytes = directory_bytes + blob_bytes,
-                   .directory_bytes = directory_bytes,
+                   .file_bytes = *directory_bytes + blob_bytes,
+                   .directory_bytes = *directory_bytes,
                    .blobs = static_cast<uint32_t>(blobs.size()),
                    .key_bytes = static_cast<uint32_t>(key_text.size())};
   std::copy(kMagic.begin(), kMagic.end(), header.magic.begin());
@@ -194,7 +209,7 @@ absl::StatusOr<std::string> EncodeWeightFileDirectory(const WeightCacheKey& key,
   Put(header, directory);
   directory += key_text;
   directory += entries;
-  directory.resize(directory_bytes - kChecksumBytes);
+  directory.resize(*directory_bytes - kChecksumBytes);
   Put(Checksum64(AsBytes(directory)), directory);
   return directory;
 }
@@ -235,8 +250,10 @@ absl::StatusOr<std::vector<WeightFileEntry>> ParseWeightFile(absl::Span<const st
   return entries;
 }
 
-absl::Status VerifyWeightBlobs(absl::Span<const std::byte> file, absl::Span<const WeightFileEntry> entries) {
+absl::Status VerifyWeightBlobs(absl::Span<const std::byte> file, absl::Span<const WeightFileEntry> entries,
+                               const std::stop_token& stop) {
   for (const WeightFileEntry& entry : entries) {
+    if (stop.stop_requested()) return Stopped(entry.name);
     const auto padding = file.subspan(entry.begin + entry.bytes, PaddedBlobBytes(entry.bytes) - entry.bytes);
     const bool blank =
         std::all_of(padding.begin(), padding.end(), [](std::byte b) { return b == std::byte{}; });

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,13 +44,19 @@ struct WeightFileEntry {
   uint64_t checksum = 0;  // as the file claims
 };
 
-// The bytes before the first blob, for blobs in this order; a multiple of kBlobAlignment. Reads every blob
-// once. INVALID_ARGUMENT: names not ascending, too long or empty, a directory above 16 MiB, a bad key.
-absl::StatusOr<std::string> EncodeWeightFileDirectory(const WeightCacheKey& key,
-                                                      absl::Span<const WeightBlob> blobs);
-
 // Bytes from the begin of a blob of `bytes` to the begin of the next one; zeros fill the gap.
 size_t PaddedBlobBytes(size_t bytes);
+
+// Size of the directory of these blobs in this order; reads none of them. INVALID_ARGUMENT: names not
+// ascending, too long or empty, a directory above 16 MiB, a bad key.
+absl::StatusOr<size_t> WeightFileDirectoryBytes(const WeightCacheKey& key,
+                                                absl::Span<const WeightBlob> blobs);
+
+// The bytes before the first blob, a multiple of kBlobAlignment. Reads every blob once; CANCELLED at the next
+// blob after a request of `stop`. Other errors as WeightFileDirectoryBytes.
+absl::StatusOr<std::string> EncodeWeightFileDirectory(const WeightCacheKey& key,
+                                                      absl::Span<const WeightBlob> blobs,
+                                                      const std::stop_token& stop = {});
 
 // Checks the directory of a file image against its checksum, the image's size and `key`. Entries come in
 // ascending byte order of name and tile the file. DATA_LOSS: not such a file, damaged or cut short;
@@ -58,9 +65,10 @@ size_t PaddedBlobBytes(size_t bytes);
 absl::StatusOr<std::vector<WeightFileEntry>> ParseWeightFile(absl::Span<const std::byte> file,
                                                              const WeightCacheKey& key);
 
-// Compares every blob, padding included, with its checksum. DATA_LOSS names the blob.
-// REQUIRES: entries come from ParseWeightFile(file, ...).
-absl::Status VerifyWeightBlobs(absl::Span<const std::byte> file, absl::Span<const WeightFileEntry> entries);
+// Compares every blob, padding included, with its checksum. DATA_LOSS names the blob; CANCELLED at the next
+// blob after a request of `stop`. REQUIRES: entries come from ParseWeightFile(file, ...).
+absl::Status VerifyWeightBlobs(absl::Span<const std::byte> file, absl::Span<const WeightFileEntry> entries,
+                               const std::stop_token& stop = {});
 
 }  // namespace memgate
 

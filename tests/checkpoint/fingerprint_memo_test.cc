@@ -3,7 +3,9 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <string>
@@ -17,6 +19,8 @@ namespace memgate {
 namespace {
 
 using testing::EndsWith;
+using testing::HasSubstr;
+using testing::StartsWith;
 
 class FingerprintMemoTest : public testing::Test {
  protected:
@@ -42,9 +46,11 @@ class FingerprintMemoTest : public testing::Test {
 TEST_F(FingerprintMemoTest, RemembersAnUnchangedFile) {
   WriteModel(1);
   const KnownFingerprint first = AskLater();
-  EXPECT_FALSE(first.remembered);
+  EXPECT_FALSE(first.remembered());
+  EXPECT_EQ(first.recalled.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(first.recalled.message()), StartsWith(cache_.folder()));
   EXPECT_TRUE(first.stored.ok()) << first.stored;
-  EXPECT_TRUE(AskLater().remembered);
+  EXPECT_TRUE(AskLater().remembered());
 }
 
 TEST_F(FingerprintMemoTest, ReadsAgainAFileThatWasWrittenInPlace) {
@@ -53,11 +59,11 @@ TEST_F(FingerprintMemoTest, ReadsAgainAFileThatWasWrittenInPlace) {
   ASSERT_EQ(::stat(model_.c_str(), &info), 0);
   AskLater();
   WriteModel(2);
-  EXPECT_FALSE(AskLater().remembered);
+  EXPECT_FALSE(AskLater().remembered());
   // The old time of modification does not help: the time of change cannot be set.
   const timespec times[] = {info.st_atim, info.st_mtim};
   ASSERT_EQ(::utimensat(AT_FDCWD, model_.c_str(), times, 0), 0);
-  EXPECT_FALSE(AskLater().remembered);
+  EXPECT_FALSE(AskLater().remembered());
 }
 
 TEST_F(FingerprintMemoTest, ReadsAgainAFileThatWasReplaced) {
@@ -65,15 +71,15 @@ TEST_F(FingerprintMemoTest, ReadsAgainAFileThatWasReplaced) {
   AskLater();
   std::filesystem::rename(model_, temp_.File("old"));
   WriteModel(1);
-  EXPECT_FALSE(AskLater().remembered);
+  EXPECT_FALSE(AskLater().remembered());
 }
 
 TEST_F(FingerprintMemoTest, DoesNotTrustAFileThatChangedJustNow) {
   WriteModel(1);
   const KnownFingerprint first = Ask(absl::Now());
   EXPECT_THAT(std::string(first.stored.message()), EndsWith("changed only just now"));
-  EXPECT_FALSE(AskLater().remembered);
-  EXPECT_FALSE(Ask(absl::Now() - absl::Hours(1)).remembered);  // stamps of the future
+  EXPECT_FALSE(AskLater().remembered());
+  EXPECT_FALSE(Ask(absl::Now() - absl::Hours(1)).remembered());  // stamps of the future
 }
 
 TEST_F(FingerprintMemoTest, EveryShardAndTheIndexCount) {
@@ -82,12 +88,12 @@ TEST_F(FingerprintMemoTest, EveryShardAndTheIndexCount) {
   const std::string index = "model.safetensors.index.json";
   temp_.Write(index, R"({"weight_map":{"a":"a.safetensors","b":"b.safetensors"}})");
   AskLater();
-  ASSERT_TRUE(AskLater().remembered);
+  ASSERT_TRUE(AskLater().remembered());
   temp_.Write("b.safetensors", SafetensorsImage({F32Tensor("a", {1}, {2}), F32Tensor("b", {1}, {4})}));
-  EXPECT_FALSE(AskLater().remembered);
-  ASSERT_TRUE(AskLater().remembered);
+  EXPECT_FALSE(AskLater().remembered());
+  ASSERT_TRUE(AskLater().remembered());
   temp_.Write(index, R"({"weight_map":{"a":"b.safetensors","b":"b.safetensors"}})");
-  EXPECT_FALSE(AskLater().remembered);
+  EXPECT_FALSE(AskLater().remembered());
 }
 
 TEST_F(FingerprintMemoTest, ComputesItWhereNothingCanBeStored) {
@@ -99,6 +105,27 @@ TEST_F(FingerprintMemoTest, ComputesItWhereNothingCanBeStored) {
   ASSERT_TRUE(known.ok()) << known.status();
   EXPECT_EQ(known->value, *Fingerprint(**tensors));
   EXPECT_FALSE(known->stored.ok());
+}
+
+TEST_F(FingerprintMemoTest, DoesNotWaitForAnotherWriter) {
+  WriteModel(1);
+  std::filesystem::create_directories(cache_.folder());
+  const int lock = ::open((cache_.folder() + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  ASSERT_EQ(::flock(lock, LOCK_EX), 0);
+  EXPECT_EQ(AskLater().stored.code(), absl::StatusCode::kUnavailable);
+  ::close(lock);
+  EXPECT_TRUE(AskLater().stored.ok());
+}
+
+TEST_F(FingerprintMemoTest, NoticesThatAFileIsNoLongerWhatWasOpened) {
+  WriteModel(1);
+  const auto tensors = OpenSafetensorsFolder(temp_.path());
+  ASSERT_TRUE(tensors.ok()) << tensors.status();
+  EXPECT_TRUE(CheckUnchanged(**tensors).ok());
+  std::filesystem::rename(model_, temp_.File("old"));
+  EXPECT_EQ(CheckUnchanged(**tensors).code(), absl::StatusCode::kFailedPrecondition);
+  WriteModel(1);
+  EXPECT_EQ(CheckUnchanged(**tensors).code(), absl::StatusCode::kFailedPrecondition);
 }
 
 TEST_F(FingerprintMemoTest, BelievesNoStoredTextThatIsNoFingerprint) {
@@ -115,7 +142,10 @@ TEST_F(FingerprintMemoTest, BelievesNoStoredTextThatIsNoFingerprint) {
                                   "sha512:" + std::string(64, '0'), "sha256:" + std::string(65, '0')}) {
     std::filesystem::remove(path);
     ASSERT_TRUE(cache_.Write(key, {{"fingerprint", AsBytes(text)}}).ok());
-    EXPECT_FALSE(AskLater().remembered) << text;
+    const KnownFingerprint known = AskLater();
+    EXPECT_THAT(std::string(known.recalled.message()), HasSubstr("no fingerprint")) << text;
+    EXPECT_TRUE(known.stored.ok()) << known.stored;
+    EXPECT_TRUE(AskLater().remembered()) << text;
   }
 }
 

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -37,9 +38,9 @@ WeightCacheKey Key(std::string format) { return {"sha256:ab", std::move(format),
 
 // A file of 64 bytes times `blocks` and its directory.
 absl::Status WriteBlocks(const WeightCache& cache, const WeightCacheKey& key, size_t blocks,
-                         std::stop_token stop = {}) {
+                         const std::stop_token& stop = {}) {
   const std::string text(64 * blocks, key.format[0]);
-  return cache.Write(key, {{"w", AsBytes(text)}}, std::move(stop));
+  return cache.Write(key, {{"w", AsBytes(text)}}, stop).status();
 }
 
 bool Holds(const WeightCache& cache, const WeightCacheKey& key) { return cache.Open(key).ok(); }
@@ -69,6 +70,18 @@ class WeightCacheTest : public testing::Test {
     std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
     file.seekp(at);
     file.put(value);
+  }
+
+  unsigned Mode(const std::string& path) {
+    struct stat info;
+    return ::stat(path.c_str(), &info) == 0 ? info.st_mode & 0777 : 0;
+  }
+  // Holds the lock of the folder as another writer would, until it is closed.
+  int Lock() {
+    std::filesystem::create_directories(path_);
+    const int lock = ::open((path_ + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    EXPECT_EQ(::flock(lock, LOCK_EX), 0);
+    return lock;
   }
 
   TempFolder temp_;
@@ -145,7 +158,10 @@ TEST_F(WeightCacheTest, AGoodFileIsNotWrittenAgain) {
   ASSERT_TRUE(WriteBlocks(cache, Key("int8"), 1).ok());
   struct stat before, after;
   ASSERT_EQ(::stat(cache.Path(Key("int8")).c_str(), &before), 0);
-  ASSERT_TRUE(WriteBlocks(cache, Key("int8"), 1).ok());
+  const absl::StatusOr<bool> written = cache.Write(Key("int8"), {});
+  ASSERT_TRUE(written.ok()) << written.status();
+  EXPECT_FALSE(*written);
+  EXPECT_TRUE(*cache.Write(Key("int4"), {}));
   ASSERT_EQ(::stat(cache.Path(Key("int8")).c_str(), &after), 0);
   EXPECT_EQ(before.st_ino, after.st_ino);
 }
@@ -199,21 +215,37 @@ TEST_F(WeightCacheTest, NothingLeavesForAFileThatCannotFit) {
   EXPECT_THAT(Files(), ElementsAre("sha256:ab,a,v1.weights"));
 }
 
+// Not even to checksum them: reading these bytes would end the process.
+TEST_F(WeightCacheTest, WeightsThatCannotFitAreNotRead) {
+  constexpr size_t kBytes = 1 << 20;
+  void* const memory = ::mmap(nullptr, kBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(memory, MAP_FAILED);
+  const WeightCache cache(path_, 4096);
+  const auto written = cache.Write(Key("a"), {{"w", {static_cast<const std::byte*>(memory), kBytes}}});
+  EXPECT_EQ(written.status().code(), absl::StatusCode::kResourceExhausted);
+  ::munmap(memory, kBytes);
+}
+
 TEST_F(WeightCacheTest, OtherFilesInTheFolderAreLeftAloneAndDoNotCount) {
   std::filesystem::create_directories(path_ + "/sub.weights");
   temp_.Write("a/cache/notes.txt", std::string(10'000, 'n'));
+  temp_.Write("a/cache/writing-notes.txt", "");
   const WeightCache cache(path_, 2048);
   ASSERT_TRUE(WriteBlocks(cache, Key("a"), 16).ok());
   ASSERT_TRUE(WriteBlocks(cache, Key("b"), 16).ok());
-  EXPECT_THAT(Files(), UnorderedElementsAre("sub.weights", "notes.txt", "sha256:ab,b,v1.weights"));
+  EXPECT_THAT(Files(), UnorderedElementsAre("sub.weights", "notes.txt", "writing-notes.txt",
+                                            "sha256:ab,b,v1.weights"));
 }
 
 TEST_F(WeightCacheTest, NewFoldersBelongToTheOwnerAlone) {
-  const WeightCache cache(path_, kPlenty);
-  ASSERT_TRUE(WriteBlocks(cache, Key("a"), 1).ok());
-  struct stat info;
-  ASSERT_EQ(::stat(path_.c_str(), &info), 0);
-  EXPECT_EQ(info.st_mode & 0777, 0700u);
+  for (const char* slashes : {"", "/", "//"}) {
+    std::filesystem::remove_all(path_);
+    const WeightCache cache(path_ + slashes, kPlenty);
+    EXPECT_EQ(cache.folder(), path_);
+    ASSERT_TRUE(WriteBlocks(cache, Key("a"), 1).ok());
+    EXPECT_EQ(Mode(path_), 0700u);
+    EXPECT_EQ(Mode(path_ + "/lock"), 0600u);
+  }
 }
 
 TEST_F(WeightCacheTest, AFolderThatCannotBeMadeIsAnErrorWithItsPath) {
@@ -298,7 +330,7 @@ TEST_F(WeightCacheTest, TheNextWriterCleansUpAfterOneThatWasKilled) {
   int status = 0;
   ASSERT_EQ(::waitpid(child, &status, 0), child);
   ASSERT_TRUE(WIFSIGNALED(status));
-  EXPECT_THAT(Files(), ElementsAre("writing.tmp"));
+  EXPECT_THAT(Files(), ElementsAre(StartsWith("writing-")));
   EXPECT_EQ(cache.Open(Key("a")).status().code(), absl::StatusCode::kNotFound);
   EXPECT_TRUE(WriteBlocks(cache, Key("b"), 1).ok());
   EXPECT_THAT(Files(), ElementsAre("sha256:ab,b,v1.weights"));
@@ -314,10 +346,7 @@ TEST_F(WeightCacheTest, AWriterGivesUpOnRequest) {
 
 TEST_F(WeightCacheTest, AWriterWaitsForTheOneBeforeItAndGivesUpOnRequest) {
   const WeightCache cache(path_, kPlenty);
-  std::filesystem::create_directories(path_);
-  const int lock = ::open((path_ + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  ASSERT_EQ(::flock(lock, LOCK_EX), 0);
-
+  const int lock = Lock();
   std::stop_source stop;
   absl::Status stopped, waited;
   std::thread impatient([&] { stopped = WriteBlocks(cache, Key("a"), 1, stop.get_token()); });
@@ -330,6 +359,51 @@ TEST_F(WeightCacheTest, AWriterWaitsForTheOneBeforeItAndGivesUpOnRequest) {
   patient.join();
   EXPECT_TRUE(waited.ok()) << waited;
   EXPECT_THAT(Files(), ElementsAre("sha256:ab,b,v1.weights"));
+}
+
+TEST_F(WeightCacheTest, AWriterWaitsNoLongerThanItIsTold) {
+  const WeightCache cache(path_, kPlenty);
+  const int lock = Lock();
+  for (const absl::Duration wait : {absl::ZeroDuration(), absl::Milliseconds(120)}) {
+    const absl::Time begin = absl::Now();
+    const absl::Status status = cache.Write(Key("a"), {}, {}, wait).status();
+    EXPECT_GE(absl::Now() - begin, wait);
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+    EXPECT_EQ(Message(status), path_ + "/lock: another process writes");
+  }
+  ::close(lock);
+  EXPECT_TRUE(cache.Write(Key("a"), {}, {}, absl::ZeroDuration()).ok());
+}
+
+// Somebody cleans the folder up, lock and all, while others write: writes may fail, but whatever opens is
+// whole, and nothing else lies under its name.
+TEST_F(WeightCacheTest, WithoutTheLockNoHalfFileIsPutInPlaceEither) {
+  constexpr int kProcesses = 4;
+  const WeightCache cache(path_, kPlenty);
+  const std::string lock = path_ + "/lock";
+  std::vector<pid_t> children;
+  for (int process = 0; process < kProcesses; ++process) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      const WeightCacheKey key = Key(std::string(1, static_cast<char>('a' + process)));
+      for (int round = 0; round < 40; ++round) {
+        ::unlink(lock.c_str());
+        (void)cache.Discard(key);
+        const bool written = WriteBlocks(cache, key, 2000).ok();
+        const auto weights = cache.Open(key);
+        if (written != weights.ok()) ::_exit(1);
+        if (!weights.ok() && !absl::IsNotFound(weights.status())) ::_exit(2);
+      }
+      ::_exit(0);
+    }
+    children.push_back(child);
+  }
+  for (const pid_t child : children) {
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFEXITED(status));
+    EXPECT_EQ(WEXITSTATUS(status), 0);
+  }
 }
 
 TEST_F(WeightCacheTest, ManyProcessesShareAFolderAndNeverSeeHalfAFile) {

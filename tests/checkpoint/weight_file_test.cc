@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <stop_token>
 #include <string>
 #include <utility>
 #include <vector>
@@ -176,6 +177,27 @@ TEST(WeightFileTest, KeysCannotLeaveTheFolder) {
   }
   EXPECT_FALSE(CheckWeightCacheKey({std::string(81, 'a'), "f", "l"}).ok());
   EXPECT_TRUE(CheckWeightCacheKey({std::string(80, 'a'), "..", "a_b.c-d:e"}).ok());
+}
+
+TEST(WeightFileTest, NoBlobIsReadAfterARequestToStop) {
+  std::stop_source stop;
+  stop.request_stop();
+  const std::string bytes(100, 'x');
+  const std::vector<WeightBlob> blobs = {{"a", AsBytes(bytes)}};
+  EXPECT_EQ(EncodeWeightFileDirectory(kKey, blobs, stop.get_token()).status().code(),
+            absl::StatusCode::kCancelled);
+  const auto entries = ParseWeightFile(AsBytes(Good()), kKey);
+  ASSERT_TRUE(entries.ok()) << entries.status();
+  EXPECT_EQ(VerifyWeightBlobs(AsBytes(Good()), *entries, stop.get_token()).code(),
+            absl::StatusCode::kCancelled);
+}
+
+TEST(WeightFileTest, TheSizeOfTheDirectoryIsKnownBeforeBlobsAreRead) {
+  for (const size_t count : {0, 1, 2, 50}) {
+    std::vector<WeightBlob> blobs;
+    for (size_t i = 0; i < count; ++i) blobs.push_back({std::to_string(100 + i), AsBytes("text")});
+    EXPECT_EQ(*WeightFileDirectoryBytes(kKey, blobs), EncodeWeightFileDirectory(kKey, blobs)->size());
+  }
 }
 
 }  // namespace

@@ -1,7 +1,12 @@
 // What a second start finds of the first one.
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -19,7 +24,7 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::StartsWith;
 
-constexpr char kOutcomes[][12] = {"hit", "miss", "written", "not written"};
+constexpr char kOutcomes[][12] = {"hit", "miss", "written", "already", "not written"};
 
 class EngineWeightCacheTest : public EngineFixture {
  protected:
@@ -29,14 +34,28 @@ class EngineWeightCacheTest : public EngineFixture {
     reasons_.clear();
     EngineOptions options = {.model_folder = model_, .weights = format, .threads = 2};
     options.clock = [] { return absl::Now() + absl::Hours(1); };  // as if the model had been there for long
-    options.weight_cache = {
-        .folder = cache_, .write = WeightCacheOptions::Write::kBeforeLoaded, .report = [this](const auto& e) {
-          events_.push_back(e.what + " " + kOutcomes[static_cast<int>(e.outcome)]);
-          reasons_ += e.reason + "\n";
-        }};
+    options.load_progress = progress_;
+    options.weight_cache = {.folder = cache_,
+                            .write = WeightCacheOptions::Write::kBeforeLoaded,
+                            .longest_wait = absl::ZeroDuration(),
+                            .report = [this](const auto& e) {
+                              events_.push_back(e.what + " " + kOutcomes[static_cast<int>(e.outcome)]);
+                              reasons_ += e.reason + "\n";
+                            }};
     auto engine = Engine::Load(std::move(options));
-    EXPECT_TRUE(engine.ok()) << engine.status();
+    error_ = engine.status();
     return engine.ok() ? *std::move(engine) : nullptr;
+  }
+  // Another config.json for the same tensors.
+  void EditConfig(const std::string& before, const std::string& after) {
+    const std::string path = model_ + "/config.json";
+    std::stringstream text;
+    text << std::ifstream(path).rdbuf();
+    std::string config = text.str();
+    const size_t at = config.find(before);
+    ASSERT_NE(at, std::string::npos) << config;
+    config.replace(at, before.size(), after);
+    std::ofstream(path) << config;
   }
   static std::vector<TokenId> Answer(Engine& engine) {
     return Generate(engine, MakeSession(engine), RandomTokens(40, 1), 20)->tokens;
@@ -52,6 +71,8 @@ class EngineWeightCacheTest : public EngineFixture {
 
   const std::string model_ = WriteTinyModel(folder_.File("model"), {.eos_token_id = -1});
   std::string cache_ = folder_.File("cache");
+  std::function<void(int, int)> progress_ = [](int, int) {};
+  absl::Status error_;
   std::vector<std::string> events_;
   std::string reasons_;
 };
@@ -120,6 +141,55 @@ TEST_F(EngineWeightCacheTest, AFolderThatCannotBeWrittenCostsAReasonAndNothingEl
   EXPECT_THAT(events_, ElementsAre("fingerprint miss", "fingerprint not written", "weights miss",
                                    "weights not written"));
   EXPECT_THAT(reasons_, HasSubstr(folder_.File("file")));
+}
+
+TEST_F(EngineWeightCacheTest, WithoutWeightsToKeepAFolderThatCannotBeWrittenIsNoMatter) {
+  cache_ = folder_.Write("file", "") + "/cache";
+  ASSERT_NE(Start(WeightFormat::kF32), nullptr) << error_;
+  EXPECT_THAT(events_, ElementsAre("fingerprint miss"));
+}
+
+TEST_F(EngineWeightCacheTest, AnotherWriterHoldsNoStartUp) {
+  std::filesystem::create_directories(cache_);
+  const int lock = ::open((cache_ + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  ASSERT_EQ(::flock(lock, LOCK_EX), 0);
+  ASSERT_NE(Start(WeightFormat::kInt8), nullptr) << error_;
+  EXPECT_THAT(events_, ElementsAre("fingerprint miss", "fingerprint not written", "weights miss",
+                                   "weights not written"));
+  EXPECT_THAT(reasons_, HasSubstr("another process writes"));
+  ::close(lock);
+}
+
+TEST_F(EngineWeightCacheTest, WhatAnotherProcessWroteInTheMeantimeIsNotWrittenAgain) {
+  ASSERT_NE(Start(WeightFormat::kInt8), nullptr) << error_;
+  const std::string written = WeightsFile("int8");
+  const std::string aside = folder_.File("aside");
+  std::filesystem::rename(written, aside);
+  progress_ = [&](int done, int) {
+    if (done == 1) std::filesystem::rename(aside, written);
+  };
+  ASSERT_NE(Start(WeightFormat::kInt8), nullptr) << error_;
+  EXPECT_THAT(events_, ElementsAre("fingerprint hit", "weights miss", "weights already"));
+}
+
+TEST_F(EngineWeightCacheTest, WeightsOfFilesThatChangedWhileTheyWerePackedAreNotKept) {
+  progress_ = [this](int done, int) {
+    const auto now = std::filesystem::file_time_type::clock::now();
+    if (done == 1) std::filesystem::last_write_time(model_ + "/model.safetensors", now);
+  };
+  ASSERT_NE(Start(WeightFormat::kInt8), nullptr) << error_;
+  EXPECT_THAT(events_, ElementsAre("fingerprint miss", "weights miss", "weights not written"));
+  EXPECT_THAT(reasons_, HasSubstr("model.safetensors: changed while it was read"));
+  EXPECT_EQ(WeightsFile("int8"), "");
+}
+
+TEST_F(EngineWeightCacheTest, AModelThatCannotBeLoadedCostsNoCachedWeights) {
+  ASSERT_NE(Start(WeightFormat::kInt8), nullptr) << error_;
+  EditConfig(R"("num_hidden_layers": 2)", R"("num_hidden_layers": 3)");
+  EXPECT_EQ(Start(WeightFormat::kInt8), nullptr);
+  EditConfig(R"("num_hidden_layers": 3)", R"("num_hidden_layers": 2)");
+  ASSERT_NE(Start(WeightFormat::kInt8), nullptr) << error_;
+  EXPECT_THAT(events_, ElementsAre("fingerprint hit", "weights hit"));
 }
 
 TEST_F(EngineWeightCacheTest, AnotherModelInTheSamePlaceIsAMiss) {

@@ -72,6 +72,7 @@ TEST(LogWeightCacheTest, EveryOutcomeHasALineAndOnlyAFailedWriteIsAWarning) {
             nlohmann::json(
                 {{"level", "info"}, {"event", "weight_cache_hit"}, {"what", "weights"}, {"seconds", 0.25}}));
   EXPECT_EQ(line({"weights", Outcome::kWritten, "", took})["event"], "weight_cache_written");
+  EXPECT_EQ(line({"weights", Outcome::kAlreadyWritten, "", took})["event"], "weight_cache_already_written");
   const auto miss = line({"fingerprint", Outcome::kMiss, "/c: no such file", took});
   EXPECT_EQ(miss["event"], "weight_cache_miss");
   EXPECT_EQ(miss["level"], "info");
