@@ -36,7 +36,8 @@ class QuantisedMatrix {
   // Sums of products stay within 32 bits.
   static constexpr int kMaxInFeatures = 1 << 17;
   static constexpr float kLeastMagnitude = 0x1p-100f;
-  // Of the layout of bytes(). Another version is another layout.
+  // Of bytes(): other places of the values, or other values for the same weights, need another version, or
+  // old files of the weight cache would still be read.
   static constexpr uint32_t kLayoutVersion = 1;
 
   // Size of bytes() for a matrix of this shape, before it exists.

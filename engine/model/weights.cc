@@ -10,10 +10,11 @@ namespace memgate {
 namespace {
 
 // Of the blobs' names and of what is stacked in each. The matrices have a version of their own.
-constexpr int kBlobsVersion = 1;
+constexpr int kBlobsVersion = 2;
 
 std::string LayerBlob(int layer, std::string_view part) { return Concat("layers.", layer, ".", part); }
-constexpr char kHeadBlob[] = "head";
+// Which tensor the head is made of is said by config.json, which the fingerprint does not cover.
+std::string HeadBlob(bool tied) { return tied ? "head.tied" : "head.own"; }
 
 // Tensors that share their input, and the rows of each.
 using Stack = std::vector<std::pair<std::string, int>>;
@@ -179,8 +180,11 @@ absl::StatusOr<ModelWeights> LoadWeights(const ModelConfig& config, const Tensor
     progress(l + 1, total);
   }
   if (auto s = reader.Vector("model.norm.weight", config.hidden_size, weights.final_norm); !s.ok()) return s;
-  const std::string head = config.tied_embeddings ? "model.embed_tokens" : "lm_head";
-  if (auto s = reader.Stacked(kHeadBlob, shapes.head, {{head, config.vocab_size}}, weights.head); !s.ok()) {
+  weights.tied_head = config.tied_embeddings;
+  const std::string head = weights.tied_head ? "model.embed_tokens" : "lm_head";
+  if (auto s =
+          reader.Stacked(HeadBlob(weights.tied_head), shapes.head, {{head, config.vocab_size}}, weights.head);
+      !s.ok()) {
     return s;
   }
   if (!config.tied_embeddings) reader.CountParameters(weights.embedding.elements());
@@ -207,7 +211,7 @@ std::vector<WeightBlob> PackedBlobs(const ModelWeights& weights) {
       blobs.push_back({LayerBlob(static_cast<int>(l), part), linear->bytes()});
     }
   }
-  blobs.push_back({kHeadBlob, weights.head.bytes()});
+  blobs.push_back({HeadBlob(weights.tied_head), weights.head.bytes()});
   return blobs;
 }
 

@@ -41,6 +41,7 @@ struct ModelWeights {
   std::vector<LayerWeights> layers;
   std::vector<float> final_norm;  // [C]
   Linear head;                    // [V, C]
+  bool tied_head = false;         // packed from the embedding, not from a matrix of its own
   int64_t parameters = 0;
   int64_t packed_bytes = 0;
 };
@@ -64,8 +65,8 @@ absl::StatusOr<ModelWeights> LoadWeights(const ModelConfig& config, const Tensor
 // whose packed weights are not to be kept, as oneDNN's opaque ones.
 std::string PackedLayout(WeightFormat format);
 
-// The packed layers by name ("layers.0.qkv", ..., "head"), to be kept for LoadWeights. Borrows them.
-// REQUIRES: PackedLayout(weights.format) is not empty.
+// The packed layers by name ("layers.0.qkv", ..., "head.tied" or "head.own"), to be kept for LoadWeights.
+// Borrows them. REQUIRES: PackedLayout(weights.format) is not empty.
 std::vector<WeightBlob> PackedBlobs(const ModelWeights& weights);
 
 }  // namespace memgate

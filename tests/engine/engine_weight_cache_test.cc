@@ -183,6 +183,18 @@ TEST_F(EngineWeightCacheTest, WeightsOfFilesThatChangedWhileTheyWerePackedAreNot
   EXPECT_EQ(WeightsFile("int8"), "");
 }
 
+TEST_F(EngineWeightCacheTest, AHeadOfTheOtherTensorIsNotUsed) {
+  ASSERT_NE(Start(WeightFormat::kInt8), nullptr) << error_;
+  EditConfig(R"("tie_word_embeddings": false)", R"("tie_word_embeddings": true)");
+  const auto tied = Start(WeightFormat::kInt8);
+  ASSERT_NE(tied, nullptr) << error_;
+  EXPECT_THAT(events_, ElementsAre("fingerprint hit", "weights miss", "weights written"));
+  EXPECT_THAT(reasons_, HasSubstr("head.tied"));
+  const auto mapped = Start(WeightFormat::kInt8);
+  EXPECT_THAT(events_, ElementsAre("fingerprint hit", "weights hit"));
+  EXPECT_EQ(Answer(*mapped), Answer(*tied));
+}
+
 TEST_F(EngineWeightCacheTest, AModelThatCannotBeLoadedCostsNoCachedWeights) {
   ASSERT_NE(Start(WeightFormat::kInt8), nullptr) << error_;
   EditConfig(R"("num_hidden_layers": 2)", R"("num_hidden_layers": 3)");
