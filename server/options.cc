@@ -156,9 +156,9 @@ const std::vector<OptionSpec>& Specs() {
       {"kv", "FORMAT", "How sessions hold keys and values: f32, bf16 or int8. Default f32.", SetKv},
       {"weight-cache", "FOLDER",
        "Where packed int8 and int4 weights outlive the process, so that the next start maps them; none = "
-       "nowhere. Default: memgate/ in $XDG_CACHE_HOME or in ~/.cache.",
+       "nowhere. Default: memgate/ in $XDG_CACHE_HOME or in ~/.cache; nowhere if neither variable is set.",
        Text(&Options::weight_cache)},
-      {"weight-cache-mb", "MIB", "The folder of --weight-cache holds at most this. Default 4096.",
+      {"weight-cache-mb", "MIB", "The folder of --weight-cache holds at most this. Default 16384.",
        Number(&Options::weight_cache_mb, 1, int64_t{1} << 30)},
       {"exact-limit", "TOKENS", "Largest exact context of a request without a session. Default 4096.",
        Number(&Options::exact_limit_tokens, 1, 1 << 20)},

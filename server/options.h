@@ -31,7 +31,7 @@ struct Options {
   std::optional<WeightFormat> weights;  // none = auto: chosen when the model is loaded
   KvFormat kv = KvFormat::kF32;
   std::string weight_cache;  // empty = default place, "none" = no cache; WeightCacheFolder() resolves it
-  int64_t weight_cache_mb = 4096;
+  int64_t weight_cache_mb = 16384;
   int64_t exact_limit_tokens = 4096;
   int max_batch_tokens = 256;
   int max_active_turns = 64;

@@ -29,7 +29,7 @@ def run_program(command):
 def supported_formats(model, formats):
     """Those of `formats` that this build of the server knows."""
     def knows(format):
-        command = [SERVER, "--check-config", "--model", model, "--weights", format]
+        command = [SERVER, "--check-config", "--model", model, "--weights", format, "--weight-cache", "none"]
         return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                               env=environment()).returncode == 0
     return tuple(format for format in formats if knows(format))

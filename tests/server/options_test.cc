@@ -121,6 +121,9 @@ TEST(OptionsTest, EveryOptionCanBeSetByFlagAndByVariable) {
   }
   for (const auto& line : {Parse(flags), Parse({}, variables)}) {
     ASSERT_TRUE(line.ok()) << line.status();
+    EXPECT_EQ(line->options.weights, WeightFormat::kF32);
+    EXPECT_EQ(line->options.weight_cache, "/w");
+    EXPECT_EQ(line->options.weight_cache_mb, 9);
     EXPECT_EQ(line->options.kv, KvFormat::kBf16);
     EXPECT_EQ(line->options.max_tokens_limit, 77);
     EXPECT_EQ(line->options.session_ttl, absl::ZeroDuration());
