@@ -43,6 +43,9 @@ class MappedFile {
 
   // Valid as long as this object, also after it was moved to another one.
   absl::Span<const std::byte> bytes() const { return {data_, size_}; }
+  // Asks for large pages, for a file that is read from end to end again and again: the processor looks up an
+  // address for every page. Where kernel and file system have none, nothing changes.
+  void PreferHugePages() const;
   // As it was when it was opened.
   const FileIdentity& identity() const { return identity_; }
   std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }

@@ -161,6 +161,8 @@ class TemporaryFile {
   absl::Status MoveTo(const std::string& path, const std::stop_token& stop) {
     if (stop.stop_requested()) return Stopped(path_);
     if (::fsync(file_.get()) != 0) return SystemError(path_);
+    // What write() left in memory lies in small pages; whoever maps the file reads it into large ones.
+    ::posix_fadvise(file_.get(), 0, 0, POSIX_FADV_DONTNEED);
     if (::rename(path_.c_str(), path.c_str()) != 0) return SystemError(path);
     path_.clear();
     const std::string folder = fs::path(path).parent_path().string();
@@ -227,6 +229,7 @@ absl::StatusOr<CachedWeights> WeightCache::Open(const WeightCacheKey& key,
   const std::string path = Path(key);
   auto file = MappedFile::Open(path);
   if (!file.ok()) return file.status();
+  file->PreferHugePages();
   auto entries = ParseWeightFile(file->bytes(), key);
   if (!entries.ok()) return WithPath(path, entries.status());
   if (auto s = VerifyWeightBlobs(file->bytes(), *entries, stop); !s.ok()) return WithPath(path, s);
@@ -271,6 +274,8 @@ absl::StatusOr<bool> WeightCache::Write(const WeightCacheKey& key, std::vector<W
   if (auto s = file->Append(head, stop); !s.ok()) return s;
   if (auto s = AppendBlobs(blobs, stop, *file); !s.ok()) return s;
   if (auto s = file->MoveTo(path, stop); !s.ok()) return s;
+  // Reads it back: checked on the disk, and in memory for the next start.
+  if (const auto stored = Open(key, stop); !stored.ok()) return stored.status();
   return true;
 }
 

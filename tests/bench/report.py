@@ -97,7 +97,8 @@ def write_documents(figures):
         f.write("\n")
     with open(DOCUMENT, encoding="utf-8") as f:
         document = f.read()
-    tables = "\n\n".join([conditions(figures), bars_table(figures), all_table(figures)])
+    picture = f"![Time to first token, decode and bytes over the number of tokens]({figure_path(figures['shape'])})"
+    tables = "\n\n".join([picture, conditions(figures), bars_table(figures), all_table(figures)])
     document = replace_between(document, figures["shape"], tables, "bench", DOCUMENT)
     with open(DOCUMENT, "w", encoding="utf-8") as f:
         f.write(document)
@@ -105,6 +106,11 @@ def write_documents(figures):
 
 
 # Plots
+
+def figure_path(shape):
+    """Relative to the document."""
+    return f"figures/benchmarks_{shape}.svg"
+
 
 def draw(figures):
     import matplotlib
@@ -133,7 +139,7 @@ def draw(figures):
     axes[2].set_yscale("log")
     axes[0].legend(fontsize=7.5)
     figure.tight_layout()
-    figure.savefig(os.path.join(FIGURES, f"benchmarks_{figures['shape']}.svg"), metadata={"Date": None})
+    figure.savefig(os.path.join(os.path.dirname(DOCUMENT), figure_path(figures["shape"])), metadata={"Date": None})
     pyplot.close(figure)
 
 
