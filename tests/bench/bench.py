@@ -21,6 +21,7 @@ from tests.bench.metrics import Results, collect
 from tests.bench.plan import FORMATS, PARTS, POINTS, Plan, make_measurements
 from tests.bench.served import MeasurementFailed, Memgate, supported_formats
 from tests.bench.shapes import GEOMETRY, SHAPES, TINY_GEOMETRY
+from tests.eval.report import write_json
 from tests.eval.work import Progress, WorkFile, clock
 
 FOLDER = os.path.join(BUILD, "bench")
@@ -177,12 +178,6 @@ def parse_arguments():
     if arguments.runs < 1:
         parser.error("--runs must be at least 1")
     return arguments
-
-
-def write_json(path, value):
-    with open(path, "w", encoding="utf-8") as f:
-        json.dump(value, f, indent=1)
-        f.write("\n")
 
 
 def main():

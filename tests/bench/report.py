@@ -8,7 +8,7 @@ import sys
 
 from client.demo.server_process import REPOSITORY
 from tests.bench.metrics import BARS, OWN_BARS
-from tests.eval.report import aligned, markdown, replace_between
+from tests.eval.report import aligned, markdown, replace_between, write_json
 
 DOCUMENT = os.path.join(REPOSITORY, "docs", "benchmarks.md")
 FIGURES = os.path.join(REPOSITORY, "docs", "figures")
@@ -92,9 +92,7 @@ def write_documents(figures):
         with open(FIGURES_JSON, encoding="utf-8") as f:
             kept = json.load(f)
     kept[figures["shape"]] = figures
-    with open(FIGURES_JSON, "w", encoding="utf-8") as f:
-        json.dump(kept, f, indent=1)
-        f.write("\n")
+    write_json(FIGURES_JSON, kept)
     with open(DOCUMENT, encoding="utf-8") as f:
         document = f.read()
     picture = f"![Time to first token, decode and bytes over the number of tokens]({figure_path(figures['shape'])})"

@@ -218,12 +218,6 @@ def parse_arguments():
     return arguments
 
 
-def write_json(path, result):
-    with open(path, "w", encoding="utf-8") as f:
-        json.dump(result, f, indent=1)
-        f.write("\n")
-
-
 def main():
     arguments = parse_arguments()
     sys.stdout.reconfigure(line_buffering=True, encoding="utf-8")
@@ -237,7 +231,7 @@ def main():
         print("\neval: stopped; what is finished is kept for the next run", file=sys.stderr)
         return 130
     if arguments.json:
-        write_json(arguments.json, result)
+        report.write_json(arguments.json, result)
     print(report.text(result))
     if not arguments.filtered:
         report.write_documents(result)

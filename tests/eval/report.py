@@ -198,6 +198,12 @@ def aligned(table):
     return "\n".join("  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip() for row in rows)
 
 
+def write_json(path, value):
+    with open(path, "w", encoding="utf-8") as f:
+        json.dump(value, f, indent=1)
+        f.write("\n")
+
+
 def write_documents(result):
     """Plots, docs/figures/memory.json, and the tables between the markers of docs/memory.md.
 
@@ -210,9 +216,7 @@ def write_documents(result):
             kept = json.load(f)
     result = {**kept, **result, "bytes": {**kept.get("bytes", {}), **result["bytes"]},
               "shapes": {**kept.get("shapes", {}), **result["shapes"]}}
-    with open(path, "w", encoding="utf-8") as f:
-        json.dump(result, f, indent=1)
-        f.write("\n")
+    write_json(path, result)
     with open(DOCUMENT, encoding="utf-8") as f:
         document = f.read()
     for name, table in tables(result).items():
