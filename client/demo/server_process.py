@@ -13,7 +13,7 @@ SERVER = os.path.join(BUILD, "server", "memgate-server")
 MEMGATE = os.path.join(BUILD, "client", "memgate")
 DEMO_MODEL = os.path.join(REPOSITORY, "models", "gateway-demo")
 
-START_SECONDS = 60
+START_SECONDS = 180  # packing the weights of a large model included
 STOP_SECONDS = 60
 
 

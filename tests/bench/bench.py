@@ -49,6 +49,8 @@ class Benchmark:
 
     def identity(self, measurement, side, setting, round):
         fields = [self.setup[side], dataclasses.astuple(measurement), setting, round]
+        if side == "llama_cpp" and measurement.is_long:
+            fields.append(self.fills(measurement, side, setting, round))
         return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
 
     def finished(self, id, side):
@@ -68,13 +70,19 @@ class Benchmark:
                     for setting in settings:
                         yield measurement, side, setting, round
 
+    def fills(self, measurement, side, setting, round):
+        """Whether the whole prompt is taken in; the peer restores long ones when they were timed often enough."""
+        return side == "memgate" or (self.plan.fills(measurement, round)
+                                     and self.results.fills(measurement, setting, round))
+
     def seconds_planned(self):
         """A guess; half of the settings of the peer come through the first round."""
         total = 0
         for measurement in self.plan.measurements:
             for side in self.setup:
-                runs = self.plan.runs_of(measurement, side)
-                total += measurement.seconds(side) * (runs if side == "memgate" else 1.5 * runs + 1.5 * (runs > 0))
+                seconds = [measurement.seconds(side, side == "memgate" or self.plan.fills(measurement, round))
+                           for round in range(self.plan.runs_of(measurement, side))]
+                total += sum(seconds) if side == "memgate" else 1.5 * sum(seconds) + 1.5 * sum(seconds[:1])
         return total
 
     def run(self):
@@ -90,7 +98,7 @@ class Benchmark:
                                    "measurement": dataclasses.asdict(measurement), "setting": setting, "round": round,
                                    "result": result})
                 self.results.add(measurement, side, setting, round, result)
-                progress.advance(measurement.seconds(side))
+                progress.advance(measurement.seconds(side, self.fills(measurement, side, setting, round)))
         finally:
             progress.end()
         if not ran:
@@ -100,7 +108,8 @@ class Benchmark:
         seed = 1 + round
         if side == "memgate":
             return self.memgate.measure(measurement, seed)
-        return self.peer.measure(measurement, SETTINGS[setting], seed)
+        return self.peer.measure(measurement, SETTINGS[setting], seed,
+                                 self.fills(measurement, side, setting, round))
 
 
 def make_plan(arguments, formats):
@@ -162,7 +171,8 @@ def parse_arguments():
                         help="of both sides (default: one per core)")
     parser.add_argument("--runs", type=int, metavar="N", help="of each measurement and side (default 5)")
     parser.add_argument("--runs-long", type=int, metavar="N",
-                        help="of the peer from 16k tokens on, where one takes minutes (default: --runs)")
+                        help="in which the peer takes in its longest prompt, if that takes minutes; in the others it\n"
+                             "restores it (default: --runs)")
     parser.add_argument("--peer-longest", type=int, default=32_768, metavar="TOKENS",
                         help="longest prompt of the peer (default %(default)s)")
     parser.add_argument("--reuse-peer", action="store_true",

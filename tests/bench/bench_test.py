@@ -152,7 +152,7 @@ class MetricsTest(unittest.TestCase):
             results.add(deep, "memgate", "", round, {"first_token_s": 40, "decode_tokens_per_s": 48,
                                                      "session_bytes": 1000, "resident_bytes": 5000})
             results.add(Measurement("read"), "memgate", "", round, {"read_gb_per_s": 30})
-        for setting, seconds in ((FIRST, 2.4), (SECOND, 2.6), (THIRD, 3.6)):
+        for setting, seconds in ((FIRST, 2.4), (SECOND, 2.5), (THIRD, 3.6)):
             results.add(prompt, "llama_cpp", setting, 0, {"first_token_s": seconds})
         for setting, seconds, rate in ((FIRST, 700, 4), (SECOND, 600, 5), (THIRD, 900, 6)):
             results.add(deep, "llama_cpp", setting, 0, {"first_token_s": seconds, "decode_tokens_per_s": rate})
@@ -185,10 +185,19 @@ class MetricsTest(unittest.TestCase):
 
     def test_settings_far_from_the_best_drop_out_after_the_first_round(self):
         results, prompt, deep = self.results()
-        self.assertEqual(results.settings_to_run(prompt, 1), (FIRST,))
-        # One is the first to answer, one decodes fastest.
-        self.assertEqual(results.settings_to_run(deep, 1), (SECOND, THIRD))
+        self.assertEqual(results.settings_to_run(prompt, 1), (FIRST, SECOND))
         self.assertEqual(results.settings_to_run(prompt, 0), tuple(SETTINGS))
+        # Near the best one at the longest prompt that takes no minutes; the third one is not.
+        self.assertEqual(results.settings_to_run(deep, 0), (FIRST, SECOND))
+        # At the long prompt one of them answers first and decodes fastest.
+        self.assertEqual(results.settings_to_run(deep, 1), (SECOND,))
+
+    def test_of_the_settings_that_decode_fast_only_those_that_answer_early_take_in_long_prompts_again(self):
+        results, _, deep = self.results()
+        results.add(deep, "llama_cpp", FIRST, 0, {"first_token_s": 700, "decode_tokens_per_s": 5.1})
+        self.assertEqual(results.settings_to_run(deep, 1), (FIRST, SECOND))
+        self.assertEqual([results.fills(deep, setting, 1) for setting in (FIRST, SECOND)], [False, True])
+        self.assertTrue(results.fills(deep, FIRST, 0))
 
 
 class FakeSide:
@@ -228,17 +237,22 @@ class BenchmarkTest(unittest.TestCase):
         self.assertEqual(len(rest.calls), 1)
         self.assertEqual(len(results.values(self.point, "memgate")["ttft512_int8"]), 4)
 
-    def test_sides_alternate_and_long_prompts_have_fewer_runs_of_the_peer(self):
-        deep = Measurement("point", "int8", "memgate", 32_768)
-        plan = Plan((self.point, deep), runs=3, runs_long=1, peer_longest=32_768)
+    def test_sides_alternate_and_the_peer_takes_in_its_longest_prompt_as_often_as_asked_for(self):
+        deep, half = (Measurement("point", "int8", "memgate", tokens) for tokens in (32_768, 16_384))
+        plan = Plan((self.point, deep, half), runs=3, runs_long=2, peer_longest=32_768)
         memgate, peer = FakeSide(), FakeSide()
         benchmark = bench.Benchmark(self.arguments, plan, memgate, peer, self.folder)
         order = [(side, measurement.tokens, round) for measurement, side, _, round in benchmark.steps()]
         self.assertEqual([side for side, tokens, round in order if tokens == 512 and round == 1],
                          ["llama_cpp"] * 3 + ["memgate"])
-        deep_runs = sum(side == "llama_cpp" and tokens == 32_768 for side, tokens, _ in order)
-        self.assertEqual(deep_runs, len(SETTINGS))
-        self.assertEqual(sum(side == "memgate" for side, _, _ in order), 6)
+        self.assertEqual(sum(side == "memgate" for side, _, _ in order), 9)
+        self.assertEqual(sum(side == "llama_cpp" for side, _, _ in order), 9 * len(SETTINGS))
+        fills = {(measurement, round): benchmark.fills(measurement, "llama_cpp", FIRST, round)
+                 for measurement in plan.measurements for round in range(3)}
+        self.assertEqual([fills[deep, round] for round in range(3)], [True, True, False])
+        self.assertEqual([fills[half, round] for round in range(3)], [False] * 3)
+        self.assertEqual([fills[self.point, round] for round in range(3)], [True] * 3)
+        self.assertTrue(benchmark.fills(half, "memgate", "", 2))
 
     def test_peer_is_measured_again_beside_another_server_unless_reused(self):
         plan = Plan((self.point,), runs=1, runs_long=1, peer_longest=32_768)

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 
 from tests.bench import gguf_writer
-from tests.bench.plan import BATCH_DEPTH, FORMATS, GENERATED
+from tests.bench.plan import BATCH_DEPTH, FORMATS, GENERATED, LONG_TOKENS
 from tests.bench.served import MeasurementFailed, run_program
 
 SHORT_PROMPT = 512  # up to here llama-bench times the prompt itself, warm; beyond, the run that fills the cache
@@ -42,6 +42,8 @@ class LlamaCpp:
 
     def __init__(self, folder, model, threads):
         self.folder, self.model, self.threads = folder, model, threads
+        self.slots = tempfile.TemporaryDirectory(prefix="memgate-bench-slots-")
+        self.kept = {}  # (format, setting) -> (seed, tokens) of the prompt whose slot was saved
         for program in ("llama-bench", "llama-server", "llama-quantize"):
             if not os.path.isfile(self.program(program)):
                 raise MeasurementFailed(f"{folder} has no {program}, neither there nor in bin/")
@@ -49,6 +51,11 @@ class LlamaCpp:
     def program(self, name):
         inside = os.path.join(self.folder, "bin", name)
         return inside if os.path.isfile(inside) else os.path.join(self.folder, name)
+
+    def architecture(self):
+        """As GGUF names it, the prefix of its keys."""
+        with open(os.path.join(self.model, "config.json"), encoding="utf-8") as f:
+            return json.load(f)["model_type"]
 
     def file(self, format):
         """The GGUF file of as many bits as memgate's `format`."""
@@ -63,11 +70,14 @@ class LlamaCpp:
                 os.replace(path + ".tmp", path)
         return path
 
-    def measure(self, measurement, setting, seed):
-        """As Memgate.measure, with one of SETTINGS."""
+    def measure(self, measurement, setting, seed, fill=True):
+        """As Memgate.measure, with one of SETTINGS. Without `fill`, a long prompt may come out of an earlier run."""
         if measurement.what == "together":
-            with LlamaServer(self, self.file(measurement.format), setting, measurement.sessions) as server:
+            with LlamaServer(self, self.file(measurement.format), setting, measurement.sessions,
+                             2 * BATCH_DEPTH) as server:
                 return {"tokens_per_s": server.tokens_per_s_together(seed)}
+        if measurement.tokens >= LONG_TOKENS:
+            return self.measure_long(measurement, setting, seed, fill)
         prompt, depth, generated = measurement.tokens, 0, 0
         if measurement.tokens > SHORT_PROMPT or measurement.tokens == 0:
             prompt, depth, generated = 0, measurement.tokens, GENERATED
@@ -79,6 +89,31 @@ class LlamaCpp:
         if prompt:
             return {"first_token_s": seconds}
         return {"first_token_s": filling_seconds, "decode_tokens_per_s": generated / seconds}
+
+    def measure_long(self, measurement, setting, seed, fill):
+        """A point that takes minutes to reach: served, so that what was taken in once can be restored later.
+
+        The times are llama-server's own, of its prompt and of the answer's tokens after the first one.
+        """
+        key, state = (measurement.format, setting.name), f"{measurement.format}, {setting.name}"
+        seed_kept, tokens_kept = self.kept.get(key, (seed, 0))
+        restore = not fill and tokens_kept >= measurement.tokens
+        context = max(tokens_kept, measurement.tokens) + 2 * GENERATED
+        with LlamaServer(self, self.file(measurement.format), setting, 1, context, self.slots.name) as server:
+            if restore:
+                server.slot("restore", state)
+                seed = seed_kept
+            prompt = server.random_prompt(random.Random(seed), measurement.tokens)
+            timings = server.complete(0, prompt, GENERATED)["timings"]
+            result = {"decode_tokens_per_s": (GENERATED - 1) / timings["predicted_ms"] * 1e3}
+            if restore:
+                if timings["prompt_n"] > SHORT_PROMPT:
+                    raise MeasurementFailed(f"llama-server took in {timings['prompt_n']} tokens of a restored prompt")
+                return result
+            if measurement.tokens > tokens_kept:
+                server.slot("save", state)
+                self.kept[key] = (seed, measurement.tokens)
+            return {"first_token_s": timings["prompt_ms"] / 1e3, **result}
 
 
 def run_llama_bench(command):
@@ -109,15 +144,18 @@ def free_port():
 
 
 class LlamaServer:
-    """A llama-server with one slot per session for as long as a `with` block lasts."""
+    """A llama-server with one slot of `context` tokens per session for as long as a `with` block lasts."""
 
-    def __init__(self, peer, file, setting, slots):
+    def __init__(self, peer, file, setting, slots, context, slot_folder=None):
         self.slots, self.port = slots, free_port()
         kv = setting.kv_type
-        context = slots * 2 * BATCH_DEPTH
         self.command = [peer.program("llama-server"), "-m", file, "-t", str(peer.threads), "-np", str(slots),
-                        "-c", str(context), "-fa", "on" if setting.flash_attention else "off", "-ctk", kv, "-ctv", kv,
-                        "--host", "127.0.0.1", "--port", str(self.port)]
+                        "-c", str(slots * context), "-fa", "on" if setting.flash_attention else "off",
+                        "-ctk", kv, "-ctv", kv, "-cram", "0", "--host", "127.0.0.1", "--port", str(self.port),
+                        # The models are random: nothing is lost beyond their trained context.
+                        "--override-kv", f"{peer.architecture()}.context_length=int:{context}"]
+        if slot_folder:
+            self.command += ["--slot-save-path", slot_folder]
         self.log = tempfile.TemporaryFile("w+")
 
     def __enter__(self):
@@ -151,20 +189,30 @@ class LlamaServer:
             connection.close()
 
     def complete(self, slot, tokens, count):
-        """Ids of `count` generated tokens, greedy, end tokens ignored. What the slot holds of `tokens` is reused."""
+        """An answer of `count` tokens, greedy, end tokens ignored. What the slot holds of `tokens` is reused."""
         status, answer = self.call("POST", "/completion", {
             "prompt": tokens, "n_predict": count, "id_slot": slot, "cache_prompt": True, "ignore_eos": True,
             "temperature": 0, "top_k": 1, "samplers": ["top_k"], "return_tokens": True})
         if status != 200 or len(answer["tokens"]) != count:
             raise MeasurementFailed(f"llama-server answered {status}: {json.dumps(answer)[:500]}")
-        return answer["tokens"]
+        return answer
+
+    def slot(self, action, name):
+        """Saves slot 0 under a name, or restores it."""
+        status, answer = self.call("POST", f"/slots/0?action={action}", {"filename": name})
+        if status != 200:
+            raise MeasurementFailed(f"llama-server answered {status}: {json.dumps(answer)[:500]}")
+
+    def random_prompt(self, random_ids, tokens):
+        """Ids from the whole vocabulary; a shorter prompt of the same source is its beginning."""
+        vocabulary = self.call("GET", "/v1/models")[1]["data"][0]["meta"]["n_vocab"]
+        return [random_ids.randrange(vocabulary) for _ in range(tokens)]
 
     def tokens_per_s_together(self, seed):
         """All slots take in a prompt, one after another; then all generate at the same time."""
-        vocabulary = self.call("GET", "/v1/models")[1]["data"][0]["meta"]["n_vocab"]
         random_ids = random.Random(seed)
-        prompts = [[random_ids.randrange(vocabulary) for _ in range(BATCH_DEPTH)] for _ in range(self.slots)]
-        held = [prompt + self.complete(slot, prompt, 1) for slot, prompt in enumerate(prompts)]
+        prompts = [self.random_prompt(random_ids, BATCH_DEPTH) for _ in range(self.slots)]
+        held = [prompt + self.complete(slot, prompt, 1)["tokens"] for slot, prompt in enumerate(prompts)]
         failures = []
 
         def generate(slot):

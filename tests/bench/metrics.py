@@ -71,16 +71,34 @@ class Results:
         return collected
 
     def settings_to_run(self, measurement, round):
-        """Settings of the peer for a round: all in the first, then those near the best one in some metric."""
-        first = {name: self.runs.get((measurement, "llama_cpp", name), {}).get(0) for name in SETTINGS}
-        if round == 0 or None in first.values():
-            return tuple(SETTINGS)
+        """Settings of the peer for a round: all in the first, then those near the best one in some metric.
+
+        At long points only those run at all that come near the best one at the longest other point.
+        """
+        candidates = tuple(SETTINGS)
+        shorter = [other for other, side, _ in self.runs if side == "llama_cpp" and other.what == "point"
+                   and other.format == measurement.format and not other.is_long and other.tokens > 0]
+        if measurement.is_long and shorter:
+            candidates = self.near_best(max(shorter, key=lambda other: other.tokens), candidates)
+        return candidates if round == 0 else self.near_best(measurement, candidates)
+
+    def near_best(self, measurement, candidates, metric_part=""):
+        """Those of the settings that came close to the best one in some metric of the first round."""
+        first = {name: self.runs.get((measurement, "llama_cpp", name), {}).get(0) for name in candidates}
+        if None in first.values():
+            return candidates
         chosen = set()
         values = {name: run_metrics(measurement, result, self.main_kind) for name, result in first.items()}
-        for metric in next(iter(values.values())):
-            best = (min if lower_is_better(metric) else max)(values[name][metric] for name in SETTINGS)
-            chosen |= {name for name in SETTINGS if ratio(values[name][metric], best, metric) >= CLOSE}
-        return tuple(name for name in SETTINGS if name in chosen)
+        for metric in {metric for found in values.values() for metric in found if metric_part in metric}:
+            found = {name: values[name][metric] for name in candidates if metric in values[name]}
+            best = (min if lower_is_better(metric) else max)(found.values())
+            chosen |= {name for name in found if ratio(found[name], best, metric) >= CLOSE}
+        return tuple(name for name in candidates if name in chosen)
+
+    def fills(self, measurement, setting, round):
+        """Whether the setting answers early enough for its long prompts to be timed in this round, too."""
+        measured = tuple(name for name in SETTINGS if (measurement, "llama_cpp", name) in self.runs)
+        return round == 0 or not measured or setting in self.near_best(measurement, measured, "ttft")
 
     def peer_best(self, measurement):
         """{metric: (median, runs, setting)} of the peer at its best setting among those that ran most often."""

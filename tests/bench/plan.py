@@ -9,7 +9,7 @@ MAIN_FORMAT = "int8"
 GENERATED = 64  # tokens of every answer
 BATCH_DEPTH = 512  # tokens that each session holds when several decode at once
 STREAM_TURN, STREAM_TURNS = 4096, 256  # a million tokens in one session
-LONG_TOKENS = 16_384  # from here on a run of the peer takes minutes
+LONG_TOKENS = 16_384  # from here on the peer takes minutes to take in a prompt
 
 POINTS = (0, 512, 2048, 4096, 8192, 16_384, 32_768, 131_072)
 POINTS_OF_OTHER_FORMATS = (0, 512, 4096)
@@ -42,7 +42,11 @@ class Measurement:
                  "read": "streaming read"}
         return " ".join(filter(None, (parts[self.what], self.format if self.what != "read" else "", self.kind)))
 
-    def seconds(self, side):
+    @property
+    def is_long(self):
+        return self.what == "point" and self.tokens >= LONG_TOKENS
+
+    def seconds(self, side, fill=True):
         """A guess, for the progress bar; two threads, the 0.5B shape."""
         if self.what == "read":
             return 5
@@ -54,6 +58,8 @@ class Measurement:
             return 3 + tokens / 500 * slower
         if self.what == "together":
             return 10 + self.sessions * 6
+        if self.is_long and not fill:
+            return 20
         return 5 + self.tokens / 180 * (1 + self.tokens / 12_000)
 
 
@@ -63,7 +69,7 @@ class Plan:
 
     measurements: tuple
     runs: int
-    runs_long: int  # of the peer, from LONG_TOKENS on
+    runs_long: int  # of the peer's longest prompt, from LONG_TOKENS on; further rounds restore what it took in
     peer_longest: int
 
     def runs_of(self, measurement, side):
@@ -73,7 +79,12 @@ class Plan:
             return self.runs
         if measurement.what == "read" or measurement.tokens > self.peer_longest:
             return 0
-        return self.runs_long if measurement.tokens >= LONG_TOKENS else self.runs
+        return self.runs
+
+    def fills(self, measurement, round):
+        """Whether the peer has to take in the whole prompt: shorter long ones are the beginning of the longest."""
+        longest = max((m.tokens for m in self.measurements if m.is_long and m.tokens <= self.peer_longest), default=0)
+        return not measurement.is_long or measurement.tokens == longest and round < self.runs_long
 
 
 def make_measurements(formats, parts, kind, points=POINTS):
@@ -82,8 +93,10 @@ def make_measurements(formats, parts, kind, points=POINTS):
     made = [Measurement("read")]
     if "points" in parts:
         for format in formats:
-            chosen = points if format == main else POINTS_OF_OTHER_FORMATS
-            made += [Measurement("point", format, kind, tokens) for tokens in chosen if tokens in points]
+            chosen = [Measurement("point", format, kind, tokens) for tokens in points
+                      if format == main or tokens in POINTS_OF_OTHER_FORMATS]
+            # The longest of the long ones first (Plan.fills).
+            made += sorted(chosen, key=lambda point: (point.is_long, point.is_long and -point.tokens))
     if "exact" in parts:
         made += [Measurement("point", main, "exact", tokens) for tokens in EXACT_POINTS if tokens in points]
     if "matrix" in parts and kind != "memgate":
