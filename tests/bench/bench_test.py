@@ -11,7 +11,7 @@ from unittest import mock
 
 import numpy as np
 
-from tests.bench import bench, gguf_writer, make_model, metrics, plan
+from tests.bench import bench, gguf_writer, make_model, metrics, plan, served
 from tests.bench.llama_cpp import SETTINGS, LlamaCpp
 from tests.bench.plan import Measurement, Plan
 from tests.bench.served import KERNELS_BENCH, Memgate, run_program, supported_formats
@@ -177,11 +177,13 @@ class MetricsTest(unittest.TestCase):
         for measurement in measurements:
             result = {"point": {"first_token_s": 1, "decode_tokens_per_s": 1, "session_bytes": 1, "resident_bytes": 1},
                       "together": {"tokens_per_s": 1}, "read": {"read_gb_per_s": 1},
-                      "stream": {"turns": [{"first_token_s": 1, "decode_tokens_per_s": 1}] * 40}}[measurement.what]
+                      "stream": {"turns": [], "pairs": [({"first_token_s": 2, "decode_tokens_per_s": 9},
+                                                         {"first_token_s": 1, "decode_tokens_per_s": 10})]},
+                      }[measurement.what]
             results.add(measurement, "memgate", "", 0, result)
         found, _ = metrics.collect(results)
         self.assertLessEqual({*metrics.BARS, *metrics.OWN_BARS}, set(found))
-        self.assertEqual(found["flat_decode_1m"]["memgate"], 1)
+        self.assertEqual([found[f"flat_{name}_1m"]["memgate"] for name in ("prefill", "decode")], [0.5, 0.9])
 
     def test_settings_far_from_the_best_drop_out_after_the_first_round(self):
         results, prompt, deep = self.results()
@@ -317,6 +319,8 @@ class ServedTest(unittest.TestCase):
             gated = memgate.measure(Measurement("point", format, "memgate-slots", 300), 1)
             exact = memgate.measure(Measurement("point", format, "exact", 300), 1)
             together = memgate.measure(Measurement("together", format, "memgate", sessions=3), 1)
+            with mock.patch.multiple(served, STREAM_TURN=80, STREAM_TURNS=3, STREAM_PAIRS=2):
+                stream = memgate.measure(Measurement("stream", format, "memgate-slots"), 1)
             longer = memgate.measure(Measurement("point", format, "memgate-slots", 600), 1)
         self.assertEqual((gated["path"], exact["path"]), ("gated", "exact"))
         self.assertEqual(gated["tokens"], 300)
@@ -325,6 +329,8 @@ class ServedTest(unittest.TestCase):
             self.assertGreater(result["decode_tokens_per_s"], 0)
             self.assertGreater(result["resident_bytes"], result["session_bytes"])
         self.assertGreater(together["tokens_per_s"], 0)
+        self.assertEqual([turn["tokens"] for turn in stream["turns"]], [16, 96, 176])
+        self.assertEqual([(long["tokens"], fresh["tokens"]) for long, fresh in stream["pairs"]], [(256, 96), (336, 176)])
         self.assertEqual(longer["session_bytes"], gated["session_bytes"])
 
     def test_formats_that_the_server_lacks_are_left_out(self):

@@ -14,7 +14,6 @@ OWN_BARS = {"decode0_int8_bandwidth_share": 0.8, "flat_prefill_1m": 0.9, "flat_d
 
 LOWER_IS_BETTER = ("ttft", "session_bytes", "resident_bytes")
 CLOSE = 0.95  # settings of the peer that reach this share of its best one in the first run stay in the race
-FLAT_TURNS = 16  # turns at either end of the stream that are compared
 
 
 def label(tokens):
@@ -176,13 +175,12 @@ def bandwidth_metrics(results, metrics):
 
 
 def flat_metrics(results):
-    """Rates at the end of the stream over those at its start."""
+    """How fast a session is behind a million tokens, as a share of a fresh one in alternation with it."""
     metrics = {}
     for _, runs in results.memgate_runs("stream"):
         for name, rate in (("prefill", lambda turn: 1 / turn["first_token_s"]),
                            ("decode", lambda turn: turn["decode_tokens_per_s"])):
-            turns = [rate(turn) for turn in runs[0]["turns"]][1:]  # the first one fills the window
-            kept = statistics.median(turns[-FLAT_TURNS:]) / statistics.median(turns[:FLAT_TURNS])
+            kept = statistics.median(rate(long) / rate(fresh) for long, fresh in runs[0]["pairs"])
             metrics[f"flat_{name}_1m"] = entry("flat", kept, None, len(runs))
     return metrics
 

@@ -9,6 +9,7 @@ MAIN_FORMAT = "int8"
 GENERATED = 64  # tokens of every answer
 BATCH_DEPTH = 512  # tokens that each session holds when several decode at once
 STREAM_TURN, STREAM_TURNS = 4096, 256  # a million tokens in one session
+STREAM_PAIRS = 16  # turns behind them that alternate with those of a session which holds little
 LONG_TOKENS = 16_384  # from here on the peer takes minutes to take in a prompt
 
 POINTS = (0, 512, 2048, 4096, 8192, 16_384, 32_768, 131_072)
@@ -26,7 +27,8 @@ class Measurement:
     point     a prompt of `tokens` random tokens into an empty session, then GENERATED tokens (0 stands for the shortest
               prompt): time to the first token, tokens per second after it, bytes.
     together  `sessions` sessions of BATCH_DEPTH tokens generate GENERATED tokens each at the same time.
-    stream    turns of STREAM_TURN tokens in one session, STREAM_TURNS of them. memgate alone.
+    stream    turns of STREAM_TURN tokens in one session, STREAM_TURNS of them, then STREAM_PAIRS more that
+              alternate with those of a fresh session. memgate alone.
     read      the bandwidth of a streaming read. This machine's, whoever uses it.
     """
 
@@ -51,7 +53,7 @@ class Measurement:
         if self.what == "read":
             return 5
         if side == "memgate":
-            tokens = STREAM_TURN * STREAM_TURNS if self.what == "stream" else self.tokens
+            tokens = STREAM_TURN * (STREAM_TURNS + 2 * STREAM_PAIRS) if self.what == "stream" else self.tokens
             if self.what == "together":
                 tokens = self.sessions * (BATCH_DEPTH + 4 * GENERATED)
             slower = 1 + self.tokens / 30_000 if self.kind == "exact" else 1

@@ -6,7 +6,7 @@ import os
 import subprocess
 
 from client.demo.server_process import BUILD, SERVER, ServerProcess, environment
-from tests.bench.plan import BATCH_DEPTH, GENERATED, STREAM_TURN, STREAM_TURNS
+from tests.bench.plan import BATCH_DEPTH, GENERATED, STREAM_PAIRS, STREAM_TURN, STREAM_TURNS
 
 MEMGATE_BENCH = os.path.join(BUILD, "tests", "bench", "memgate-bench")
 KERNELS_BENCH = os.path.join(BUILD, "tests", "bench", "memgate-bench-kernels")
@@ -67,10 +67,14 @@ class Memgate:
         if measurement.what == "together":
             command += ["--task", "together", "--sessions", str(measurement.sessions), "--prompt", str(BATCH_DEPTH)]
         elif measurement.what == "stream":
-            command += ["--task", "turns", "--turns", str(STREAM_TURNS), "--prompt", str(STREAM_TURN - GENERATED)]
+            command += ["--task", "turns", "--turns", str(STREAM_TURNS), "--pairs", str(STREAM_PAIRS),
+                        "--prompt", str(STREAM_TURN - GENERATED)]
         else:
             command += ["--task", "turns", "--prompt", str(max(1, measurement.tokens))]
         lines = [json.loads(line) for line in run_program(command).splitlines()]
         if measurement.what == "together":
             return {"tokens_per_s": lines[0]["tokens"] / lines[0]["seconds"]}
-        return {"turns": lines} if measurement.what == "stream" else lines[0]
+        if measurement.what == "stream":
+            paired = lines[STREAM_TURNS:]
+            return {"turns": lines[:STREAM_TURNS], "pairs": list(zip(paired[::2], paired[1::2]))}
+        return lines[0]
