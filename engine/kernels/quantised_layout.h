@@ -3,8 +3,8 @@
 //   block   = header (64 bytes), panels
 //   panel   = scale f32[32], correction i32[32], bias f32[32], then of its 32 outputs
 //     int8:   weights i8[ceil(in / 4)][2][16][4]
-//     int4:   group scales i8[ceil(in / 32)][32], zeros up to a multiple of 64,
-//             nibbles u8[ceil(in / 32)][4][2][16][4]
+//     int4:   for every two groups of 32 inputs, group scales i8[2][32], nibbles u8[2][4][2][16][4]; the
+//             nibbles of the last, if it lacks a partner, are half as many
 // The innermost [16][4] are one 64-byte vector: 16 outputs by 4 consecutive inputs, as a product that adds
 // four bytes to a 32-bit lane wants them; the [2] are the two halves of a panel. A byte of nibbles holds, as
 // two's complement, input i of the 8 that a pair of vectors covers in its low and input i + 4 in its high
@@ -29,7 +29,8 @@ inline constexpr int kStepBytes = kPanelOutputs * kStepInputs;  // of a panel's 
 inline constexpr int kGroupInputs = 32;
 inline constexpr int kGroupSteps = kGroupInputs / kStepInputs;
 inline constexpr int kGroupBytes = kGroupSteps * kStepBytes / 2;  // of a group's nibbles
-inline constexpr int kZeroPoint = 128;                            // added to activations
+inline constexpr int kGroupPairBytes = kCacheLineBytes + 2 * kGroupBytes;
+inline constexpr int kZeroPoint = 128;  // added to activations
 
 // The first bytes of a panel.
 struct PanelOutputs {
@@ -38,6 +39,16 @@ struct PanelOutputs {
   float bias[kPanelOutputs];
 };
 static_assert(sizeof(PanelOutputs) % kCacheLineBytes == 0);
+
+// Where the scales and the nibbles of a group begin, from the end of PanelOutputs. What is read together lies
+// together: a processor that sees one stream fetches ahead, with the scales elsewhere it did so too late.
+static_assert(2 * kPanelOutputs == kCacheLineBytes);
+constexpr int64_t GroupScalesOffset(int group) {
+  return int64_t{group / 2} * kGroupPairBytes + group % 2 * kPanelOutputs;
+}
+constexpr int64_t NibblesOffset(int group) {
+  return int64_t{group / 2} * kGroupPairBytes + kCacheLineBytes + group % 2 * kGroupBytes;
+}
 
 constexpr int64_t RoundUp(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
@@ -50,13 +61,9 @@ struct QuantisedLayout {
         groups((shape.in_features + kGroupInputs - 1) / kGroupInputs),
         int4(shape.format == WeightFormat::kInt4) {}
 
-  constexpr int64_t group_scale_bytes() const {
-    return int4 ? RoundUp(int64_t{groups} * kPanelOutputs, kCacheLineBytes) : 0;
-  }
-  // From the beginning of a panel to its weights or nibbles.
-  constexpr int64_t weights_offset() const { return sizeof(PanelOutputs) + group_scale_bytes(); }
   constexpr int64_t panel_bytes() const {
-    return weights_offset() + (int4 ? int64_t{groups} * kGroupBytes : int64_t{steps} * kStepBytes);
+    return sizeof(PanelOutputs) +
+           (int4 ? NibblesOffset(groups - 1) + kGroupBytes : int64_t{steps} * kStepBytes);
   }
   constexpr int64_t bytes() const { return kCacheLineBytes + panels * panel_bytes(); }
 

@@ -128,23 +128,21 @@ void MultiplyPanel(const QuantisedLayout& layout, const std::byte* panel, const 
       hn::Store(hn::Neg(hn::LoadU(d, outputs.correction + o)), d, p.sums + r * kPanelOutputs + o);
     }
   }
-  const auto* weights = reinterpret_cast<const int8_t*>(panel + layout.weights_offset());
-  const auto* scales = reinterpret_cast<const int8_t*>(panel + sizeof(PanelOutputs));
-  const auto* nibbles = reinterpret_cast<const uint8_t*>(weights);
-  if (layout.int4 && p.rows <= kMostRowsOfNibbles) return AddInt4(p, scales, nibbles, layout.groups);
+  const auto* weights = reinterpret_cast<const int8_t*>(panel + sizeof(PanelOutputs));
+  if (layout.int4 && p.rows <= kMostRowsOfNibbles) return AddInt4(p, weights, layout.groups);
   HWY_ALIGN int8_t unpacked[kChunkSteps * kStepBytes];
   PanelProduct chunk = p;
   for (int begin = 0; begin < layout.steps; begin += kChunkSteps, chunk.x += kChunkSteps * kStepInputs) {
     const int steps = std::min(kChunkSteps, layout.steps - begin);
-    const int8_t* from = weights + int64_t{begin} * kStepBytes;
-    if (layout.int4) {
+    const int8_t* from = unpacked;
+    if (!layout.int4) {
+      from = weights + int64_t{begin} * kStepBytes;
+    } else {
       const int first = begin / kGroupSteps;
       const int groups = std::min(kChunkGroups, layout.groups - first);
       for (int g = 0; g < groups; ++g) {
-        UnpackGroup(scales + (first + g) * kPanelOutputs, nibbles + int64_t{first + g} * kGroupBytes,
-                    unpacked + g * kGroupSteps * kStepBytes);
+        UnpackGroup(weights, first + g, unpacked + g * kGroupSteps * kStepBytes);
       }
-      from = unpacked;
     }
     AddInt8(chunk, from, steps);
   }

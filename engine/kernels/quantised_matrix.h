@@ -38,7 +38,7 @@ class QuantisedMatrix {
   static constexpr float kLeastMagnitude = 0x1p-100f;
   // Of bytes(): other places of the values, or other values for the same weights, need another version, or
   // old files of the weight cache would still be read.
-  static constexpr uint32_t kLayoutVersion = 1;
+  static constexpr uint32_t kLayoutVersion = 2;
 
   // Size of bytes() for a matrix of this shape, before it exists.
   static int64_t Bytes(const QuantisedShape& shape);

@@ -126,8 +126,7 @@ class PanelWriter {
  public:
   PanelWriter(const QuantisedLayout& layout, std::byte* panel)
       : outputs_(*reinterpret_cast<PanelOutputs*>(panel)),
-        group_scales_(reinterpret_cast<int8_t*>(panel + sizeof(PanelOutputs))),
-        weights_(reinterpret_cast<uint8_t*>(panel + layout.weights_offset())),
+        weights_(reinterpret_cast<uint8_t*>(panel + sizeof(PanelOutputs))),
         int4_(layout.int4) {}
 
   void Write(int lane, const QuantisedRow& row, float bias) {
@@ -135,7 +134,7 @@ class PanelWriter {
     outputs_.correction[lane] = kZeroPoint * SumOfIntegers(row, int4_);
     outputs_.bias[lane] = bias;
     for (size_t g = 0; g < row.group_scales.size(); ++g) {
-      group_scales_[g * kPanelOutputs + lane] = static_cast<int8_t>(row.group_scales[g]);
+      weights_[GroupScalesOffset(g) + lane] = static_cast<uint8_t>(static_cast<int>(row.group_scales[g]));
     }
     for (size_t k = 0; k < row.integers.size(); ++k) {
       const auto integer = static_cast<uint8_t>(static_cast<int>(row.integers[k]));
@@ -144,14 +143,14 @@ class PanelWriter {
         weights_[k / kStepInputs * kStepBytes + byte] = integer;
       } else {
         const int shift = k / kStepInputs % 2 * 4;
-        weights_[k / (2 * kStepInputs) * kStepBytes + byte] |= (integer & 15) << shift;
+        const size_t step = k % kGroupInputs / (2 * kStepInputs);
+        weights_[NibblesOffset(k / kGroupInputs) + step * kStepBytes + byte] |= (integer & 15) << shift;
       }
     }
   }
 
  private:
   PanelOutputs& outputs_;
-  int8_t* group_scales_;
   uint8_t* weights_;
   bool int4_;
 };

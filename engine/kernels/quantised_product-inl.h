@@ -14,7 +14,6 @@
 #include <utility>
 
 #include "engine/kernels/quantised_layout.h"
-#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -42,9 +41,6 @@ constexpr int kGroupTileRows = 4;
 constexpr int kTileRows = 4;
 constexpr int kGroupTileRows = 2;
 #endif
-
-// Nibbles are asked for so far ahead: the processor alone fetches them too late.
-constexpr int kPrefetchBytes = 1024;
 
 // ---- Four bytes of weights times four bytes of activations, for every output of a vector.
 
@@ -151,9 +147,9 @@ HWY_INLINE void AddTile(const PanelProduct& p, const int8_t* weights, int steps)
 }
 
 // sums += x w for kRows rows, over `groups` groups of 4-bit weights: a group's sum of x q, times its scale.
-// scales: [groups, 32], nibbles: [groups, 4, 2, 16, 4].
+// weights: from the first group's scales on.
 template <int kRows>
-HWY_INLINE void AddGroups(const PanelProduct& p, const int8_t* scales, const uint8_t* nibbles, int groups) {
+HWY_INLINE void AddGroups(const PanelProduct& p, const int8_t* weights, int groups) {
   const Sums d;
   const Bytes d8;
   const Words d16;
@@ -166,17 +162,15 @@ HWY_INLINE void AddGroups(const PanelProduct& p, const int8_t* scales, const uin
       sums[r][0] = hn::Load(d, p.sums + r * kPanelOutputs + first);
       sums[r][1] = hn::Load(d, p.sums + r * kPanelOutputs + first + kSumLanes);
     }
-    const int8_t* scale = scales + first;
-    const int8_t* w = reinterpret_cast<const int8_t*>(nibbles) + first * kStepInputs;
     const uint8_t* x = p.x;
-    for (int g = 0; g < groups; ++g, scale += kPanelOutputs) {
+    for (int g = 0; g < groups; ++g) {
+      const int8_t* scale = weights + GroupScalesOffset(g) + first;
+      const int8_t* w = weights + NibblesOffset(g) + first * kStepInputs;
       SumVec of_group[kRows][2];
       HWY_UNROLL(16)
       for (int r = 0; r < kRows; ++r) of_group[r][0] = of_group[r][1] = hn::Zero(d);
       HWY_UNROLL(4)
       for (int v = 0; v < kGroupSteps / 2; ++v, w += kStepBytes, x += 2 * kStepInputs) {
-        hwy::Prefetch(w + kPrefetchBytes);
-        hwy::Prefetch(w + kPrefetchBytes + kCacheLineBytes);
         // Nibbles in the high half of a byte are 16 q.
         const auto pair0 = hn::Load(d8, w);
         const auto pair1 = hn::Load(d8, w + kSumLanes * kStepInputs);
@@ -236,21 +230,22 @@ inline HWY_ATTR void AddInt8(const PanelProduct& p, const int8_t* weights, int s
   });
 }
 
-inline HWY_ATTR void AddInt4(const PanelProduct& p, const int8_t* scales, const uint8_t* nibbles,
-                             int groups) {
+inline HWY_ATTR void AddInt4(const PanelProduct& p, const int8_t* weights, int groups) {
   ForTiles<kGroupTileRows>(p.rows, [&](int begin, auto rows) HWY_ATTR {
-    AddGroups<decltype(rows)::value>(RowsFrom(p, begin), scales, nibbles, groups);
+    AddGroups<decltype(rows)::value>(RowsFrom(p, begin), weights, groups);
   });
 }
 
-// A group of 4-bit weights times its scales, as 8-bit weights. scales: [32], nibbles: [4, 2, 16, 4],
-// weights: [8, 2, 16, 4].
-inline HWY_ATTR void UnpackGroup(const int8_t* scales, const uint8_t* nibbles, int8_t* weights) {
+// A group of 4-bit weights times its scales, as 8-bit weights. weights: from the first group's scales on,
+// unpacked: [8, 2, 16, 4].
+inline HWY_ATTR void UnpackGroup(const int8_t* weights, int group, int8_t* unpacked) {
   const Sums d;
   const hn::RebindToUnsigned<Words> d16;
   const hn::RebindToUnsigned<Bytes> d8;
   const hn::Rebind<int8_t, Sums> d_scales;
   const auto even_byte = hn::Set(d16, 0x00FF);
+  const int8_t* scales = weights + GroupScalesOffset(group);
+  const auto* nibbles = reinterpret_cast<const uint8_t*>(weights + NibblesOffset(group));
   for (int first = 0; first < kPanelOutputs; first += kSumLanes) {
     const auto scale = hn::PromoteTo(d, hn::LoadU(d_scales, scales + first));
     const auto scale_words =
@@ -264,7 +259,7 @@ inline HWY_ATTR void UnpackGroup(const int8_t* scales, const uint8_t* nibbles, i
       return hn::Sub(hn::BitCast(d8, hn::IfVecThenElse(even_byte, even, odd)), eight_scales);
     };
     const uint8_t* from = nibbles + first * kStepInputs;
-    uint8_t* to = reinterpret_cast<uint8_t*>(weights) + first * kStepInputs;
+    uint8_t* to = reinterpret_cast<uint8_t*>(unpacked) + first * kStepInputs;
     for (int v = 0; v < kGroupSteps / 2; ++v, from += kStepBytes, to += 2 * kStepBytes) {
       const auto pairs = hn::Xor(hn::BitCast(d16, hn::Load(d8, from)), hn::Set(d16, 0x8888));
       hn::Store(scaled(pairs), d8, to);
