@@ -1,11 +1,13 @@
-"""What rounding weights, keys and values costs the demo model: perplexity and recall of each format.
+"""What rounding weights, keys and values costs the demo model: perplexity, recall and divergence of each format.
 
     python3 -m tests.bench.quality                       # after ./dev build; minutes
     python3 -m tests.bench.quality --seeds 1 2 3 --weights int4 --kv f32 bf16
+    python3 -m tests.bench.quality --random-model build/bench/models/qwen2.5-0.5b
 
 Every format takes in the same never-repeating logs (training/gateway_log.py); each question about a note in them is
 asked in a copy of the session. Perplexity is that of all tokens of all logs, its change is against f32 weights with f32
-keys and values.
+keys and values. Divergence is that of next-token distributions, KL(f32 || format) in nats, over the first tokens of the
+first log; of a model with random weights over random tokens.
 """
 
 import argparse
@@ -17,9 +19,11 @@ import sys
 import tempfile
 
 from client.demo.demo import CommandFailed, ask, run_json
-from client.demo.server_process import DEMO_MODEL, ServerFailed, ServerProcess
+from client.demo.server_process import BUILD, DEMO_MODEL, ServerFailed, ServerProcess
 
 EXACT = ("f32", "f32")
+DIVERGENCE = os.path.join(BUILD, "tests", "bench", "memgate-bench-divergence")
+DIVERGENCE_TOKENS, RANDOM_TOKENS = 4000, 256
 
 
 def write_logs(folder, seeds, tokens):
@@ -51,6 +55,15 @@ def measure(model, weights, kv, logs):
     return math.exp(-logprob / tokens), right, asked
 
 
+def print_divergence(title, model, formats, tokens, *text):
+    print(f"\n| weights | mean KL, {title} | largest | same best token |\n| --- | --- | --- | --- |")
+    for format in formats:
+        done = subprocess.run([DIVERGENCE, model, format, str(tokens), *text], stdout=subprocess.PIPE, check=True)
+        found = json.loads(done.stdout)
+        print(f"| `{format}` | {found['mean_kl']:.2g} | {found['largest_kl']:.2g} | {100 * found['same_best']:.1f} % |",
+              flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=DEMO_MODEL, metavar="DIR")
@@ -58,6 +71,7 @@ def main():
     parser.add_argument("--kv", nargs="+", default=["f32", "bf16", "int8"], metavar="FORMAT")
     parser.add_argument("--seeds", nargs="+", type=int, default=[71, 72], metavar="SEED")
     parser.add_argument("--tokens", type=int, default=20_000, metavar="N", help="of each log")
+    parser.add_argument("--random-model", metavar="DIR", help="a folder of tests/bench/make_model.py, to compare, too")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="memgate-quality-") as folder:
         logs = list(write_logs(folder, args.seeds, args.tokens))
@@ -69,10 +83,14 @@ def main():
                                             else measure(args.model, weights, kv, logs))
                 print(f"| `{weights}` | `{kv}` | {perplexity:.4f} | {100 * (perplexity / exact - 1):+.2f} % "
                       f"| {right} of {asked} |", flush=True)
+        rounded = [weights for weights in args.weights if weights != "f32"]
+        print_divergence("demo model", args.model, rounded, DIVERGENCE_TOKENS, os.path.join(logs[0], "log.txt"))
+    if args.random_model:
+        print_divergence("random weights", args.random_model, rounded, RANDOM_TOKENS)
 
 
 if __name__ == "__main__":
     try:
         main()
-    except (ServerFailed, CommandFailed) as error:
+    except (ServerFailed, CommandFailed, subprocess.CalledProcessError) as error:
         sys.exit(f"quality: {error}")
