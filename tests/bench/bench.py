@@ -91,6 +91,8 @@ class Benchmark:
             for measurement, side, setting, round in self.steps():
                 id = self.identity(measurement, side, setting, round)
                 result = self.finished(id, side)
+                if result is None and self.arguments.report:
+                    continue
                 progress.advance(0, f"run {round + 1}: {side}, {measurement.name}{', ' + setting if setting else ''}")
                 if result is None:
                     result, ran = self.measure(measurement, side, setting, round), True
@@ -102,7 +104,7 @@ class Benchmark:
         finally:
             progress.end()
         if not ran:
-            print("bench: everything was finished before")
+            print("bench: nothing was measured now")
 
     def measure(self, measurement, side, setting, round):
         seed = 1 + round
@@ -179,6 +181,7 @@ def parse_arguments():
                         help="use the peer's finished runs although the server has changed since")
     parser.add_argument("--models", default=os.path.join(FOLDER, "models"), metavar="DIR",
                         help="where model folders are or will be (default build/bench/models)")
+    parser.add_argument("--report", action="store_true", help="measure nothing, show what earlier runs finished")
     parser.add_argument("--fresh", action="store_true", help="forget what earlier runs finished")
     arguments = parser.parse_args()
     defaults = {"runs": 5, "parts": PARTS, "points": POINTS, "formats": ("int8", "int4")}

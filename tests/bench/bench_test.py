@@ -221,7 +221,7 @@ class FakeSide:
 class BenchmarkTest(unittest.TestCase):
     def setUp(self):
         self.folder = self.enterContext(tempfile.TemporaryDirectory())
-        self.arguments = argparse.Namespace(fresh=False, reuse_peer=False, shape="tiny-qwen2", threads=1,
+        self.arguments = argparse.Namespace(fresh=False, report=False, reuse_peer=False, shape="tiny-qwen2", threads=1,
                                             kind="memgate")
         self.point = Measurement("point", "int8", "memgate", 512)
 
@@ -238,6 +238,15 @@ class BenchmarkTest(unittest.TestCase):
         results = self.run_plan(plan, rest)
         self.assertEqual(len(rest.calls), 1)
         self.assertEqual(len(results.values(self.point, "memgate")["ttft512_int8"]), 4)
+
+    def test_report_measures_nothing(self):
+        with self.assertRaises(KeyboardInterrupt):
+            self.run_plan(Plan((self.point,), runs=4, runs_long=4, peer_longest=0), FakeSide(stop_after=2))
+        self.arguments.report = True
+        memgate = FakeSide()
+        results = self.run_plan(Plan((self.point,), runs=4, runs_long=4, peer_longest=0), memgate)
+        self.assertEqual(memgate.calls, [])
+        self.assertEqual(len(results.values(self.point, "memgate")["ttft512_int8"]), 2)
 
     def test_sides_alternate_and_the_peer_takes_in_its_longest_prompt_as_often_as_asked_for(self):
         deep, half = (Measurement("point", "int8", "memgate", tokens) for tokens in (32_768, 16_384))

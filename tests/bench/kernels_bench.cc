@@ -34,6 +34,7 @@
 #include "engine/kernels/rope.h"
 #include "engine/kernels/weight_format.h"
 #include "engine/sampling/sampler.h"
+#include "tests/bench/dnnl_bytes.h"
 #include "tests/bench/peaks.h"
 
 namespace memgate::bench {
@@ -168,6 +169,39 @@ void RunLinear(benchmark::State& state, const Peaks& peaks, ColdLayers& cold, co
           .operations_per_s = format.operations_per_s});
 }
 
+// Copies of oneDNN's product of one layer. Only those last asked for are kept.
+class ColdDnnlBytes {
+ public:
+  absl::Span<const DnnlBytes> Get(const Layer& layer, int rows) {
+    if (layer_ == &layer && rows_ == rows) return copies_;
+    copies_.clear();
+    layer_ = &layer;
+    rows_ = rows;
+    const int outputs = (layer.gated ? 2 : 1) * layer.out_features;
+    for (int64_t i = 0; i <= kColdBytes / layer.weights(); ++i) {
+      copies_.emplace_back(outputs, layer.in_features, rows, ComputeThreads());
+    }
+    return copies_;
+  }
+
+ private:
+  const Layer* layer_ = nullptr;
+  int rows_ = 0;
+  std::vector<DnnlBytes> copies_;
+};
+
+// The integer product alone, by oneDNN.
+void RunDnnlBytes(benchmark::State& state, const Peaks& peaks, ColdDnnlBytes& cold, const Layer& layer,
+                  int rows) {
+  const absl::Span<const DnnlBytes> copies = cold.Get(layer, rows);
+  size_t next = 0;
+  for (auto _ : state) copies[next++ % copies.size()].Multiply();
+  Report(state, peaks,
+         {.memory_bytes = static_cast<double>(layer.weights()),
+          .operations = 2.0 * rows * layer.weights(),
+          .operations_per_s = &Peaks::int8_operations_per_s});
+}
+
 // Attention of one token, or of a block of tokens, in all layers: keys and values of `rows` tokens per KV
 // head.
 void RunAttend(benchmark::State& state, const Peaks& peaks, KvFormat format, int rows, int tokens) {
@@ -285,7 +319,7 @@ void RunSample(benchmark::State& state, const Peaks& peaks, const SamplingParams
   Report(state, peaks, {.cache_bytes = 1.0 * sizeof(float) * kVocabulary, .threads = 1});
 }
 
-void RegisterAll(const Peaks& peaks, ColdLayers& cold) {
+void RegisterAll(const Peaks& peaks, ColdLayers& cold, ColdDnnlBytes& dnnl_bytes) {
   for (const BenchedFormat& format : kFormats) {
     for (const Layer& layer : kModelLayers) {
       for (const int rows : {1, 8, 256}) {
@@ -293,6 +327,12 @@ void RegisterAll(const Peaks& peaks, ColdLayers& cold) {
             absl::StrCat("Linear/", Text(WeightFormatName(format.format)), "/", layer.name, "/rows:", rows),
             [&, rows](benchmark::State& state) { RunLinear(state, peaks, cold, layer, format, rows); });
       }
+    }
+  }
+  for (const Layer& layer : kModelLayers) {
+    for (const int rows : {1, 8, 256}) {
+      Register(absl::StrCat("oneDNN u8 x s8/", layer.name, "/rows:", rows),
+               [&, rows](benchmark::State& state) { RunDnnlBytes(state, peaks, dnnl_bytes, layer, rows); });
     }
   }
   for (const KvFormat format : kKvFormats) {
@@ -361,7 +401,8 @@ int Main(int argc, char** argv) {
   std::fflush(stdout);
   if (arguments.only_peaks) return EXIT_SUCCESS;
   ColdLayers cold;
-  RegisterAll(peaks, cold);
+  ColdDnnlBytes dnnl_bytes;
+  RegisterAll(peaks, cold, dnnl_bytes);
   benchmark::RunSpecifiedBenchmarks();
   return EXIT_SUCCESS;
 }
