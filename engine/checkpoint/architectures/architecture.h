@@ -1,0 +1,30 @@
+// The architectures that can be served: what each of them reads from its config.json.
+#ifndef MEMGATE_ENGINE_CHECKPOINT_ARCHITECTURES_ARCHITECTURE_H_
+#define MEMGATE_ENGINE_CHECKPOINT_ARCHITECTURES_ARCHITECTURE_H_
+
+#include <string_view>
+
+#include "absl/types/span.h"
+#include "engine/checkpoint/config_reader.h"
+#include "engine/checkpoint/model_config.h"
+
+namespace memgate {
+
+// One file of this folder each.
+struct Architecture {
+  std::string_view name;  // as config.json names it under "architectures"
+  // Fills everything but config.architecture; what is wrong, or not supported, is left in the reader.
+  void (*read)(ConfigReader& reader, ModelConfig& config);
+};
+
+extern const Architecture kLlama;
+extern const Architecture kMistral;
+extern const Architecture kQwen2;
+extern const Architecture kQwen3;
+
+// All of them.
+absl::Span<const Architecture* const> ArchitectureTable();
+
+}  // namespace memgate
+
+#endif  // MEMGATE_ENGINE_CHECKPOINT_ARCHITECTURES_ARCHITECTURE_H_
