@@ -80,7 +80,7 @@ class EngineImpl : public Engine {
 
  private:
   SessionContext Context(const KindEntry& entry) const {
-    return {&model_->info.config, entry.kind.get(), &model_->transformer->rope(), model_->options.kv};
+    return {&model_->info.config, entry.kind.get(), &model_->transformer->ropes(), model_->options.kv};
   }
   absl::StatusOr<SessionShape> ResolveShape(const KindEntry& entry, const SessionOptions& options) const;
   absl::StatusOr<int32_t> LargestWindow(const KindEntry& entry, SessionShape shape, int64_t max_bytes) const;
@@ -96,11 +96,6 @@ class EngineImpl : public Engine {
   Scheduler scheduler_;
   std::jthread weight_writer_;  // ends, soon, before the others go
 };
-
-// The shape of an ephemeral exact request: `tokens` tokens and never a fold.
-SessionShape ExactShape(int64_t tokens) {
-  return {.sinks = 0, .window = static_cast<int32_t>(tokens), .segment = 1, .salient = 0};
-}
 
 absl::StatusOr<std::string> EngineImpl::RenderChat(const std::vector<ChatTurn>& messages,
                                                    bool first_turn) const {
@@ -125,20 +120,22 @@ absl::StatusOr<int32_t> EngineImpl::LargestWindow(const KindEntry& entry, Sessio
     shape.window = static_cast<int32_t>(window);
     return SessionState::Bytes(context, shape).total();
   };
-  const int64_t limit = model_->info.config.sliding_window;
-  const int64_t largest =
-      limit > 0 ? std::min<int64_t>(kMaxWindow, limit - shape.sinks - shape.segment) : kMaxWindow;
-  if (largest < 1 || bytes_at(1) > max_bytes) {
+  const ModelConfig& config = model_->info.config;
+  const int64_t limit = config.sliding_window();
+  int64_t layers = 0;  // that hold the whole window
+  for (int l = 0; l < config.num_layers; ++l) layers += limit > 0 || config.layer(l).window == 0;
+  const int64_t token_bytes =
+      2 * layers * config.num_kv_heads * KvRowBytes(context.kv_format, config.head_dim);
+  int64_t window = max_bytes / token_bytes - shape.sinks - shape.segment - shape.salient;
+  window = std::min(window, kMaxWindow);
+  if (limit > 0) window = std::min(window, limit - shape.sinks - shape.segment);
+  // From the top, one by one: bytes grow with the window, but not where a layer's own window ends.
+  while (window > 0 && bytes_at(window) > max_bytes) --window;
+  if (window < 1) {
     return absl::InvalidArgumentError(
         Concat("max_session_bytes: ", max_bytes, " is less than the smallest session, ", bytes_at(1)));
   }
-  int64_t low = 1;             // fits
-  int64_t high = largest + 1;  // does not, or is not allowed
-  while (high - low > 1) {
-    const int64_t middle = low + (high - low) / 2;
-    (bytes_at(middle) <= max_bytes ? low : high) = middle;
-  }
-  return static_cast<int32_t>(low);
+  return static_cast<int32_t>(window);
 }
 
 absl::StatusOr<SessionShape> EngineImpl::ResolveShape(const KindEntry& entry,
@@ -235,9 +232,8 @@ void EngineImpl::Reset(SessionLease& lease) {
 
 absl::StatusOr<std::string> EngineImpl::Export(const SessionLease& lease) const {
   const Session& session = *lease.session();
-  const int64_t length = lease.state().length();
-  if (length > 0 && lease.state().folded() != session.shape().FoldedAt(length - 1)) {
-    // A forward pass failed between fold and commit; the next turn brings the two together again.
+  if (!lease.state().settled()) {
+    // A forward pass failed; the next turn brings the two together again.
     return absl::InternalError("the session's last turn failed within a step; run a turn, then export again");
   }
   return EncodeSnapshot({.model_fingerprint = model_->info.fingerprint,
@@ -322,7 +318,7 @@ absl::StatusOr<std::shared_ptr<Turn>> EngineImpl::Submit(TurnRequest request,
 }
 
 int64_t EngineImpl::ExactShapeBytes(int64_t tokens) const {
-  return SessionState::Bytes(Context(**model_->kinds->Find("window")), ExactShape(tokens)).total();
+  return SessionState::Bytes(Context(**model_->kinds->Find("window")), SessionShape::Exact(tokens)).total();
 }
 
 // Saturates: a snapshot may claim any length.
@@ -359,7 +355,8 @@ RouteInput EngineImpl::DescribeRoute(const TurnRequest& request) const {
 
 absl::StatusOr<std::shared_ptr<SessionLease>> EngineImpl::EphemeralLease(Path path, int64_t total_tokens) {
   KindEntry& entry = path == Path::kExact ? **model_->kinds->Find("window") : model_->kinds->default_kind();
-  auto session = MakeSession(entry, path == Path::kExact ? ExactShape(total_tokens) : entry.default_shape);
+  auto session =
+      MakeSession(entry, path == Path::kExact ? SessionShape::Exact(total_tokens) : entry.default_shape);
   if (!session.ok()) return session.status();
   return SessionLease::Acquire(*std::move(session));
 }

@@ -20,8 +20,8 @@ constexpr int32_t kLargestSegment = 256;
 // A geometry for models without a trained module. Everything stays within the trained context, far tokens
 // included.
 SessionShape UntrainedShape(const ModelConfig& config) {
-  const int64_t context =
-      config.sliding_window > 0 ? std::min(config.max_position, config.sliding_window) : config.max_position;
+  const int64_t context = config.sliding_window() > 0 ? std::min(config.max_position, config.sliding_window())
+                                                      : config.max_position;
   SessionShape shape;
   shape.segment = static_cast<int32_t>(std::clamp<int64_t>(context / 8, 1, kLargestSegment));
   shape.sinks = static_cast<int32_t>(std::min<int64_t>(kSinks, context / 16));
@@ -60,7 +60,7 @@ absl::StatusOr<std::vector<std::string>> NamedModuleFolders(const std::string& f
 }  // namespace
 
 absl::Status CheckFitsModel(const SessionShape& shape, const ModelConfig& config) {
-  const int64_t limit = config.sliding_window;
+  const int64_t limit = config.sliding_window();
   if (limit == 0 || shape.exact_capacity() <= limit) return absl::OkStatus();
   return absl::InvalidArgumentError(Concat("window_tokens: sinks + window + segment are ",
                                            shape.exact_capacity(),

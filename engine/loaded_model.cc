@@ -105,7 +105,7 @@ absl::Status LoadKinds(LoadedModel& model) {
 void DescribeKinds(LoadedModel& model) {
   model.info.default_memory_kind = model.kinds->default_kind().kind->name();
   for (const auto& entry : model.kinds->entries()) {
-    const SessionContext context{&model.info.config, entry->kind.get(), &model.transformer->rope(),
+    const SessionContext context{&model.info.config, entry->kind.get(), &model.transformer->ropes(),
                                  model.options.kv};
     model.info.memory_kinds.push_back({std::string(entry->kind->name()), entry->kind->trained(),
                                        entry->default_shape,
@@ -140,9 +140,8 @@ absl::StatusOr<LoadedModel> LoadModel(EngineOptions options) {
   info.full_kv_bytes_per_token = FullKvBytesPerToken(info.config, info.kv_format);
   const std::filesystem::path folder = std::filesystem::path(model.options.model_folder).lexically_normal();
   info.name = folder.has_filename() ? folder.filename().string() : folder.parent_path().filename().string();
-  if (info.config.sliding_window > 0) {
-    model.options.exact_limit_tokens =
-        std::min<int64_t>(model.options.exact_limit_tokens, info.config.sliding_window);
+  if (const int64_t window = info.config.sliding_window(); window > 0) {
+    model.options.exact_limit_tokens = std::min<int64_t>(model.options.exact_limit_tokens, window);
   }
 
   if (auto s = LoadText(model); !s.ok()) return s;

@@ -73,8 +73,10 @@ std::string DescribeMemory(const v1::SessionMemory& memory) {
     if (gates) row.push_back(GatesText(memory.layers(layer), kv_head));
     if (norms) row.push_back(NormText(head));
     if (slots) {
-      row.push_back(
-          absl::StrCat(Grouped(head.salient().used()), " of ", Grouped(memory.shape().salient_tokens())));
+      // A layer with a window of its own has none.
+      row.push_back(head.has_salient() ? absl::StrCat(Grouped(head.salient().used()), " of ",
+                                                      Grouped(memory.shape().salient_tokens()))
+                                       : "");
       row.push_back(PositionsText(head.salient()));
       row.push_back(ScoresText(head.salient()));
     }

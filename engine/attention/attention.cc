@@ -1,7 +1,6 @@
 #include "engine/attention/attention.h"
 
 #include <algorithm>
-#include <cmath>
 #include <memory>
 #include <vector>
 
@@ -20,18 +19,19 @@ void StoreChunk(const AttentionChunk& chunk, const LayerView& view) {
   for (int t = 0; t < chunk.tokens; ++t) {
     for (int g = 0; g < config.num_kv_heads; ++g) {
       const int64_t from = t * chunk.row_stride + g * dim;
-      const int64_t row = g * session.shape().rows() + session.Row(session.length() + t);
+      const int64_t row = g * view.shape.rows() + view.Row(session.length() + t);
       Rotate(chunk.angles + int64_t{t} * dim, dim, chunk.keys + from, key.data());
       view.keys.Store(row, key.data());
       view.values.Store(row, chunk.values + from);
     }
   }
+  if (view.local()) return;
   // Sinks never leave, so only window tokens keep features.
   const int features = config.num_kv_heads * session.kind().TokenFeatures();
   const int skip =
       static_cast<int>(std::clamp<int64_t>(session.shape().sinks - session.length(), 0, chunk.tokens));
   if (features > 0 && skip < chunk.tokens) {
-    const int64_t row = session.Row(session.length() + skip) - session.window_row();
+    const int64_t row = view.Row(session.length() + skip) - view.window_row();
     session.kind().ComputeFeatures(chunk.layer, chunk.layer_input + int64_t{skip} * config.hidden_size,
                                    chunk.tokens - skip, view.features + row * features);
   }
@@ -54,40 +54,66 @@ void RotateQueries(const AttentionChunk& chunk, int begin, int end, int g, const
   }
 }
 
+// What the queries of tokens [begin, end) that read one KV head have in common, but for the rows they see.
+AttendQueries QueriesOf(const AttentionChunk& chunk, int begin, int end) {
+  const ModelConfig& config = *chunk.session->context().config;
+  return {.count = (end - begin) * config.group_size(),
+          .per_token = config.group_size(),
+          .head_dim = config.head_dim,
+          .scale = config.AttentionScale(chunk.layer),
+          .cap = config.attention_softcap};
+}
+
+// A local layer: plain causal attention within its window. Rows are numbered by position.
+void AttendOwnWindow(const AttentionChunk& chunk, const LayerView& view, int g, int begin, int end,
+                     float* out) {
+  const SessionState& session = *chunk.session;
+  AttendQueries queries = QueriesOf(chunk, begin, end);
+  const auto rotated = std::make_unique_for_overwrite<float[]>(int64_t{queries.count} * queries.head_dim);
+  RotateQueries(chunk, begin, end, g, chunk.angles, queries.head_dim, rotated.get());
+  queries.first_row = view.folded;
+  queries.first_limit = session.length() + begin + 1;
+  queries.window = view.local_window;
+  const int64_t first = g * view.shape.rows();
+  const AttendRun run = {rotated.get(), view.keys.From(first), view.values.From(first),
+                         session.length() + end - view.folded};
+  Attend({&run, 1}, queries, out);
+}
+
 // One softmax over two runs of rows: [sinks | salient] and the window up to the query's own token. Before the
 // first fold there are no salient tokens and the sinks are seen at their true positions: plain causal
 // attention.
-void AttendTokens(const AttentionChunk& chunk, const LayerView& view, int g, int begin, int end, float* out) {
+void AttendHeld(const AttentionChunk& chunk, const LayerView& view, int g, int begin, int end, float* out) {
   const SessionState& session = *chunk.session;
-  const ModelConfig& config = *session.context().config;
-  const int dim = config.head_dim;
-  const int group = config.group_size();
-  const int64_t block_floats = int64_t{end - begin} * group * dim;
+  AttendQueries queries = QueriesOf(chunk, begin, end);
+  const int64_t block_floats = int64_t{queries.count} * queries.head_dim;
   const bool far = session.clamped();
-  const auto scratch = std::make_unique_for_overwrite<float[]>((far ? 3 : 2) * block_floats);
-  float* attended = scratch.get();
-  float* near_queries = attended + block_floats;
+  const auto scratch = std::make_unique_for_overwrite<float[]>((far ? 2 : 1) * block_floats);
+  float* near_queries = scratch.get();
   float* far_queries = far ? near_queries + block_floats : near_queries;
-  RotateQueries(chunk, begin, end, g, chunk.angles, dim, near_queries);
+  RotateQueries(chunk, begin, end, g, chunk.angles, queries.head_dim, near_queries);
   if (far) RotateQueries(chunk, begin, end, g, chunk.far_angles, 0, far_queries);
 
-  const KvRows keys = view.keys.From(g * session.shape().rows());
-  const KvRows values = view.values.From(g * session.shape().rows());
-  const int64_t held = session.length() + end - session.folded();  // sinks and window tokens
-  const int64_t sinks = std::min<int64_t>(held, session.shape().sinks);
+  const KvRows keys = view.keys.From(g * view.shape.rows());
+  const KvRows values = view.values.From(g * view.shape.rows());
+  const int64_t held = session.length() + end - view.folded;  // sinks and window tokens
+  const int64_t sinks = std::min<int64_t>(held, view.shape.sinks);
   const AttendRun runs[] = {
-      {far_queries, keys, values, sinks + session.salient_count()},
-      {near_queries, keys.From(session.window_row()), values.From(session.window_row()), held - sinks},
+      {far_queries, keys, values, sinks + view.salient_count()},
+      {near_queries, keys.From(view.window_row()), values.From(view.window_row()), held - sinks},
   };
-  Attend(runs,
-         {.count = (end - begin) * group,
-          .per_token = group,
-          .first_limit = session.salient_count() + session.length() + begin + 1 - session.folded(),
-          .head_dim = dim,
-          .scale = 1.0f / std::sqrt(static_cast<float>(dim))},
-         attended);
-  for (int t = begin; t < end; ++t, attended += group * dim) {
-    std::copy_n(attended, group * dim, out + (int64_t{t} * config.num_heads + int64_t{g} * group) * dim);
+  queries.first_limit = view.salient_count() + session.length() + begin + 1 - view.folded;
+  Attend(runs, queries, out);
+}
+
+void AttendTokens(const AttentionChunk& chunk, const LayerView& view, int g, int begin, int end, float* out) {
+  const ModelConfig& config = *chunk.session->context().config;
+  const int64_t group_floats = int64_t{config.group_size()} * config.head_dim;
+  const auto attended = std::make_unique_for_overwrite<float[]>((end - begin) * group_floats);
+  (view.local() ? AttendOwnWindow : AttendHeld)(chunk, view, g, begin, end, attended.get());
+  for (int t = begin; t < end; ++t) {
+    std::copy_n(&attended[(t - begin) * group_floats], group_floats,
+                out + int64_t{t} * config.num_heads * config.head_dim + g * group_floats);
   }
 }
 
@@ -99,7 +125,7 @@ void AttendLocally(const AttentionChunk& chunk, const LayerView& view, float* ou
   const int most = std::max(1, kQueriesTogether / config.group_size());
   const int together = std::clamp((chunk.tokens + wanted - 1) / wanted, 1, most);
   const int blocks = (chunk.tokens + together - 1) / together;
-  const int64_t held = session.salient_count() + session.length() - session.folded() + chunk.tokens;
+  const int64_t held = view.salient_count() + session.length() - view.folded + chunk.tokens;
   const int64_t queries = int64_t{together} * config.group_size();
   ParallelFor(int64_t{blocks} * config.num_kv_heads, LeastItems(2 * held * config.head_dim * queries),
               [&](int64_t first, int64_t last, int) {
@@ -118,7 +144,7 @@ void AttendChunk(const AttentionChunk& chunk, float* out) {
   const LayerView view = session.Layer(chunk.layer);
   StoreChunk(chunk, view);
   AttendLocally(chunk, view, out);
-  if (session.written() > 0 && session.kind().Recalls()) {
+  if (!view.local() && session.written() > 0 && session.kind().Recalls()) {
     session.kind().Combine(chunk.layer,
                            {.tokens = chunk.tokens,
                             .queries = chunk.queries,

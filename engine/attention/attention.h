@@ -16,8 +16,8 @@ struct AttentionChunk {
   const float* values = nullptr;       // [T, G, D]
   int64_t row_stride = 0;              // floats from one token's queries, keys or values to the next one's
   const float* layer_input = nullptr;  // [T, C], after the input RMSNorm
-  const float* angles = nullptr;       // [T, D]: Rope::Angles of each token's position
-  const float* far_angles = nullptr;   // [D]: Rope::Angles of the far distance
+  const float* angles = nullptr;       // [T, D]: Angles of each token's position by the layer's rope
+  const float* far_angles = nullptr;   // [D]: those of the far distance
 };
 
 // Stores the chunk's keys, values and features in the session, then writes the layer's attention output

@@ -94,6 +94,32 @@ std::vector<int32_t> ConfigReader::Ids(std::string_view key, size_t max_count) {
   return ids;
 }
 
+std::vector<double> ConfigReader::RequiredNumbers(std::string_view key, size_t count, double min,
+                                                  double max) {
+  std::vector<double> numbers(count, 0.0);
+  const json* value = Find(key);
+  if (value == nullptr) {
+    FailMissing(key);
+  } else if (!value->is_array() || value->size() != count) {
+    Fail(key, absl::StrCat("must be a list of ", count, " numbers"));
+  } else {
+    for (size_t i = 0; i < count; ++i) {
+      const json& item = (*value)[i];
+      if (item.is_number()) numbers[i] = item.get<double>();
+      if (!item.is_number() || !(numbers[i] >= min && numbers[i] <= max)) {
+        Fail(key, absl::StrCat("must hold numbers within ", min, "..", max, ", found ", DescribeJson(item)));
+        return std::vector<double>(count, 0.0);
+      }
+    }
+  }
+  return numbers;
+}
+
+bool ConfigReader::IsNull(std::string_view key) const {
+  const auto found = object_.find(key);
+  return found != object_.end() && found->is_null();
+}
+
 void ConfigReader::Fail(std::string_view key, const std::string& reason) {
   status_.Update(absl::InvalidArgumentError(absl::StrCat(prefix_, std::string(key), ": ", reason)));
 }

@@ -36,6 +36,11 @@ class ConfigReader {
   // An integer or a list of at most `max_count` integers; empty if absent.
   std::vector<int32_t> Ids(std::string_view key, size_t max_count);
 
+  // Exactly `count` numbers within [min, max]; zeros after an error. Fails if the key is absent.
+  std::vector<double> RequiredNumbers(std::string_view key, size_t count, double min, double max);
+  // Whether the key is there and null, where that means something else than its absence.
+  bool IsNull(std::string_view key) const;
+
   void Fail(std::string_view key, const std::string& reason);
   void FailUnsupported(std::string_view key, const std::string& reason);  // UNIMPLEMENTED
   // Takes over the error of a reader of a nested object.

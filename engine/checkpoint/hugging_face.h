@@ -21,11 +21,10 @@ struct Checkpoint {
       tensors;  // names as in Hugging Face: "model.layers.0.self_attn.q_proj.weight"
 };
 
-// Parses config.json. Architectures: LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM,
-// Qwen3ForCausalLM. INVALID_ARGUMENT names the key and what is wrong; UNIMPLEMENTED names the architecture,
-// rope type, activation or other feature that is not supported and lists what is. On success every dimension
-// is positive and bounded (L <= 1,024, others far from overflowing an int), G divides H, D is even, and the
-// byte count of any single weight fits an int64.
+// Parses config.json of the architectures in architectures/. INVALID_ARGUMENT names the key and what is
+// wrong; UNIMPLEMENTED names the architecture, rope type, activation or other feature that is not supported
+// and lists what is. On success every dimension is positive and bounded (L <= 1,024, others far from
+// overflowing an int), G divides H, D is even, and the byte count of any single weight fits an int64.
 absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view json);
 
 // Parses generation_config.json; unknown keys are ignored. "do_sample": false becomes temperature 0; true

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "engine/base/activation.h"
+
 namespace memgate {
 
 // Llama 3's frequency-dependent stretching of RoPE ("rope_type": "llama3").
@@ -17,17 +19,34 @@ struct Llama3RopeScaling {
   int64_t original_max_position = 8192;  // tokens
 };
 
+// Phi-3's stretching of RoPE by a factor per frequency ("rope_type": "longrope", arXiv 2402.13753).
+struct LongRopeScaling {
+  std::vector<double> short_factors;     // [D/2], of contexts up to original_max_position
+  std::vector<double> long_factors;      // [D/2], of longer ones
+  int64_t original_max_position = 4096;  // tokens
+  double attention_factor = 1.0;         // rotated queries and keys are multiplied by it
+};
+
 struct RopeConfig {
+  bool rotates = true;  // false: the layer does not see positions ("NoPE", arXiv 2501.18795)
   double theta = 10000.0;
   // Positions are divided by this ("rope_type": "linear"); 1 = off.
   double linear_factor = 1.0;
   std::optional<Llama3RopeScaling> llama3;
+  std::optional<LongRopeScaling> longrope;
+};
+
+// In what layers may differ.
+struct LayerConfig {
+  int64_t window = 0;  // the last tokens that a query sees, its own included; 0 = all
+  int rope = 0;        // which of ModelConfig::ropes
 };
 
 // Shapes use the letters of docs/design.md: L layers, C model dim, H query heads, G KV heads, D head dim,
 // F feed-forward dim, V vocabulary.
 struct ModelConfig {
   std::string architecture;   // e.g. "LlamaForCausalLM"
+  std::string tensor_prefix;  // before "model." in the names of tensors; usually empty
   int num_layers = 0;         // L
   int hidden_size = 0;        // C
   int num_heads = 0;          // H
@@ -36,16 +55,30 @@ struct ModelConfig {
   int intermediate_size = 0;  // F
   int vocab_size = 0;         // V
   int64_t max_position = 0;   // trained context, tokens
-  // Sliding-window attention of the base model; 0 = none. Tokens farther back are not seen even by the
-  // exact path, so the engine refuses exact contexts beyond it.
-  int64_t sliding_window = 0;
   float rms_norm_eps = 1e-5f;
-  RopeConfig rope;
-  bool qkv_bias = false;         // Qwen2
-  bool qk_norm = false;          // Qwen3: RMSNorm over D of every q and k head, before RoPE
-  bool tied_embeddings = false;  // lm_head = embed_tokens
+  std::vector<RopeConfig> ropes = {RopeConfig{}};  // those of its layers, at least one
+  std::vector<LayerConfig> layers;  // [L], or empty: every layer sees all tokens, rotated by ropes[0]
+
+  bool qkv_bias = false;
+  bool qk_norm = false;            // RMSNorm over D of every q and k head, before RoPE
+  bool tied_embeddings = false;    // lm_head = embed_tokens
+  bool fused_projections = false;  // one tensor for queries, keys and values, one for gate and up
+  bool post_norms = false;         // RMSNorm also behind attention and feed-forward, before the residual
+  Activation activation = Activation::kSilu;
+  float norm_offset = 0.0f;      // added to the weights of RMSNorms as the files hold them
+  float embedding_scale = 1.0f;  // token embeddings are multiplied by it
+  // Query times key is divided by the square root of this; 0 = D.
+  double query_scalar = 0;
+  float attention_softcap = 0;  // bounds the divided scores, cap tanh(score / cap); 0 = no bound
+  float logit_softcap = 0;      // bounds the logits in the same way; 0 = no bound
 
   int group_size() const { return num_heads / num_kv_heads; }  // R
+  LayerConfig layer(int index) const { return layers.empty() ? LayerConfig{} : layers[index]; }
+  // What a query times a key is multiplied by in that layer.
+  float AttentionScale(int layer) const;
+  // The window of a model all of whose layers have one (the longest of them), else 0. Tokens farther back are
+  // not seen even by the exact path, so the engine refuses exact contexts beyond it.
+  int64_t sliding_window() const;
 };
 
 // generation_config.json; absent values are not set.

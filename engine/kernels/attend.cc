@@ -9,6 +9,7 @@
 #define HWY_TARGET_INCLUDE "engine/kernels/attend.cc"
 #include "hwy/foreach_target.h"
 // clang-format off: Highway needs this order.
+#include "engine/kernels/activation-inl.h"
 #include "engine/kernels/product-inl.h"
 #include "hwy/contrib/math/math-inl.h"
 #include "hwy/highway.h"
@@ -24,6 +25,8 @@ constexpr int kBlockRows = 128;
 constexpr int kPanelKeys = 32;
 // A block's scores; its last panel may reach past the block.
 constexpr int kScoreStride = kBlockRows + kPanelKeys;
+// The score of a row in front of a query's window: its weight is 0.
+constexpr float kUnseen = -1e30f;
 
 // One call of Attend and its scratch.
 struct AttendCall {
@@ -159,12 +162,19 @@ int Seen(const AttendQueries& q, int i, RowRange block) {
   return static_cast<int>(std::clamp<int64_t>(limit, block.begin, block.end) - block.begin);
 }
 
+// Rows of the block in front of query i's window, or that are not there.
+int Skipped(const AttendQueries& q, int i, RowRange block) {
+  const int64_t window_begin = q.window > 0 ? q.first_limit + i / q.per_token - q.window : 0;
+  const int64_t first = std::max(window_begin, q.first_row);
+  return static_cast<int>(std::clamp<int64_t>(first, block.begin, block.end) - block.begin);
+}
+
 // Dot products of the queries with the block's keys. Queries that see none of a panel's keys are left out.
 // Scores behind a run's last key mean nothing; the next run's replace them, or no query sees them.
 void ScoreBlock(const AttendCall& call, RowRange block) {
   const AttendQueries& q = call.queries;
   const int lanes = static_cast<int>(hn::Lanes(Wide()));
-  int64_t run_begin = 0;
+  int64_t run_begin = q.first_row;
   for (size_t i = 0; i < call.num_runs; run_begin += call.runs[i].rows, ++i) {
     const AttendRun& run = call.runs[i];
     const RowRange rows = InRun(block, run_begin, run);
@@ -201,9 +211,13 @@ void WeighBlock(const AttendCall& call, RowRange block) {
     float* scores = call.scores + int64_t{i} * kScoreStride;
     float* out = call.out + int64_t{i} * q.head_dim;
     const int seen = Seen(q, i, block);
+    const int skipped = Skipped(q, i, block);
+    if (q.cap > 0) SoftCapAll(q.cap / q.scale, scores + skipped, seen - skipped, scores + skipped);
+    std::fill_n(scores, skipped, skipped < seen ? kUnseen : 0.0f);
+    if (skipped == seen) continue;
     const float before = call.largest[i];
     const float largest = std::max(before, q.scale * Largest(scores, seen));
-    if (block.begin > 0 && largest != before) {
+    if (call.sums[i] != 0.0f && largest != before) {
       const float shrink = ExpOf(before - largest);
       call.sums[i] *= shrink;
       Scale(shrink, out, q.head_dim, out);
@@ -215,7 +229,7 @@ void WeighBlock(const AttendCall& call, RowRange block) {
 
 // Makes the block's values floats.
 void LoadValues(const AttendCall& call, RowRange block) {
-  int64_t run_begin = 0;
+  int64_t run_begin = call.queries.first_row;
   for (size_t i = 0; i < call.num_runs; run_begin += call.runs[i].rows, ++i) {
     const RowRange rows = InRun(block, run_begin, call.runs[i]);
     if (rows.begin >= rows.end) continue;
@@ -227,7 +241,7 @@ void LoadValues(const AttendCall& call, RowRange block) {
 // out_i += the weighted values of rows [from, to) of the block, for the queries [first, end).
 void AddValues(const AttendCall& call, RowRange block, int first, int end, int from, int to) {
   const int head_dim = call.queries.head_dim;
-  int64_t run_begin = 0;
+  int64_t run_begin = call.queries.first_row;
   for (size_t i = 0; i < call.num_runs; run_begin += call.runs[i].rows, ++i) {
     const AttendRun& run = call.runs[i];
     const RowRange rows = InRun({block.begin + from, block.begin + to}, run_begin, run);
@@ -254,7 +268,8 @@ void AttendImpl(const AttendCall& call) {
   constexpr int kTogether = 4;
   const AttendQueries& q = call.queries;
   const int64_t rows = q.first_limit + (q.count - 1) / q.per_token;
-  for (int64_t begin = 0; begin < rows; begin += kBlockRows) {
+  const int64_t first_seen = q.window > 0 ? std::max(q.first_row, q.first_limit - q.window) : q.first_row;
+  for (int64_t begin = first_seen / kBlockRows * kBlockRows; begin < rows; begin += kBlockRows) {
     const RowRange block{begin, std::min(begin + kBlockRows, rows)};
     ScoreBlock(call, block);
     WeighBlock(call, block);
@@ -263,10 +278,12 @@ void AttendImpl(const AttendCall& call) {
     for (int first = FirstToSee(q, block.begin); first < whole; first += kTogether) {
       const int end = std::min(first + kTogether, whole);
       const int shared = Seen(q, first, block);
-      AddValues(call, block, first, end, 0, shared);
+      AddValues(call, block, first, end, Skipped(q, first, block), shared);
       for (int i = first; i < end; ++i) AddValues(call, block, i, i + 1, shared, Seen(q, i, block));
     }
-    AddValues(call, block, whole, q.count, 0, static_cast<int>(block.end - block.begin));
+    if (whole == q.count) continue;
+    AddValues(call, block, whole, q.count, Skipped(q, whole, block),
+              static_cast<int>(block.end - block.begin));
   }
   for (int i = 0; i < q.count; ++i) {
     float* out = call.out + int64_t{i} * q.head_dim;

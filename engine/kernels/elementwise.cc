@@ -6,7 +6,7 @@
 #define HWY_TARGET_INCLUDE "engine/kernels/elementwise.cc"
 #include "hwy/foreach_target.h"
 // clang-format off: Highway needs this order.
-#include "engine/kernels/silu-inl.h"
+#include "engine/kernels/activation-inl.h"
 #include "hwy/highway.h"
 // clang-format on
 
@@ -44,15 +44,28 @@ void RmsNormImpl(const float* x, const float* weight, float eps, int n, float* o
   for (; i < n; ++i) out[i] = x[i] * scale * weight[i];
 }
 
-void SiluMultiplyImpl(const float* gate, const float* up, int64_t n, float* out) {
+template <Activation kActivation>
+void ActivateMultiply(const float* gate, const float* up, int64_t n, float* out) {
   const Wide d;
   const int64_t lanes = hn::Lanes(d);
   int64_t i = 0;
   for (; i + lanes <= n; i += lanes) {
-    hn::StoreU(hn::Mul(Silu(d, hn::LoadU(d, gate + i)), hn::LoadU(d, up + i)), d, out + i);
+    hn::StoreU(hn::Mul(Activate<kActivation>(d, hn::LoadU(d, gate + i)), hn::LoadU(d, up + i)), d, out + i);
   }
-  for (; i < n; ++i) out[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
+  const hn::CappedTag<float, 1> one;
+  for (; i < n; ++i) out[i] = hn::GetLane(Activate<kActivation>(one, hn::LoadU(one, gate + i))) * up[i];
 }
+
+void ActivateMultiplyImpl(Activation activation, const float* gate, const float* up, int64_t n, float* out) {
+  switch (activation) {
+    case Activation::kSilu:
+      return ActivateMultiply<Activation::kSilu>(gate, up, n, out);
+    case Activation::kGeluTanh:
+      return ActivateMultiply<Activation::kGeluTanh>(gate, up, n, out);
+  }
+}
+
+void SoftCapImpl(float cap, const float* x, int64_t n, float* out) { SoftCapAll(cap, x, n, out); }
 
 void ScaledAddImpl(float a, const float* x, int64_t n, float* y) {
   const Wide d;
@@ -74,7 +87,8 @@ namespace memgate {
 
 HWY_EXPORT(DotImpl);
 HWY_EXPORT(RmsNormImpl);
-HWY_EXPORT(SiluMultiplyImpl);
+HWY_EXPORT(ActivateMultiplyImpl);
+HWY_EXPORT(SoftCapImpl);
 HWY_EXPORT(ScaledAddImpl);
 
 float Dot(const float* x, const float* y, int64_t n) { return HWY_DYNAMIC_DISPATCH(DotImpl)(x, y, n); }
@@ -83,12 +97,20 @@ void RmsNorm(const float* x, const float* weight, float eps, int n, float* out) 
   HWY_DYNAMIC_DISPATCH(RmsNormImpl)(x, weight, eps, n, out);
 }
 
-void SiluMultiply(const float* gate, const float* up, int64_t n, float* out) {
-  HWY_DYNAMIC_DISPATCH(SiluMultiplyImpl)(gate, up, n, out);
+void ActivateMultiply(Activation activation, const float* gate, const float* up, int64_t n, float* out) {
+  HWY_DYNAMIC_DISPATCH(ActivateMultiplyImpl)(activation, gate, up, n, out);
+}
+
+void SoftCap(float cap, const float* x, int64_t n, float* out) {
+  HWY_DYNAMIC_DISPATCH(SoftCapImpl)(cap, x, n, out);
 }
 
 void ScaledAdd(float a, const float* x, int64_t n, float* y) {
   HWY_DYNAMIC_DISPATCH(ScaledAddImpl)(a, x, n, y);
+}
+
+void Multiply(float a, int64_t n, float* y) {
+  for (int64_t i = 0; i < n; ++i) y[i] *= a;
 }
 
 void AddInPlace(const float* x, int64_t n, float* y) { ScaledAdd(1.0f, x, n, y); }

@@ -98,7 +98,7 @@ absl::Status Linear::AddTo(const float* x, int rows, float* y, absl::Span<std::b
 
 absl::Status Linear::ApplyGated(const float* x, int rows, float* y, absl::Span<std::byte> scratch) const {
   if (const auto* quantised = std::get_if<QuantisedMatrix>(&matrix_)) {
-    quantised->ApplyGated(x, rows, y, scratch);
+    quantised->ApplyGated(shape_.activation, x, rows, y, scratch);
     return absl::OkStatus();
   }
   // [rows, 2F]: gate, up.
@@ -107,7 +107,8 @@ absl::Status Linear::ApplyGated(const float* x, int rows, float* y, absl::Span<s
   const int64_t f = shape_.out_features;
   ParallelFor(rows, LeastItems(8 * f), [&](int64_t begin, int64_t end, int) {
     for (int64_t r = begin; r < end; ++r) {
-      SiluMultiply(gate_up + r * 2 * f, gate_up + r * 2 * f + f, f, y + r * f);
+      const float* gate = gate_up + r * 2 * f;
+      ActivateMultiply(shape_.activation, gate, gate + f, f, y + r * f);
     }
   });
   return absl::OkStatus();

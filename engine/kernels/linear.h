@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "engine/base/activation.h"
 #include "engine/kernels/dnnl_matrix.h"
 #include "engine/kernels/panel_matrix.h"
 #include "engine/kernels/quantised_matrix.h"
@@ -21,7 +22,8 @@ struct LinearShape {
   int out_features = 0;
   int in_features = 0;
   bool has_bias = false;
-  bool gated = false;  // two matrices of this size, gate and up, without bias
+  bool gated = false;                         // two matrices of this size, gate and up, without bias
+  Activation activation = Activation::kSilu;  // of the gate
 };
 
 // Not thread-safe: one thread calls the operations (work is spread over its pool, kernels/parallel.h).
@@ -50,7 +52,7 @@ class Linear {
   absl::Status Apply(const float* x, int rows, float* y, absl::Span<std::byte> scratch) const;
   // y += x W^T + b. REQUIRES: not gated.
   absl::Status AddTo(const float* x, int rows, float* y, absl::Span<std::byte> scratch) const;
-  // y = silu(x Wgate^T) * (x Wup^T). REQUIRES: gated.
+  // y = activation(x Wgate^T) * (x Wup^T). REQUIRES: gated.
   absl::Status ApplyGated(const float* x, int rows, float* y, absl::Span<std::byte> scratch) const;
 
   const LinearShape& shape() const { return shape_; }

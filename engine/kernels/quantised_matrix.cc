@@ -18,8 +18,8 @@
 #define HWY_TARGET_INCLUDE "engine/kernels/quantised_matrix.cc"
 #include "hwy/foreach_target.h"
 // clang-format off: Highway needs this order.
+#include "engine/kernels/activation-inl.h"
 #include "engine/kernels/quantised_product-inl.h"
-#include "engine/kernels/silu-inl.h"
 #include "hwy/highway.h"
 // clang-format on
 
@@ -35,8 +35,8 @@ constexpr int kChunkSteps = kChunkGroups * kGroupSteps;
 // Up to so many rows, 4-bit weights are multiplied as they are; more rows pay for unpacking.
 constexpr int kMostRowsOfNibbles = 32;
 
-// What becomes of a product: y = it, y += it, or y = silu(its gate) * its up.
-enum class QuantisedFinish { kStore, kAdd, kGate };
+// What becomes of a product: y = it, y += it, or y = activation(its gate) * its up.
+enum class QuantisedFinish { kStore, kAdd, kSiluGate, kGeluGate };
 
 // One product and its scratch.
 struct QuantisedCall {
@@ -160,11 +160,13 @@ HWY_INLINE hn::Vec<D> ToFloats(D d, const int32_t* sums, const PanelOutputs& out
 template <QuantisedFinish kFinish>
 HWY_INLINE void FinishRow(const int32_t* sums, const PanelOutputs& outputs, float row_scale, float* y) {
   const Floats d;
-  if constexpr (kFinish == QuantisedFinish::kGate) {
+  if constexpr (kFinish == QuantisedFinish::kSiluGate || kFinish == QuantisedFinish::kGeluGate) {
+    constexpr Activation kActivation =
+        kFinish == QuantisedFinish::kSiluGate ? Activation::kSilu : Activation::kGeluTanh;
     for (int o = 0; o < kVectorOutputs; o += kSumLanes) {
       const auto gate = ToFloats(d, sums, outputs, o, row_scale);
       const auto up = ToFloats(d, sums, outputs, kVectorOutputs + o, row_scale);
-      hn::StoreU(hn::Mul(Silu(d, gate), up), d, y + o);
+      hn::StoreU(hn::Mul(Activate<kActivation>(d, gate), up), d, y + o);
     }
   } else {
     for (int o = 0; o < kPanelOutputs; o += kSumLanes) {
@@ -214,8 +216,11 @@ void MultiplyImpl(const QuantisedCall& call, int64_t begin, int64_t end) {
       case QuantisedFinish::kAdd:
         FinishPanel<QuantisedFinish::kAdd>(call, panel, outputs, first_row, rows, sums);
         break;
-      case QuantisedFinish::kGate:
-        FinishPanel<QuantisedFinish::kGate>(call, panel, outputs, first_row, rows, sums);
+      case QuantisedFinish::kSiluGate:
+        FinishPanel<QuantisedFinish::kSiluGate>(call, panel, outputs, first_row, rows, sums);
+        break;
+      case QuantisedFinish::kGeluGate:
+        FinishPanel<QuantisedFinish::kGeluGate>(call, panel, outputs, first_row, rows, sums);
         break;
     }
   }
@@ -357,8 +362,10 @@ void QuantisedMatrix::AddTo(const float* x, int rows, float* y, absl::Span<std::
   Multiply(*this, QuantisedFinish::kAdd, x, rows, y, scratch);
 }
 
-void QuantisedMatrix::ApplyGated(const float* x, int rows, float* y, absl::Span<std::byte> scratch) const {
-  Multiply(*this, QuantisedFinish::kGate, x, rows, y, scratch);
+void QuantisedMatrix::ApplyGated(Activation activation, const float* x, int rows, float* y,
+                                 absl::Span<std::byte> scratch) const {
+  const bool silu = activation == Activation::kSilu;
+  Multiply(*this, silu ? QuantisedFinish::kSiluGate : QuantisedFinish::kGeluGate, x, rows, y, scratch);
 }
 
 }  // namespace memgate

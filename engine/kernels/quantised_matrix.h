@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "engine/base/activation.h"
 #include "engine/kernels/aligned_bytes.h"
 #include "engine/kernels/weight_format.h"
 
@@ -69,8 +70,9 @@ class QuantisedMatrix {
   void Apply(const float* x, int rows, float* y, absl::Span<std::byte> scratch) const;
   // y += x W^T + b, rounded as if the sum were made after Apply.
   void AddTo(const float* x, int rows, float* y, absl::Span<std::byte> scratch) const;
-  // y = silu(x Wgate^T) * (x Wup^T). y: [rows, out_features]. REQUIRES: gated.
-  void ApplyGated(const float* x, int rows, float* y, absl::Span<std::byte> scratch) const;
+  // y = activation(x Wgate^T) * (x Wup^T). y: [rows, out_features]. REQUIRES: gated.
+  void ApplyGated(Activation activation, const float* x, int rows, float* y,
+                  absl::Span<std::byte> scratch) const;
 
  private:
   QuantisedShape shape_;

@@ -9,8 +9,8 @@
 #include "absl/types/span.h"
 #include "engine/checkpoint/model_config.h"
 #include "engine/kernels/aligned_bytes.h"
-#include "engine/kernels/rope.h"
 #include "engine/model/weights.h"
+#include "engine/session/layer_ropes.h"
 #include "engine/session/session_state.h"
 
 namespace memgate {
@@ -21,7 +21,7 @@ enum class LogitRows { kNone, kLast, kAll };
 // Consecutive tokens of one session. A session appears at most once in a batch.
 struct SequenceChunk {
   SessionState* session = nullptr;
-  absl::Span<const int32_t> tokens;  // 1 .. TokensUntilFold(length) ids in [0, V)
+  absl::Span<const int32_t> tokens;  // 1 .. TokensUntilFold() ids in [0, V)
   LogitRows logits = LogitRows::kLast;
 };
 
@@ -49,8 +49,8 @@ class Workspace {
   std::vector<float> qkv_;          // [T, (H + 2G) D]
   std::vector<float> attended_;     // [T, H D]
   std::vector<float> activated_;    // [T, F]
-  std::vector<float> angles_;       // [T, D]
-  std::vector<float> far_angles_;   // [T, D], one row per chunk
+  std::vector<float> angles_;       // [ropes, T, D]
+  std::vector<float> far_angles_;   // [ropes, T, D], one row per chunk
   std::vector<float> logit_input_;  // [logit rows, C]
   std::vector<float> logits_;       // [logit rows, V]
   AlignedBytes scratch_;            // of the linear layers
@@ -68,18 +68,22 @@ class Transformer {
                                                   Workspace& work) const;
 
   const ModelConfig& config() const { return config_; }
-  const Rope& rope() const { return rope_; }
+  const LayerRopes& ropes() const { return ropes_; }
   const ModelWeights& weights() const { return weights_; }
 
  private:
   int Embed(absl::Span<const SequenceChunk> batch, Workspace& work) const;
+  void ComputeAngles(absl::Span<const SequenceChunk> batch, Workspace& work) const;
   absl::Status Layer(int index, absl::Span<const SequenceChunk> batch, int tokens, Workspace& work) const;
+  void Attend(int index, absl::Span<const SequenceChunk> batch, Workspace& work) const;
+  absl::Status AddBlock(const Linear& linear, const float* x, const std::vector<float>& post_norm, int tokens,
+                        Workspace& work) const;
   absl::StatusOr<absl::Span<const float>> Logits(absl::Span<const SequenceChunk> batch,
                                                  Workspace& work) const;
 
   const ModelConfig config_;
   const ModelWeights weights_;
-  const Rope rope_;
+  const LayerRopes ropes_;
 };
 
 }  // namespace memgate

@@ -26,10 +26,13 @@ class WeightReader {
   WeightReader(const ModelConfig& config, const TensorSource& source, const CachedWeights* cached)
       : config_(config), source_(source), cached_(cached) {}
 
-  absl::Status Vector(const std::string& name, int64_t size, std::vector<float>& out) {
+  // The weights of an RMSNorm.
+  absl::Status Norm(const std::string& name, int64_t size, std::vector<float>& out) {
     out.clear();
     parameters_ += size;
-    return Append(name, {size}, out);
+    const absl::Status status = Append(name + ".weight", {size}, out);
+    for (float& weight : out) weight += config_.norm_offset;
+    return status;
   }
 
   // One layer out of `names` ([rows_i, in] each), with their biases if it has one; `blob` names it in the
@@ -46,33 +49,25 @@ class WeightReader {
   }
 
   absl::Status Layer(int index, const ModelShapes& shapes, LayerWeights& out) {
-    const std::string layer = Concat("model.layers.", index);
+    const std::string layer = Concat(config_.tensor_prefix, "model.layers.", index);
     const std::string attention = layer + ".self_attn";
     const std::string mlp = layer + ".mlp";
     const int c = config_.hidden_size;
     const int d = config_.head_dim;
-    const int q = config_.num_heads * d;
-    const int kv = config_.num_kv_heads * d;
-    const int f = config_.intermediate_size;
-    if (auto s = Vector(layer + ".input_layernorm.weight", c, out.attention_norm); !s.ok()) return s;
-    if (auto s = Stacked(
-            LayerBlob(index, "qkv"), shapes.qkv,
-            {{attention + ".q_proj", q}, {attention + ".k_proj", kv}, {attention + ".v_proj", kv}}, out.qkv);
-        !s.ok()) {
+    if (auto s = LayerNorms(layer, out); !s.ok()) return s;
+    if (auto s = Stacked(LayerBlob(index, "qkv"), shapes.qkv, QkvStack(attention), out.qkv); !s.ok()) {
       return s;
     }
     if (config_.qk_norm) {
-      if (auto s = Vector(attention + ".q_norm.weight", d, out.query_norm); !s.ok()) return s;
-      if (auto s = Vector(attention + ".k_norm.weight", d, out.key_norm); !s.ok()) return s;
+      if (auto s = Norm(attention + ".q_norm", d, out.query_norm); !s.ok()) return s;
+      if (auto s = Norm(attention + ".k_norm", d, out.key_norm); !s.ok()) return s;
     }
     if (auto s = Stacked(LayerBlob(index, "attention_out"), shapes.attention_out,
                          {{attention + ".o_proj", c}}, out.attention_out);
         !s.ok()) {
       return s;
     }
-    if (auto s = Vector(layer + ".post_attention_layernorm.weight", c, out.mlp_norm); !s.ok()) return s;
-    if (auto s = Stacked(LayerBlob(index, "gate_up"), shapes.gate_up,
-                         {{mlp + ".gate_proj", f}, {mlp + ".up_proj", f}}, out.gate_up);
+    if (auto s = Stacked(LayerBlob(index, "gate_up"), shapes.gate_up, GateUpStack(mlp), out.gate_up);
         !s.ok()) {
       return s;
     }
@@ -84,6 +79,30 @@ class WeightReader {
   void CountParameters(int64_t n) { parameters_ += n; }
 
  private:
+  // Of the rows of x. With post_norms, "post_attention_layernorm" is what its name says; without, it is the
+  // norm in front of the feed-forward part.
+  absl::Status LayerNorms(const std::string& layer, LayerWeights& out) {
+    const int c = config_.hidden_size;
+    if (auto s = Norm(layer + ".input_layernorm", c, out.attention_norm); !s.ok()) return s;
+    if (!config_.post_norms) return Norm(layer + ".post_attention_layernorm", c, out.mlp_norm);
+    if (auto s = Norm(layer + ".post_attention_layernorm", c, out.attention_post_norm); !s.ok()) return s;
+    if (auto s = Norm(layer + ".pre_feedforward_layernorm", c, out.mlp_norm); !s.ok()) return s;
+    return Norm(layer + ".post_feedforward_layernorm", c, out.mlp_post_norm);
+  }
+
+  Stack QkvStack(const std::string& attention) const {
+    const int q = config_.num_heads * config_.head_dim;
+    const int kv = config_.num_kv_heads * config_.head_dim;
+    if (config_.fused_projections) return {{attention + ".qkv_proj", q + 2 * kv}};
+    return {{attention + ".q_proj", q}, {attention + ".k_proj", kv}, {attention + ".v_proj", kv}};
+  }
+
+  Stack GateUpStack(const std::string& mlp) const {
+    const int f = config_.intermediate_size;
+    if (config_.fused_projections) return {{mlp + ".gate_up_proj", 2 * f}};
+    return {{mlp + ".gate_proj", f}, {mlp + ".up_proj", f}};
+  }
+
   absl::StatusOr<Linear> Packed(const LinearShape& shape, const Stack& names) {
     int64_t rows_in_all = 0;
     for (const auto& [name, rows] : names) rows_in_all += rows;
@@ -138,7 +157,8 @@ ModelShapes::ModelShapes(const ModelConfig& config, WeightFormat format) {
   const int f = config.intermediate_size;
   qkv = {.format = format, .out_features = q + 2 * kv, .in_features = c, .has_bias = config.qkv_bias};
   attention_out = {.format = format, .out_features = c, .in_features = q};
-  gate_up = {.format = format, .out_features = f, .in_features = c, .gated = true};
+  gate_up = {
+      .format = format, .out_features = f, .in_features = c, .gated = true, .activation = config.activation};
   down = {.format = format, .out_features = c, .in_features = f};
   head = {.format = format == WeightFormat::kInt4 ? WeightFormat::kInt8 : format,
           .out_features = config.vocab_size,
@@ -147,7 +167,8 @@ ModelShapes::ModelShapes(const ModelConfig& config, WeightFormat format) {
 
 int64_t PackedWeightBytes(const ModelConfig& config, WeightFormat format) {
   const ModelShapes shapes(config, format);
-  const int64_t norms = 2 * int64_t{config.hidden_size} + (config.qk_norm ? 2 * config.head_dim : 0);
+  const int64_t norms =
+      (config.post_norms ? 4 : 2) * int64_t{config.hidden_size} + (config.qk_norm ? 2 * config.head_dim : 0);
   const int64_t layer = Linear::PackedBytes(shapes.qkv) + Linear::PackedBytes(shapes.attention_out) +
                         Linear::PackedBytes(shapes.gate_up) + Linear::PackedBytes(shapes.down) +
                         norms * int64_t{sizeof(float)};
@@ -170,7 +191,9 @@ absl::StatusOr<ModelWeights> LoadWeights(const ModelConfig& config, const Tensor
   const ModelShapes shapes(config, format);
   WeightReader reader(config, source, weights.mapped ? &*weights.mapped : nullptr);
   const int total = config.num_layers + 1;
-  auto embedding = FindShaped(source, "model.embed_tokens.weight", {config.vocab_size, config.hidden_size});
+  const std::string& prefix = config.tensor_prefix;
+  auto embedding =
+      FindShaped(source, prefix + "model.embed_tokens.weight", {config.vocab_size, config.hidden_size});
   if (!embedding.ok()) return embedding.status();
   weights.embedding = *std::move(embedding);
 
@@ -179,9 +202,9 @@ absl::StatusOr<ModelWeights> LoadWeights(const ModelConfig& config, const Tensor
     if (auto s = reader.Layer(l, shapes, weights.layers[l]); !s.ok()) return s;
     progress(l + 1, total);
   }
-  if (auto s = reader.Vector("model.norm.weight", config.hidden_size, weights.final_norm); !s.ok()) return s;
+  if (auto s = reader.Norm(prefix + "model.norm", config.hidden_size, weights.final_norm); !s.ok()) return s;
   weights.tied_head = config.tied_embeddings;
-  const std::string head = weights.tied_head ? "model.embed_tokens" : "lm_head";
+  const std::string head = prefix + (weights.tied_head ? "model.embed_tokens" : "lm_head");
   if (auto s =
           reader.Stacked(HeadBlob(weights.tied_head), shapes.head, {{head, config.vocab_size}}, weights.head);
       !s.ok()) {

@@ -24,14 +24,16 @@ struct ModelShapes {
 };
 
 struct LayerWeights {
-  std::vector<float> attention_norm;  // [C]
-  Linear qkv;                         // [(H + 2G) D, C]: queries, keys, values
-  std::vector<float> query_norm;      // [D], Qwen3 only
-  std::vector<float> key_norm;        // [D], Qwen3 only
-  Linear attention_out;               // [C, H D]
-  std::vector<float> mlp_norm;        // [C]
-  Linear gate_up;                     // gated, both [F, C]
-  Linear down;                        // [C, F]
+  std::vector<float> attention_norm;       // [C]
+  Linear qkv;                              // [(H + 2G) D, C]: queries, keys, values
+  std::vector<float> query_norm;           // [D], empty unless qk_norm
+  std::vector<float> key_norm;             // [D], empty unless qk_norm
+  Linear attention_out;                    // [C, H D]
+  std::vector<float> attention_post_norm;  // [C], empty unless post_norms
+  std::vector<float> mlp_norm;             // [C]
+  Linear gate_up;                          // gated, both [F, C]
+  Linear down;                             // [C, F]
+  std::vector<float> mlp_post_norm;        // [C], empty unless post_norms
 };
 
 struct ModelWeights {

@@ -36,7 +36,7 @@ bool Turn::Begin(std::shared_ptr<SessionLease> lease, const Vocabulary& vocabula
 
 SequenceChunk Turn::NextChunk(int64_t budget, int64_t logit_rows) const {
   const absl::Span<const int32_t> rest = waiting();
-  const int64_t until_fold = lease_->state().shape().TokensUntilFold(lease_->state().length());
+  const int64_t until_fold = lease_->state().TokensUntilFold();
   int64_t count = std::min({budget, until_fold, static_cast<int64_t>(rest.size())});
   LogitRows logits = LogitRows::kNone;
   if (request_.score) {

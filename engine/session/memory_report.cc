@@ -49,17 +49,18 @@ SalientReport ReportSlots(const int64_t* positions, const float* features, int f
 
 LayerReport ReportLayer(SessionState& state, int layer, RetainedPositions list) {
   const LayerView view = state.Layer(layer);
+  LayerReport report;
+  if (view.local()) return report;
   const MemoryKind& kind = state.kind();
   const int kv_heads = state.context().config->num_kv_heads;
-  const int slots = state.shape().salient;
-  LayerReport report;
+  const int slots = view.shape.salient;
   report.gates = kind.Gates(layer);
   report.memory_norms = MemoryNorms(view.memory, kv_heads);
   for (int g = 0; slots > 0 && g < kv_heads; ++g) {
     const int64_t first = int64_t{g} * slots;
     report.salient.push_back(ReportSlots(view.salient_positions + first,
                                          view.salient_features + first * kind.TokenFeatures(),
-                                         kind.TokenFeatures(), state.salient_count(), list));
+                                         kind.TokenFeatures(), view.salient_count(), list));
   }
   return report;
 }

@@ -22,6 +22,7 @@ struct SalientReport {
   std::vector<int64_t> positions;  // [count], ascending; empty unless asked for
 };
 
+// All empty for a local layer (LayerView).
 struct LayerReport {
   std::vector<float> gates;            // [H], MemoryKind::Gates; empty if the kind has none
   std::vector<float> memory_norms;     // [G], Frobenius norm of each KV head's state; empty without a state

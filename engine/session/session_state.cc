@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -42,22 +43,29 @@ struct SessionState::TokenRows {
   }
 };
 
-// Sizes of the parts of one layer.
+// The shape of one layer and the sizes of its parts.
 struct SessionState::Layout {
-  int64_t key_bytes;  // keys (or values) of all KV heads
+  SessionShape shape;
+  int64_t local_window;  // as LayerView
+  int features;          // per token and KV head
+  int64_t key_bytes;     // keys (or values) of all KV heads
   int64_t feature_floats;
   int64_t salient;  // slots of all KV heads
   int64_t salient_floats;
   int64_t memory_floats;
 
-  Layout(const SessionContext& context, const SessionShape& shape)
-      : key_bytes(shape.rows() * context.config->num_kv_heads *
-                  KvRowBytes(context.kv_format, context.config->head_dim)),
-        feature_floats((int64_t{shape.window} + shape.segment) * context.config->num_kv_heads *
-                       context.kind->TokenFeatures()),
-        salient(int64_t{shape.salient} * context.config->num_kv_heads),
-        salient_floats(salient * context.kind->TokenFeatures()),
-        memory_floats(context.kind->StateFloats()) {}
+  Layout(const SessionContext& context, const SessionShape& session, int layer)
+      : local_window(LocalWindow(*context.config, session, layer)) {
+    const bool local = local_window > 0;
+    const int64_t heads = context.config->num_kv_heads;
+    shape = local ? session.OfLocalLayer(local_window) : session;
+    features = local ? 0 : context.kind->TokenFeatures();
+    key_bytes = shape.rows() * heads * KvRowBytes(context.kv_format, context.config->head_dim);
+    feature_floats = (int64_t{shape.window} + shape.segment) * heads * features;
+    salient = shape.salient * heads;
+    salient_floats = salient * features;
+    memory_floats = local ? 0 : context.kind->StateFloats();
+  }
 
   // In order of alignment: positions, floats, rows; padded for the next layer's positions.
   int64_t bytes() const {
@@ -66,17 +74,37 @@ struct SessionState::Layout {
     const int64_t used = salient * int64_t{sizeof(int64_t)} + floats * int64_t{sizeof(float)} + 2 * key_bytes;
     return (used + kAlignment - 1) / kAlignment * kAlignment;
   }
+
+  // The base model's window in `layer` if it is shorter than what a session holds exactly, else 0.
+  static int64_t LocalWindow(const ModelConfig& config, const SessionShape& session, int layer) {
+    const int64_t window = config.layer(layer).window;
+    return window < session.exact_capacity() ? window : 0;
+  }
+
+  // Bytes of the layers in front of `layer`. Neighbours are mostly alike.
+  static int64_t Offset(const SessionContext& context, const SessionShape& session, int layer) {
+    int64_t offset = 0, bytes = 0, last_window = -1;
+    for (int l = 0; l < layer; ++l, offset += bytes) {
+      const int64_t window = LocalWindow(*context.config, session, l);
+      if (window != last_window) bytes = Layout(context, session, l).bytes();
+      last_window = window;
+    }
+    return offset;
+  }
 };
 
 SessionBytes SessionState::Bytes(const SessionContext& context, const SessionShape& shape) {
-  const Layout layout(context, shape);
-  const int64_t layers = context.config->num_layers;
   SessionBytes bytes;
-  bytes.key_value = layers * 2 * layout.key_bytes;
-  bytes.features = layers * layout.feature_floats * int64_t{sizeof(float)};
-  bytes.memory = layers * layout.memory_floats * int64_t{sizeof(float)};
-  // With the padding of the layer block.
-  bytes.salient = layers * layout.bytes() - bytes.key_value - bytes.features - bytes.memory;
+  for (int layer = 0; layer < context.config->num_layers; ++layer) {
+    const Layout layout(context, shape, layer);
+    const int64_t feature_bytes = layout.feature_floats * int64_t{sizeof(float)};
+    const int64_t memory_bytes = layout.memory_floats * int64_t{sizeof(float)};
+    bytes.key_value += 2 * layout.key_bytes;
+    bytes.features += feature_bytes;
+    bytes.memory += memory_bytes;
+    // With the padding of the layer block.
+    bytes.salient += layout.bytes() - 2 * layout.key_bytes - feature_bytes - memory_bytes;
+  }
   bytes.object = sizeof(SessionState);
   return bytes;
 }
@@ -94,10 +122,13 @@ SessionState::SessionState(const SessionContext& context, const SessionShape& sh
 SessionState::~SessionState() { resource_->deallocate(arena_, arena_bytes_, kArenaAlignment); }
 
 LayerView SessionState::Layer(int layer) {
-  const Layout layout(context_, shape_);
-  std::byte* base = arena_ + layer * layout.bytes();
+  const Layout layout(context_, shape_, layer);
+  std::byte* base = arena_ + Layout::Offset(context_, shape_, layer);
   const int dim = context_.config->head_dim;
   LayerView view;
+  view.shape = layout.shape;
+  view.folded = layout.shape.FoldedAt(prepared_);
+  view.local_window = layout.local_window;
   view.salient_positions = reinterpret_cast<int64_t*>(base);
   view.features = reinterpret_cast<float*>(view.salient_positions + layout.salient);
   view.salient_features = view.features + layout.feature_floats;
@@ -108,81 +139,130 @@ LayerView SessionState::Layer(int layer) {
   return view;
 }
 
+// Calls visit(shape) with the session's shape and that of each local layer.
+template <typename Visitor>
+void SessionState::VisitShapes(const Visitor& visit) const {
+  visit(shape_);
+  for (int layer = 0; layer < static_cast<int>(context_.config->layers.size()); ++layer) {
+    const int64_t window = Layout::LocalWindow(*context_.config, shape_, layer);
+    if (window > 0) visit(shape_.OfLocalLayer(window));
+  }
+}
+
+int64_t SessionState::TokensUntilFold() const {
+  int64_t tokens = std::numeric_limits<int64_t>::max();
+  VisitShapes([&](const SessionShape& shape) { tokens = std::min(tokens, shape.TokensUntilFold(length_)); });
+  return tokens;
+}
+
 void SessionState::Prepare(int64_t /*tokens*/) {
-  const int64_t target = shape_.FoldedAt(length_);
-  if (folded_ == target) return;
-  const ModelConfig& config = *context_.config;
-  std::vector<float> angles(static_cast<size_t>(shape_.segment) * config.head_dim);
-  // A fold moves the whole window and, for most kinds, writes each token into a matrix of D columns.
-  const int64_t operations =
-      config.num_kv_heads * (shape_.rows() * config.head_dim) + shape_.segment * context_.kind->StateFloats();
-  while (folded_ < target) {
-    for (int t = 0; t < shape_.segment; ++t) {
-      context_.rope->Angles(shape_.sinks + folded_ + t, &angles[static_cast<size_t>(t) * config.head_dim]);
-    }
+  bool due = false;
+  VisitShapes(
+      [&](const SessionShape& shape) { due = due || shape.FoldedAt(length_) != shape.FoldedAt(prepared_); });
+  if (due) {
+    const ModelConfig& config = *context_.config;
+    // A fold moves the whole window and, for most kinds, writes each token into a matrix of D columns.
+    const int64_t operations = config.num_kv_heads * (shape_.rows() * config.head_dim) +
+                               shape_.segment * context_.kind->StateFloats();
+    const std::vector<float> angles = LeavingAngles();
     ParallelFor(config.num_layers, LeastItems(operations), [&](int64_t begin, int64_t end, int) {
-      for (int64_t layer = begin; layer < end; ++layer) FoldLayer(static_cast<int>(layer), angles.data());
+      for (int64_t layer = begin; layer < end; ++layer) FoldLayer(static_cast<int>(layer), angles);
     });
-    folded_ += shape_.segment;
   }
+  prepared_ = length_;
 }
 
-// angles: [P, D], of the tokens that leave.
-void SessionState::FoldLayer(int layer, const float* angles) {
+bool SessionState::settled() const {
+  bool settled = true;
+  VisitShapes([&](const SessionShape& shape) {
+    settled = settled && shape.FoldedAt(prepared_) == FoldedAfter(shape, length_);
+  });
+  return settled;
+}
+
+// Of the segment that leaves all layers but the local ones, for each of the model's ropes: [ropes, P, D].
+// Empty if none does.
+std::vector<float> SessionState::LeavingAngles() const {
+  std::vector<float> angles;
+  if (folded() == shape_.FoldedAt(length_)) return angles;
   const int dim = context_.config->head_dim;
-  const LayerView view = Layer(layer);
-  const bool first_fold = folded_ == 0;
-  std::vector<float> cos_sin(dim), key(dim);
-  for (int g = 0; g < context_.config->num_kv_heads; ++g) {
-    const int64_t first_row = g * shape_.rows();
-    for (int64_t p = 0; first_fold && kind().ClampsFarTokens() && p < shape_.sinks; ++p) {
-      context_.rope->Angles(p, cos_sin.data());
-      view.keys.Load(first_row + p, 1, key.data());
-      RotateBack(cos_sin.data(), dim, key.data(), key.data());
-      view.keys.Store(first_row + p, key.data());
-    }
-    if (shape_.salient > 0 || kind().StateFloats() > 0) {
-      TokenRows leaving = Segment(view, g, angles);
-      kind().CompleteFeatures(layer, Evicted(g, leaving), view.memory, leaving.features.data());
-      if (shape_.salient > 0) leaving = ExchangeSalient(view, g, std::move(leaving));
-      if (kind().StateFloats() > 0) Write(layer, g, leaving, view.memory);
-    }
-    const int64_t window = first_row + window_row();
-    for (const KvRows& rows : {view.keys, view.values}) {
-      rows.Move(window + shape_.segment, window, shape_.window);
+  const size_t ropes = context_.config->ropes.size();
+  angles.resize(ropes * shape_.segment * dim);
+  float* to = angles.data();
+  for (size_t r = 0; r < ropes; ++r) {
+    for (int t = 0; t < shape_.segment; ++t, to += dim) {
+      rope(static_cast<int>(r)).Angles(shape_.sinks + folded() + t, to);
     }
   }
+  return angles;
+}
+
+// Lets the oldest segment leave if it is due. angles: LeavingAngles().
+void SessionState::FoldLayer(int layer, absl::Span<const float> angles) {
+  const LayerView view = Layer(layer);
+  if (view.folded == view.shape.FoldedAt(length_)) return;
+  const int64_t segment = view.shape.segment;
+  for (int g = 0; g < context_.config->num_kv_heads; ++g) {
+    if (!view.local()) {
+      const int64_t of_rope = context_.config->layer(layer).rope * segment * context_.config->head_dim;
+      FoldHead(layer, g, view, angles.data() + of_rope);
+    }
+    const int64_t window = g * view.shape.rows() + view.window_row();
+    for (const KvRows& rows : {view.keys, view.values})
+      rows.Move(window + segment, window, view.shape.window);
+  }
+  if (view.local()) return;
   const int64_t features = int64_t{context_.config->num_kv_heads} * kind().TokenFeatures();
-  std::memmove(view.features, view.features + shape_.segment * features,
-               static_cast<size_t>(shape_.window) * features * sizeof(float));
+  std::memmove(view.features, view.features + segment * features,
+               static_cast<size_t>(view.shape.window) * features * sizeof(float));
 }
 
-void SessionState::Write(int layer, int kv_head, const TokenRows& tokens, absl::Span<float> memory) const {
-  if (!tokens.positions.empty()) kind().Write(layer, Evicted(kv_head, tokens), memory);
+// What becomes of a KV head's tokens that leave. angles: [P, D], theirs.
+void SessionState::FoldHead(int layer, int kv_head, const LayerView& view, const float* angles) const {
+  if (view.folded == 0 && kind().ClampsFarTokens()) RotateBackSinks(layer, kv_head, view);
+  if (shape_.salient == 0 && kind().StateFloats() == 0) return;
+  TokenRows leaving = Segment(view, kv_head, angles);
+  kind().CompleteFeatures(layer, Evicted(layer, kv_head, leaving), view.memory, leaving.features.data());
+  if (shape_.salient > 0) leaving = ExchangeSalient(view, kv_head, std::move(leaving));
+  if (kind().StateFloats() > 0 && leaving.size() > 0) {
+    kind().Write(layer, Evicted(layer, kv_head, leaving), view.memory);
+  }
 }
 
-EvictedTokens SessionState::Evicted(int kv_head, const TokenRows& tokens) const {
+void SessionState::RotateBackSinks(int layer, int kv_head, const LayerView& view) const {
+  const int dim = context_.config->head_dim;
+  std::vector<float> cos_sin(dim), key(dim);
+  for (int64_t p = 0; p < shape_.sinks; ++p) {
+    const int64_t row = kv_head * shape_.rows() + p;
+    rope(context_.config->layer(layer).rope).Angles(p, cos_sin.data());
+    view.keys.Load(row, 1, key.data());
+    RotateBack(cos_sin.data(), dim, key.data(), key.data());
+    view.keys.Store(row, key.data());
+  }
+}
+
+EvictedTokens SessionState::Evicted(int layer, int kv_head, const TokenRows& tokens) const {
   return {.kv_head = kv_head,
           .tokens = tokens.size(),
           .positions = tokens.positions.data(),
           .keys = tokens.keys.data(),
           .values = tokens.values.data(),
           .features = tokens.features.data(),
-          .rope = context_.rope};
+          .rope = &rope(context_.config->layer(layer).rope)};
 }
 
 // The P oldest tokens of the window.
 SessionState::TokenRows SessionState::Segment(const LayerView& view, int kv_head, const float* angles) const {
   const int dim = context_.config->head_dim;
   const int features = kind().TokenFeatures();
-  const int64_t row = kv_head * shape_.rows() + window_row();
+  const int64_t row = kv_head * shape_.rows() + view.window_row();
   TokenRows segment(dim, features, shape_.segment);
   std::vector<float> key(dim), value(dim);
   for (int t = 0; t < shape_.segment; ++t) {
     view.keys.Load(row + t, 1, key.data());
     RotateBack(angles + int64_t{t} * dim, dim, key.data(), key.data());
     view.values.Load(row + t, 1, value.data());
-    segment.Append(shape_.sinks + folded_ + t, key.data(), value.data(),
+    segment.Append(shape_.sinks + view.folded + t, key.data(), value.data(),
                    view.features + (int64_t{t} * context_.config->num_kv_heads + kv_head) * features);
   }
   return segment;
@@ -194,7 +274,7 @@ SessionState::TokenRows SessionState::ExchangeSalient(const LayerView& view, int
                                                       TokenRows segment) const {
   const int dim = segment.dim;
   const int features = segment.features_per_token;
-  const int64_t window = kv_head * shape_.rows() + window_row();
+  const int64_t window = kv_head * shape_.rows() + view.window_row();
   const int64_t first_slot = kv_head * shape_.rows() + shape_.sinks;
   float* slot_features = view.salient_features + int64_t{kv_head} * shape_.salient * features;
   int64_t* slot_positions = view.salient_positions + int64_t{kv_head} * shape_.salient;
@@ -205,7 +285,7 @@ SessionState::TokenRows SessionState::ExchangeSalient(const LayerView& view, int
     int64_t position;
     int index;
   };
-  const int used = salient_count();
+  const int used = view.salient_count();
   std::vector<Candidate> candidates;
   candidates.reserve(used + segment.size());
   for (int e = 0; e < used; ++e) {
@@ -258,21 +338,21 @@ SessionState::TokenRows SessionState::ExchangeSalient(const LayerView& view, int
 void SessionState::Clear() {
   std::memset(arena_, 0, arena_bytes_);
   length_ = 0;
-  folded_ = 0;
+  prepared_ = 0;
 }
 
 void SessionState::CopyFrom(const SessionState& other) {
   std::memcpy(arena_, other.arena_, arena_bytes_);
   length_ = other.length_;
-  folded_ = other.folded_;
+  prepared_ = other.prepared_;
 }
 
 TokenAccounting SessionState::Accounting(int pending) const {
   TokenAccounting accounting;
   accounting.total = length_ + pending;
-  accounting.exact = length_ - folded_ + pending;
+  accounting.exact = length_ - folded() + pending;
   accounting.salient = salient_count();
-  const int64_t rest = folded_ - accounting.salient;
+  const int64_t rest = folded() - accounting.salient;
   (kind().Recalls() ? accounting.compressed : accounting.forgotten) = rest;
   return accounting;
 }
@@ -293,26 +373,25 @@ TokenAccounting AccountTokens(const MemoryKind& kind, const SessionShape& shape,
 template <typename Visitor>
 void SessionState::VisitLive(const SessionState& state, Visitor&& visit) {
   auto& self = const_cast<SessionState&>(state);
-  const SessionShape& shape = state.shape_;
   const int heads = state.context_.config->num_kv_heads;
-  const int64_t window = state.length_ - state.folded_ - state.sink_count();
-  const int salient = state.salient_count();
   for (int l = 0; l < state.context_.config->num_layers; ++l) {
     const LayerView view = self.Layer(l);
+    const int64_t sinks = std::min<int64_t>(state.length_, view.shape.sinks);
+    const int64_t window = state.length_ - view.folded - sinks;
+    const int64_t salient = view.salient_count();
     for (const KvRows& rows : {view.keys, view.values}) {
       for (int g = 0; g < heads; ++g) {
-        const int64_t first_row = g * shape.rows();
-        visit(rows.at(first_row), state.sink_count() * rows.row_bytes());
-        visit(rows.at(first_row + shape.sinks), salient * rows.row_bytes());
-        visit(rows.at(first_row + state.window_row()), window * rows.row_bytes());
+        const int64_t first_row = g * view.shape.rows();
+        visit(rows.at(first_row), sinks * rows.row_bytes());
+        visit(rows.at(first_row + view.shape.sinks), salient * rows.row_bytes());
+        visit(rows.at(first_row + view.window_row()), window * rows.row_bytes());
       }
     }
-    const int features = state.kind().TokenFeatures();
+    const int64_t features = view.local() ? 0 : state.kind().TokenFeatures();
     visit(view.features, window * heads * features * sizeof(float));
     for (int g = 0; g < heads; ++g) {
-      visit(view.salient_features + int64_t{g} * shape.salient * features,
-            int64_t{salient} * features * sizeof(float));
-      visit(view.salient_positions + int64_t{g} * shape.salient, salient * sizeof(int64_t));
+      visit(view.salient_features + g * view.shape.salient * features, salient * features * sizeof(float));
+      visit(view.salient_positions + int64_t{g} * view.shape.salient, salient * sizeof(int64_t));
     }
     visit(view.memory.data(), view.memory.size() * sizeof(float));
   }
@@ -324,17 +403,20 @@ void SessionState::AppendLive(std::string& out) const {
 }
 
 int64_t SessionState::LiveBytes(const SessionContext& context, const SessionShape& shape, int64_t length) {
-  const int64_t folded = FoldedAfter(shape, length);
-  const int64_t sinks = std::min<int64_t>(length, shape.sinks);
-  const int64_t salient = std::min<int64_t>(folded, shape.salient);
-  const int64_t window = length - folded - sinks;
   const int64_t heads = context.config->num_kv_heads;
   const int64_t row_bytes = KvRowBytes(context.kv_format, context.config->head_dim);
-  const int64_t floats =
-      heads * (salient + window) * context.kind->TokenFeatures() + context.kind->StateFloats();
-  return context.config->num_layers *
-         (heads * (2 * (sinks + salient + window) * row_bytes + salient * int64_t{sizeof(int64_t)}) +
-          floats * int64_t{sizeof(float)});
+  int64_t bytes = 0;
+  for (int layer = 0; layer < context.config->num_layers; ++layer) {
+    const Layout layout(context, shape, layer);
+    const int64_t folded = FoldedAfter(layout.shape, length);
+    const int64_t sinks = std::min<int64_t>(length, layout.shape.sinks);
+    const int64_t salient = std::min<int64_t>(folded, layout.shape.salient);
+    const int64_t window = length - folded - sinks;
+    const int64_t floats = heads * (salient + window) * layout.features + layout.memory_floats;
+    bytes += heads * (2 * (sinks + salient + window) * row_bytes + salient * int64_t{sizeof(int64_t)}) +
+             floats * int64_t{sizeof(float)};
+  }
+  return bytes;
 }
 
 absl::Status SessionState::RestoreLive(int64_t length, std::string_view live) {
@@ -345,7 +427,7 @@ absl::Status SessionState::RestoreLive(int64_t length, std::string_view live) {
         Concat("a session of ", length, " tokens has ", expected, " bytes of state, not ", live.size()));
   }
   length_ = length;
-  folded_ = FoldedAfter(shape_, length);
+  prepared_ = std::max<int64_t>(0, length - 1);
   VisitLive(*this, [&live](void* data, size_t bytes) {
     if (bytes == 0) return;  // `live` may be a null view
     std::memcpy(data, live.data(), bytes);
@@ -359,12 +441,13 @@ absl::Status SessionState::RestoreLive(int64_t length, std::string_view live) {
 // Each slot of a KV head holds another of the tokens that left the window.
 absl::Status SessionState::CheckSlots() {
   for (int l = 0; l < context_.config->num_layers; ++l) {
+    const LayerView view = Layer(l);
     for (int g = 0; g < context_.config->num_kv_heads; ++g) {
-      const int64_t* slots = Layer(l).salient_positions + int64_t{g} * shape_.salient;
-      std::vector<int64_t> positions(slots, slots + salient_count());
+      const int64_t* slots = view.salient_positions + int64_t{g} * view.shape.salient;
+      std::vector<int64_t> positions(slots, slots + view.salient_count());
       std::sort(positions.begin(), positions.end());
       for (size_t e = 0; e < positions.size(); ++e) {
-        if (positions[e] < shape_.sinks || positions[e] >= shape_.sinks + folded_) {
+        if (positions[e] < shape_.sinks || positions[e] >= shape_.sinks + view.folded) {
           return absl::InvalidArgumentError(Concat("salient slot at impossible position ", positions[e]));
         }
         if (e > 0 && positions[e] == positions[e - 1]) {

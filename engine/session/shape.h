@@ -16,6 +16,13 @@ struct SessionShape {
   int32_t segment = 64;  // P: tokens folded at once
   int32_t salient = 0;   // E: salient slots per layer and KV head
 
+  // Holds `tokens` tokens, at least 1, and never folds them.
+  static SessionShape Exact(int64_t tokens) {
+    const int64_t window = std::max<int64_t>(1, tokens - 256);  // of what is left only local layers fold
+    const int64_t segment = std::max<int64_t>(1, tokens - window);
+    return {0, static_cast<int32_t>(window), static_cast<int32_t>(segment), 0};
+  }
+
   // Tokens that fit before anything is folded: the exact limit of a session.
   int64_t exact_capacity() const { return int64_t{sinks} + window + segment; }
   // Rows of the key and value stores, per layer and KV head.
@@ -35,6 +42,15 @@ struct SessionShape {
     const int64_t folded = FoldedAt(position);
     const int64_t next_fold = sinks + window + folded + segment;
     return next_fold - position;
+  }
+
+  // What a layer holds that sees only the last `layer_window` tokens, its query's own included: no sinks, no
+  // slots, and whole segments less than this shape, as many as leave that window whole after every fold. So
+  // it folds where this shape does, and earlier. REQUIRES: 1 <= layer_window < exact_capacity().
+  SessionShape OfLocalLayer(int64_t layer_window) const {
+    const int64_t held = int64_t{sinks} + window;
+    const int64_t spare = std::max<int64_t>(0, held - (layer_window - 1)) / segment * segment;
+    return {.sinks = 0, .window = static_cast<int32_t>(held - spare), .segment = segment, .salient = 0};
   }
 
   // INVALID_ARGUMENT "field: why" outside the limits of memgate.v1.MemoryShape.

@@ -25,7 +25,7 @@ class AttentionTest : public testing::TestWithParam<KvFormat> {
  protected:
   static constexpr int kTokens = 60;
 
-  AttentionTest() : rope_(reference::RopeFrequencies({}, 6)) {
+  AttentionTest() {
     SetComputeThreads(1);
     config_.num_layers = 2;
     config_.hidden_size = 9;
@@ -42,16 +42,18 @@ class AttentionTest : public testing::TestWithParam<KvFormat> {
 
   // Attention of layer 1 over all tokens, `chunk` at a time. [T, H, D]
   std::vector<float> Run(const MemoryKind& kind, const SessionShape& shape, int chunk) const {
-    SessionState session({&config_, &kind, &rope_, GetParam()}, shape, std::pmr::new_delete_resource());
+    const LayerRopes ropes(config_);
+    const Rope& rope = ropes.At(0, shape.exact_capacity());
+    SessionState session({&config_, &kind, &ropes, GetParam()}, shape, std::pmr::new_delete_resource());
     const int h = config_.num_heads, g = config_.num_kv_heads, d = config_.head_dim;
     std::vector<float> out(kTokens * h * d), far_angles(d);
-    rope_.Angles(shape.far_distance(), far_angles.data());
+    rope.Angles(shape.far_distance(), far_angles.data());
     while (session.length() < kTokens) {
       const int64_t begin = session.length();
       const int tokens =
-          static_cast<int>(std::min({int64_t{chunk}, kTokens - begin, shape.TokensUntilFold(begin)}));
+          static_cast<int>(std::min({int64_t{chunk}, kTokens - begin, session.TokensUntilFold()}));
       std::vector<float> angles(tokens * d);
-      for (int t = 0; t < tokens; ++t) rope_.Angles(begin + t, &angles[t * d]);
+      for (int t = 0; t < tokens; ++t) rope.Angles(begin + t, &angles[t * d]);
       session.Prepare(tokens);
       const float* queries = &qkv_[begin * Width()];
       AttendChunk({.session = &session,
@@ -99,9 +101,11 @@ class AttentionTest : public testing::TestWithParam<KvFormat> {
           const auto input = ToDouble(absl::MakeConstSpan(inputs_).subspan(i * c, c));
           history.scores.push_back(reference::Dot(u, input) + retention_.bias[g + kv]);
         }
-        const auto attended =
-            reference::AttendHead({.rule = rule, .shape = shape}, {.beta = betas_[h + head]}, history,
-                                  reference::RopeFrequencies({}, d), row(t * Width() + head * d), t);
+        const auto attended = reference::AttendHead(
+            {.rule = rule, .shape = shape},
+            {.layer = {.window = config_.layer(1).window, .cap = config_.attention_softcap},
+             .beta = betas_[h + head]},
+            history, reference::RopeFrequencies({}, d), row(t * Width() + head * d), t);
         out.insert(out.end(), attended.begin(), attended.end());
       }
     }
@@ -109,7 +113,6 @@ class AttentionTest : public testing::TestWithParam<KvFormat> {
   }
 
   ModelConfig config_;
-  Rope rope_;
   RetentionWeights retention_;
   std::vector<float> betas_;
   std::vector<float> qkv_;     // [T, (H + 2G) D]
@@ -150,6 +153,54 @@ TEST_P(AttentionTest, EqualsTheDefinitionForEveryKind) {
                 Tolerance());
     }
   }
+}
+
+// The first shape holds less than the window, so its layers are not local; the last lets go of tokens that
+// the window would still show.
+TEST_P(AttentionTest, LayersWithAWindowEqualTheDefinitionForEveryKind) {
+  config_.layers = {{}, {.window = 9}};
+  const auto window = MakeWindowKind();
+  const auto memgate = MakeMemgateKind(config_, retention_);
+  const auto infini = MakeInfiniKind(config_, InfiniRule::kLinear, betas_);
+  for (const SessionShape shape :
+       {SessionShape{2, 4, 3, 0}, SessionShape{2, 8, 4, 0}, SessionShape{3, 30, 7, 0},
+        SessionShape{0, 8, 1, 0}, SessionShape{1, 5, 6, 0}}) {
+    SessionShape salient = shape;
+    salient.salient = 5;
+    for (const int chunk : {60, 3}) {
+      EXPECT_LT(reference::RelativeError(Run(*window, shape, chunk),
+                                         Expected(reference::MemoryRule::kForget, shape)),
+                Tolerance());
+      EXPECT_LT(reference::RelativeError(Run(*memgate, salient, chunk),
+                                         Expected(reference::MemoryRule::kSalient, salient)),
+                Tolerance());
+      EXPECT_LT(reference::RelativeError(Run(*infini, shape, chunk),
+                                         Expected(reference::MemoryRule::kInfini, shape)),
+                Tolerance());
+    }
+  }
+}
+
+// However little a session holds, as long as it holds the window: the base model's own attention.
+TEST_P(AttentionTest, LocalLayersAreThoseOfTheExactPathBitForBit) {
+  config_.layers = {{}, {.window = 9}};
+  const auto kind = MakeMemgateKind(config_, retention_);
+  const std::vector<float> exact = Run(*kind, SessionShape::Exact(kTokens), kTokens);
+  const auto plain = Expected(reference::MemoryRule::kUnbounded, {});
+  EXPECT_LT(reference::RelativeError(exact, plain), Tolerance());
+  for (const SessionShape shape :
+       {SessionShape{2, 8, 4, 3}, SessionShape{3, 30, 7, 0}, SessionShape{0, 8, 2, 9}}) {
+    for (const int chunk : {60, 7, 1}) EXPECT_EQ(Run(*kind, shape, chunk), exact) << chunk;
+  }
+}
+
+TEST_P(AttentionTest, CappedScoresEqualTheDefinition) {
+  config_.attention_softcap = 0.2f;
+  const auto memgate = MakeMemgateKind(config_, retention_);
+  const SessionShape shape{.sinks = 2, .window = 8, .segment = 4, .salient = 5};
+  EXPECT_LT(
+      reference::RelativeError(Run(*memgate, shape, 60), Expected(reference::MemoryRule::kSalient, shape)),
+      Tolerance());
 }
 
 // A kind with retention scores but no slots forgets, and a window kind sees no difference in any bit.

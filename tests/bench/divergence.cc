@@ -61,7 +61,7 @@ class Reader {
       : model_(std::move(model)),
         work_(model_.info.config,
               {.max_tokens = kStepTokens, .max_logit_rows = kStepTokens, .weights = model_.info.weights}),
-        session_({&model_.info.config, model_.kinds->default_kind().kind.get(), &model_.transformer->rope(),
+        session_({&model_.info.config, model_.kinds->default_kind().kind.get(), &model_.transformer->ropes(),
                   model_.info.kv_format},
                  model_.kinds->default_kind().default_shape, std::pmr::new_delete_resource()) {}
 

@@ -303,7 +303,9 @@ void RunSiluMultiply(benchmark::State& state, const Peaks& peaks) {
   const std::vector<float> gate = RandomFloats(kSegment * kFfn), up = RandomFloats(kSegment * kFfn);
   std::vector<float> out(gate.size());
   for (auto _ : state) {
-    ForEach(kSegment, [&](int64_t t) { SiluMultiply(&gate[t * kFfn], &up[t * kFfn], kFfn, &out[t * kFfn]); });
+    ForEach(kSegment, [&](int64_t t) {
+      ActivateMultiply(Activation::kSilu, &gate[t * kFfn], &up[t * kFfn], kFfn, &out[t * kFfn]);
+    });
   }
   Report(state, peaks, {.cache_bytes = 3.0 * sizeof(float) * gate.size()});
 }

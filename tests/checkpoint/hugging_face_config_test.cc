@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -67,11 +68,11 @@ TEST(ModelConfigTest, FillsInDefaults) {
   EXPECT_EQ(config.intermediate_size, 96);
   EXPECT_EQ(config.vocab_size, 128);
   EXPECT_EQ(config.max_position, 2048);
-  EXPECT_EQ(config.sliding_window, 0);
+  EXPECT_EQ(config.sliding_window(), 0);
   EXPECT_EQ(config.rms_norm_eps, 1e-6f);
-  EXPECT_EQ(config.rope.theta, 10000.0);
-  EXPECT_EQ(config.rope.linear_factor, 1.0);
-  EXPECT_FALSE(config.rope.llama3.has_value());
+  EXPECT_EQ(config.ropes[0].theta, 10000.0);
+  EXPECT_EQ(config.ropes[0].linear_factor, 1.0);
+  EXPECT_FALSE(config.ropes[0].llama3.has_value());
   EXPECT_FALSE(config.qkv_bias);
   EXPECT_FALSE(config.qk_norm);
   EXPECT_FALSE(config.tied_embeddings);
@@ -91,7 +92,7 @@ TEST(ModelConfigTest, ReadsWhatIsGiven) {
   EXPECT_EQ(config.group_size(), 2);
   EXPECT_EQ(config.head_dim, 32);
   EXPECT_EQ(config.rms_norm_eps, 1e-5f);
-  EXPECT_EQ(config.rope.theta, 500000.0);
+  EXPECT_EQ(config.ropes[0].theta, 500000.0);
   EXPECT_TRUE(config.tied_embeddings);
 }
 
@@ -225,10 +226,12 @@ TEST(ModelConfigTest, RefusesQuantisedCheckpointsByName) {
 
 TEST(RopeConfigTest, ReadsLinearScaling) {
   for (const char* key : {"type", "rope_type"}) {
-    EXPECT_EQ(Parsed(Llama({{"rope_scaling", {{key, "linear"}, {"factor", 2.5}}}})).rope.linear_factor, 2.5);
+    EXPECT_EQ(Parsed(Llama({{"rope_scaling", {{key, "linear"}, {"factor", 2.5}}}})).ropes[0].linear_factor,
+              2.5);
   }
   EXPECT_EQ(Parsed(Llama({{"rope_scaling", {{"type", "linear"}, {"rope_type", "linear"}, {"factor", 4}}}}))
-                .rope.linear_factor,
+                .ropes[0]
+                .linear_factor,
             4.0);
 }
 
@@ -241,7 +244,8 @@ json Llama3Scaling() {
 }
 
 TEST(RopeConfigTest, ReadsLlama3Scaling) {
-  const RopeConfig rope = Parsed(Llama({{"rope_scaling", Llama3Scaling()}, {"rope_theta", 500000.0}})).rope;
+  const RopeConfig rope =
+      Parsed(Llama({{"rope_scaling", Llama3Scaling()}, {"rope_theta", 500000.0}})).ropes[0];
   ASSERT_TRUE(rope.llama3.has_value());
   EXPECT_EQ(rope.theta, 500000.0);
   EXPECT_EQ(rope.linear_factor, 1.0);
@@ -252,30 +256,33 @@ TEST(RopeConfigTest, ReadsLlama3Scaling) {
 }
 
 TEST(RopeConfigTest, ReadsRopeParameters) {
-  EXPECT_EQ(Parsed(Llama({{"rope_parameters", {{"rope_theta", 1e6}}}})).rope.theta, 1e6);
-  EXPECT_EQ(Parsed(Llama({{"rope_parameters", {{"rope_theta", 1e6}, {"rope_type", "default"}}}})).rope.theta,
-            1e6);
-  EXPECT_EQ(Parsed(Llama({{"rope_theta", 1e6}, {"rope_parameters", {{"rope_type", "default"}}}})).rope.theta,
-            1e6);
-  EXPECT_TRUE(Parsed(Llama({{"rope_parameters", Llama3Scaling()}})).rope.llama3.has_value());
+  EXPECT_EQ(Parsed(Llama({{"rope_parameters", {{"rope_theta", 1e6}}}})).ropes[0].theta, 1e6);
+  EXPECT_EQ(
+      Parsed(Llama({{"rope_parameters", {{"rope_theta", 1e6}, {"rope_type", "default"}}}})).ropes[0].theta,
+      1e6);
+  EXPECT_EQ(
+      Parsed(Llama({{"rope_theta", 1e6}, {"rope_parameters", {{"rope_type", "default"}}}})).ropes[0].theta,
+      1e6);
+  EXPECT_TRUE(Parsed(Llama({{"rope_parameters", Llama3Scaling()}})).ropes[0].llama3.has_value());
   EXPECT_TRUE(Parsed(Llama({{"rope_parameters", Llama3Scaling()}, {"rope_scaling", Llama3Scaling()}}))
-                  .rope.llama3.has_value());
+                  .ropes[0]
+                  .llama3.has_value());
 }
 
 TEST(RopeConfigTest, DefaultTypeChangesNothing) {
-  const RopeConfig rope = Parsed(Llama({{"rope_scaling", {{"type", "default"}}}})).rope;
+  const RopeConfig rope = Parsed(Llama({{"rope_scaling", {{"type", "default"}}}})).ropes[0];
   EXPECT_EQ(rope.linear_factor, 1.0);
   EXPECT_FALSE(rope.llama3.has_value());
 }
 
 TEST(RopeConfigTest, NamesUnsupportedTypes) {
-  for (const char* type : {"yarn", "dynamic", "longrope", ""}) {
+  for (const char* type : {"yarn", "dynamic", ""}) {
     const json config = Llama({{"rope_scaling", {{"type", type}, {"factor", 2}}}});
     if (*type == '\0') {
       ExpectInvalid(config, "rope_scaling.rope_type: is required");
     } else {
       ExpectUnsupported(config, "rope_scaling.rope_type: \"" + std::string(type) +
-                                    "\" is not supported; supported are default, linear and llama3");
+                                    "\" is not supported; supported are default, linear, llama3 and longrope");
     }
   }
 }
@@ -307,8 +314,8 @@ TEST(RopeConfigTest, RefusesContradictionsAndBadValues) {
 }
 
 TEST(SlidingWindowTest, MistralUsesItUnlessNull) {
-  EXPECT_EQ(Parsed(With(Minimal("MistralForCausalLM"), {{"sliding_window", 4096}})).sliding_window, 4096);
-  EXPECT_EQ(Parsed(Minimal("MistralForCausalLM")).sliding_window, 0);
+  EXPECT_EQ(Parsed(With(Minimal("MistralForCausalLM"), {{"sliding_window", 4096}})).sliding_window(), 4096);
+  EXPECT_EQ(Parsed(Minimal("MistralForCausalLM")).sliding_window(), 0);
   ExpectInvalid(With(Minimal("MistralForCausalLM"), {{"sliding_window", 0}}),
                 "sliding_window: must be an integer");
   ExpectInvalid(With(Minimal("MistralForCausalLM"), {{"sliding_window", -1}}),
@@ -316,21 +323,181 @@ TEST(SlidingWindowTest, MistralUsesItUnlessNull) {
 }
 
 TEST(SlidingWindowTest, LlamaHasNone) {
-  EXPECT_EQ(Parsed(Llama({{"sliding_window", 4096}})).sliding_window, 0);
+  EXPECT_EQ(Parsed(Llama({{"sliding_window", 4096}})).sliding_window(), 0);
 }
 
+std::vector<int64_t> Windows(const ModelConfig& config) {
+  std::vector<int64_t> windows;
+  for (int l = 0; l < config.num_layers; ++l) windows.push_back(config.layer(l).window);
+  return windows;
+}
+
+// max_window_layers counts the first layers that see everything.
 TEST(SlidingWindowTest, QwenUsesItOnlyWhenToldTo) {
   for (const char* architecture : {"Qwen2ForCausalLM", "Qwen3ForCausalLM"}) {
     const json config = With(Minimal(architecture), {{"sliding_window", 4096}, {"max_window_layers", 1}});
-    EXPECT_EQ(Parsed(config).sliding_window, 0);
-    EXPECT_EQ(Parsed(With(config, {{"use_sliding_window", false}})).sliding_window, 0);
-    EXPECT_EQ(Parsed(With(config, {{"use_sliding_window", true}})).sliding_window, 4096);
-    // max_window_layers counts the first layers that see everything: here all of them.
-    EXPECT_EQ(Parsed(With(config, {{"use_sliding_window", true}, {"max_window_layers", 2}})).sliding_window,
-              0);
-    EXPECT_EQ(Parsed(With(config, {{"use_sliding_window", true}, {"max_window_layers", 0}})).sliding_window,
-              4096);
+    EXPECT_THAT(Windows(Parsed(config)), ElementsAre(0, 0));
+    EXPECT_THAT(Windows(Parsed(With(config, {{"use_sliding_window", false}}))), ElementsAre(0, 0));
+    const json used = With(config, {{"use_sliding_window", true}});
+    EXPECT_THAT(Windows(Parsed(used)), ElementsAre(0, 4096));
+    EXPECT_EQ(Parsed(used).sliding_window(), 0);  // one layer sees everything
+    EXPECT_THAT(Windows(Parsed(With(used, {{"max_window_layers", 2}}))), ElementsAre(0, 0));
+    EXPECT_THAT(Windows(Parsed(With(used, {{"max_window_layers", 0}}))), ElementsAre(4096, 4096));
+    EXPECT_EQ(Parsed(With(used, {{"max_window_layers", 0}})).sliding_window(), 4096);
+    EXPECT_THAT(Windows(Parsed(With(used, {{"layer_types", {"sliding_attention", "full_attention"}}}))),
+                ElementsAre(4096, 0));
   }
+}
+
+TEST(SlidingWindowTest, LayerTypesAreChecked) {
+  const json config = With(Minimal("MistralForCausalLM"), {{"sliding_window", 16}});
+  ExpectInvalid(With(config, {{"layer_types", {"full_attention"}}}),
+                "layer_types: must be a list of 2 names");
+  ExpectInvalid(With(config, {{"layer_types", "full_attention"}}), "layer_types: must be a list of 2 names");
+  ExpectUnsupported(With(config, {{"layer_types", {"full_attention", "chunked_attention"}}}),
+                    "layer_types: \"chunked_attention\" is not supported");
+}
+
+json LongRope(const char* type = "longrope") {
+  return {{"type", type},
+          {"short_factor", {1, 1, 1, 1, 1, 1, 1, 2.5}},
+          {"long_factor", {1, 2, 3, 4, 5, 6, 7, 8}}};
+}
+
+TEST(Phi3Test, FusesProjectionsAndStretchesByFactors) {
+  const json config = With(Minimal("Phi3ForCausalLM"), {{"rope_scaling", LongRope()},
+                                                        {"original_max_position_embeddings", 1024},
+                                                        {"max_position_embeddings", 32768},
+                                                        {"sliding_window", 2047}});
+  const ModelConfig phi = Parsed(config);
+  EXPECT_TRUE(phi.fused_projections);
+  EXPECT_EQ(phi.rms_norm_eps, 1e-5f);
+  EXPECT_THAT(Windows(phi), ElementsAre(2047, 2047));
+  ASSERT_TRUE(phi.ropes[0].longrope.has_value());
+  const LongRopeScaling& scaling = *phi.ropes[0].longrope;
+  EXPECT_EQ(scaling.short_factors.back(), 2.5);
+  EXPECT_THAT(scaling.long_factors, ElementsAre(1, 2, 3, 4, 5, 6, 7, 8));
+  EXPECT_EQ(scaling.original_max_position, 1024);
+  EXPECT_DOUBLE_EQ(scaling.attention_factor, std::sqrt(1.5));  // 1 + ln 32 / ln 1024
+  EXPECT_FLOAT_EQ(phi.AttentionScale(0), 1.5f / 4);            // its square, over the root of 16
+  EXPECT_TRUE(Parsed(With(config, {{"rope_scaling", LongRope("su")}})).ropes[0].longrope.has_value());
+  EXPECT_FALSE(Parsed(Minimal("Phi3ForCausalLM")).ropes[0].longrope.has_value());
+}
+
+TEST(Phi3Test, NamesWhatIsWrongWithFactors) {
+  const json config = With(Minimal("Phi3ForCausalLM"), {{"original_max_position_embeddings", 1024}});
+  const auto with = [&](const json& change) {
+    return With(config, {{"rope_scaling", With(LongRope(), change)}});
+  };
+  ExpectInvalid(with({{"short_factor", {1, 2}}}), "rope_scaling.short_factor: must be a list of 8 numbers");
+  ExpectInvalid(with({{"long_factor", {1, 1, 1, 1, 1, 1, 1, 0}}}),
+                "rope_scaling.long_factor: must hold numbers");
+  ExpectInvalid(with({{"long_factor", {1, 1, 1, 1, 1, 1, 1, "x"}}}),
+                "rope_scaling.long_factor: must hold numbers");
+  ExpectInvalid(with({{"long_factor", nullptr}}), "rope_scaling.long_factor: is required");
+  ExpectInvalid(With(Minimal("Phi3ForCausalLM"), {{"rope_scaling", LongRope()}}),
+                "rope_scaling.original_max_position_embeddings: is required");
+}
+
+TEST(SmolLm3Test, SomeLayersDoNotRotate) {
+  const json config = With(Minimal("SmolLM3ForCausalLM"), {{"num_hidden_layers", 5}});
+  const auto rotating = [](const json& json) {
+    const ModelConfig parsed = Parsed(json);
+    std::vector<bool> out;
+    for (int l = 0; l < 5; ++l) out.push_back(parsed.ropes[parsed.layer(l).rope].rotates);
+    return out;
+  };
+  EXPECT_THAT(rotating(config), ElementsAre(true, true, true, false, true));
+  EXPECT_THAT(rotating(With(config, {{"no_rope_layer_interval", 2}})),
+              ElementsAre(true, false, true, false, true));
+  EXPECT_THAT(rotating(With(config, {{"no_rope_layers", {0, 1, 1, 1, 0}}})),
+              ElementsAre(false, true, true, true, false));
+  EXPECT_EQ(Parsed(config).ropes[0].theta, 2e6);
+  EXPECT_TRUE(Parsed(config).tied_embeddings);
+  EXPECT_EQ(Parsed(config).sliding_window(), 0);
+  ExpectInvalid(With(config, {{"no_rope_layers", {1, 0}}}), "no_rope_layers: must be a list of 5 numbers");
+}
+
+TEST(GemmaTest, SecondVersionCapsAndAlternates) {
+  const json config = With(Minimal("Gemma2ForCausalLM"), {{"num_hidden_layers", 3}, {"hidden_size", 144}});
+  const ModelConfig gemma = Parsed(config);
+  EXPECT_EQ(gemma.head_dim, 256);
+  EXPECT_EQ(gemma.activation, Activation::kGeluTanh);
+  EXPECT_EQ(gemma.norm_offset, 1.0f);
+  EXPECT_EQ(gemma.embedding_scale, 12.0f);
+  EXPECT_TRUE(gemma.post_norms);
+  EXPECT_TRUE(gemma.tied_embeddings);
+  EXPECT_FALSE(gemma.qk_norm);
+  EXPECT_EQ(gemma.attention_softcap, 50.0f);
+  EXPECT_EQ(gemma.logit_softcap, 30.0f);
+  EXPECT_THAT(Windows(gemma), ElementsAre(4096, 0, 4096));
+  EXPECT_EQ(gemma.sliding_window(), 0);
+  EXPECT_FLOAT_EQ(gemma.AttentionScale(0), 1.0f / 16);
+  EXPECT_FLOAT_EQ(Parsed(With(config, {{"query_pre_attn_scalar", 144}})).AttentionScale(0), 1.0f / 12);
+  json uncapped = config;
+  uncapped["attn_logit_softcapping"] = nullptr;
+  EXPECT_EQ(Parsed(uncapped).attention_softcap, 0.0f);
+  EXPECT_EQ(Parsed(uncapped).logit_softcap, 30.0f);
+  ExpectUnsupported(With(config, {{"hidden_activation", "gelu"}}),
+                    "hidden_activation: \"gelu\" is not supported");
+}
+
+json Gemma3(const json& changes = json::object()) {
+  return With(With(Minimal("Gemma3ForCausalLM"), {{"num_hidden_layers", 7}, {"sliding_window", 512}}),
+              changes);
+}
+
+TEST(GemmaTest, ThirdVersionHasTwoRopes) {
+  const ModelConfig gemma = Parsed(Gemma3({{"rope_scaling", {{"rope_type", "linear"}, {"factor", 8}}}}));
+  EXPECT_TRUE(gemma.qk_norm);
+  EXPECT_EQ(gemma.attention_softcap, 0.0f);
+  EXPECT_EQ(gemma.logit_softcap, 0.0f);
+  EXPECT_THAT(Windows(gemma), ElementsAre(512, 512, 512, 512, 512, 0, 512));
+  EXPECT_EQ(gemma.layer(5).rope, 0);
+  EXPECT_EQ(gemma.layer(6).rope, 1);
+  EXPECT_EQ(gemma.ropes[0].theta, 1e6);
+  EXPECT_EQ(gemma.ropes[0].linear_factor, 8.0);
+  EXPECT_EQ(gemma.ropes[1].theta, 1e4);
+  EXPECT_EQ(gemma.ropes[1].linear_factor, 1.0);
+  EXPECT_THAT(Windows(Parsed(Gemma3({{"num_hidden_layers", 3}, {"sliding_window_pattern", 2}}))),
+              ElementsAre(512, 0, 512));
+  ExpectUnsupported(Gemma3({{"use_bidirectional_attention", true}}), "use_bidirectional_attention");
+}
+
+TEST(GemmaTest, ThirdVersionsRopesByTypeOfLayer) {
+  const json ropes = {{"full_attention", {{"rope_type", "linear"}, {"factor", 4}, {"rope_theta", 2e6}}},
+                      {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", 2e4}}}};
+  const ModelConfig gemma = Parsed(Gemma3({{"rope_parameters", ropes}}));
+  EXPECT_EQ(gemma.ropes[0].theta, 2e6);
+  EXPECT_EQ(gemma.ropes[0].linear_factor, 4.0);
+  EXPECT_EQ(gemma.ropes[1].theta, 2e4);
+  ExpectInvalid(Gemma3({{"rope_parameters", With(ropes, {{"sliding_attention", nullptr}})}}),
+                "rope_parameters: sliding_attention must be an object");
+  ExpectUnsupported(Gemma3({{"rope_parameters", With(ropes, {{"full_attention", {{"rope_type", "yarn"}}}})}}),
+                    "rope_parameters.full_attention.rope_type: \"yarn\" is not supported");
+}
+
+// Published files leave out what their class has as a default.
+TEST(GemmaTest, ModelsThatReadImagesHoldALanguageModel) {
+  const json text = {{"hidden_size", 2560},
+                     {"intermediate_size", 10240},
+                     {"num_hidden_layers", 34},
+                     {"rope_scaling", {{"factor", 8.0}, {"rope_type", "linear"}}},
+                     {"sliding_window", 1024}};
+  const ModelConfig gemma =
+      Parsed({{"architectures", {"Gemma3ForConditionalGeneration"}}, {"text_config", text}});
+  EXPECT_EQ(gemma.tensor_prefix, "language_model.");
+  EXPECT_EQ(gemma.num_heads, 8);
+  EXPECT_EQ(gemma.num_kv_heads, 4);
+  EXPECT_EQ(gemma.head_dim, 256);
+  EXPECT_EQ(gemma.vocab_size, 262208);
+  EXPECT_EQ(gemma.max_position, 131072);
+  EXPECT_EQ(gemma.layer(33).window, 1024);
+  EXPECT_EQ(gemma.layer(29).window, 0);
+  ExpectInvalid({{"architectures", {"Gemma3ForConditionalGeneration"}}}, "text_config: must be an object");
+  ExpectInvalid(
+      {{"architectures", {"Gemma3ForConditionalGeneration"}}, {"text_config", {{"hidden_size", 0}}}},
+      "text_config.num_hidden_layers: is required");
 }
 
 GenerationDefaults ParsedGeneration(const json& config) {

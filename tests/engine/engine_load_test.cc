@@ -14,8 +14,7 @@ namespace {
 using EngineLoadTest = EngineFixture;
 
 TEST_F(EngineLoadTest, EveryArchitectureAnswers) {
-  for (const TinyArchitecture architecture : {TinyArchitecture::kLlama, TinyArchitecture::kMistral,
-                                              TinyArchitecture::kQwen2, TinyArchitecture::kQwen3}) {
+  for (const TinyArchitecture architecture : kTinyArchitectures) {
     auto engine =
         LoadTiny({.architecture = architecture, .eos_token_id = -1, .memory = TinyMemory::kMemgate});
     ASSERT_NE(engine, nullptr);

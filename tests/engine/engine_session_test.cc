@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/base/strings.h"
 #include "engine/scheduling/session.h"
 #include "engine/session/session_state.h"
 #include "gmock/gmock.h"
@@ -14,16 +15,32 @@ namespace {
 
 using EngineSessionTest = EngineFixture;
 
-// What holds for each format of keys and values.
-class EngineKvTest : public EngineFixture, public testing::WithParamInterface<KvFormat> {
+struct Variant {
+  TinyArchitecture architecture;
+  KvFormat kv;
+};
+
+// What holds for each format of keys and values, and for layers with a window of their own.
+class EngineKvTest : public EngineFixture, public testing::WithParamInterface<Variant> {
  protected:
-  std::unique_ptr<Engine> Load() {
-    return LoadTiny({.eos_token_id = -1, .memory = TinyMemory::kMemgate}, {.kv = GetParam()});
+  std::unique_ptr<Engine> Load(TinyMemory memory = TinyMemory::kMemgate,
+                               std::pmr::memory_resource* session_memory = nullptr) {
+    EngineOptions options{.kv = GetParam().kv};
+    if (session_memory != nullptr) options.session_memory = session_memory;
+    return LoadTiny({.architecture = GetParam().architecture, .eos_token_id = -1, .memory = memory}, options);
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(Kv, EngineKvTest, testing::ValuesIn(kKvFormats),
-                         [](const auto& info) { return std::string(KvFormatName(info.param)); });
+INSTANTIATE_TEST_SUITE_P(Variants, EngineKvTest,
+                         testing::Values(Variant{TinyArchitecture::kLlama, KvFormat::kF32},
+                                         Variant{TinyArchitecture::kLlama, KvFormat::kBf16},
+                                         Variant{TinyArchitecture::kLlama, KvFormat::kInt8},
+                                         Variant{TinyArchitecture::kGemma2, KvFormat::kInt8},
+                                         Variant{TinyArchitecture::kGemma3, KvFormat::kF32}),
+                         [](const auto& info) {
+                           return Concat(TinyArchitectureName(info.param.architecture), "_",
+                                         KvFormatName(info.param.kv));
+                         });
 
 TEST_P(EngineKvTest, MovedFromExactToGatedEqualsGatedFromTheStart) {
   auto engine = Load();
@@ -46,7 +63,7 @@ TEST_P(EngineKvTest, MovedFromExactToGatedEqualsGatedFromTheStart) {
 
 TEST_P(EngineKvTest, ExactPathEqualsAnEngineWithoutMemoryModule) {
   auto with_module = Load();
-  auto without = LoadTiny({.eos_token_id = -1}, {.kv = GetParam()});
+  auto without = Load(TinyMemory::kNone);
   EXPECT_EQ(with_module->model().default_memory_kind, "memgate");
   EXPECT_EQ(without->model().default_memory_kind, "window");
   const auto a = Generate(*with_module, MakeSession(*with_module), RandomTokens(12, 3), 14);
@@ -193,8 +210,7 @@ class CountingResource : public std::pmr::memory_resource {
 
 TEST_P(EngineKvTest, BytesAreKnownBeforehandTrueToTheByteAndReturned) {
   CountingResource resource;
-  auto engine = LoadTiny({.eos_token_id = -1, .memory = TinyMemory::kMemgate},
-                         {.kv = GetParam(), .session_memory = &resource});
+  auto engine = Load(TinyMemory::kMemgate, &resource);
   const int64_t before = engine->Stats().reserved_bytes;
   for (const char* kind : {"memgate", "window", "infini", "infini-delta"}) {
     const int64_t planned = engine->PlanSession({.memory_kind = kind})->bytes;
@@ -234,6 +250,26 @@ TEST_F(EngineSessionTest, MaxBytesChoosesTheLargestWindowThatFits) {
   const auto larger = engine->PlanSession({.memory_kind = "window", .window = plan->shape.window + 1});
   EXPECT_GT(larger->bytes, limit);
   EXPECT_EQ(engine->PlanSession({.max_bytes = 100}).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+// Bytes fall where a longer session makes a layer local, and wherever its window is covered by whole
+// segments.
+TEST_F(EngineSessionTest, MaxBytesChoosesTheLargestWindowAlsoWhereLayersHaveTheirOwn) {
+  auto engine = LoadTiny({.architecture = TinyArchitecture::kGemma3, .sliding_window = 300});
+  for (const char* kind : {"window", "memgate-untrained"}) {
+    for (const int64_t limit : {60'000, 100'000, 123'457, 200'000}) {
+      SessionOptions options{.memory_kind = kind, .segment = 50, .max_bytes = limit};
+      if (options.memory_kind != "window") options.salient = 64;
+      const auto plan = engine->PlanSession(options);
+      ASSERT_TRUE(plan.ok()) << plan.status();
+      EXPECT_LE(plan->bytes, limit);
+      options.max_bytes = 0;
+      for (int window = plan->shape.window + 1; window < plan->shape.window + 2000; ++window) {
+        options.window = window;
+        EXPECT_GT(engine->PlanSession(options)->bytes, limit) << kind << " " << limit << " " << window;
+      }
+    }
+  }
 }
 
 TEST_F(EngineSessionTest, ImpossibleShapesAndKindsAreRefusedWithTheField) {

@@ -56,12 +56,11 @@ void Exercise(const MemoryKind& kind, const ModelConfig& config) {
   for (int position = 0; position < 12; ++position) {
     session.Prepare(1);
     const LayerView view = session.Layer(0);
-    view.keys.Store(session.Row(position), std::vector<float>(config.head_dim, 1.0f).data());
-    view.values.Store(session.Row(position), std::vector<float>(config.head_dim, 2.0f).data());
+    view.keys.Store(view.Row(position), std::vector<float>(config.head_dim, 1.0f).data());
+    view.values.Store(view.Row(position), std::vector<float>(config.head_dim, 2.0f).data());
     if (position >= shape.sinks && kind.TokenFeatures() > 0) {
-      kind.ComputeFeatures(
-          0, input.data(), 1,
-          view.features + (session.Row(position) - session.window_row()) * kind.TokenFeatures());
+      kind.ComputeFeatures(0, input.data(), 1,
+                           view.features + (view.Row(position) - view.window_row()) * kind.TokenFeatures());
     }
     session.Commit(1);
   }

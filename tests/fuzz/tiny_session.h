@@ -3,7 +3,6 @@
 #define MEMGATE_TESTS_FUZZ_TINY_SESSION_H_
 
 #include "engine/checkpoint/model_config.h"
-#include "engine/kernels/rope.h"
 #include "engine/memory/memory_kind.h"
 #include "engine/session/session_state.h"
 
@@ -24,8 +23,8 @@ inline const ModelConfig& TinyConfig() {
 
 // `kind` must outlive the sessions.
 inline SessionContext TinyContext(const MemoryKind& kind, KvFormat kv_format = KvFormat::kF32) {
-  static const Rope rope({1.0, 0.01});
-  return {&TinyConfig(), &kind, &rope, kv_format};
+  static const LayerRopes ropes(TinyConfig());
+  return {&TinyConfig(), &kind, &ropes, kv_format};
 }
 
 }  // namespace memgate

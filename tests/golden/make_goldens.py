@@ -60,35 +60,74 @@ def write_json(path, value, indent=1):
 
 def random_weights(config, dtype, seed):
     generator = torch.Generator().manual_seed(seed)
+    prefix, config = text_part(config)
     c, d, f = config["hidden_size"], config["head_dim"], config["intermediate_size"]
     h, g, v = config["num_attention_heads"], config["num_key_value_heads"], config["vocab_size"]
     kind = config["model_type"]
+    gemma = kind.startswith("gemma")
     tensors = {}
 
     def add(name, *shape, mean=0.0, std=None):
         std = std if std is not None else shape[-1] ** -0.5
-        tensors[name] = (mean + std * torch.randn(*shape, generator=generator)).to(dtype)
+        tensors[prefix + name] = (mean + std * torch.randn(*shape, generator=generator)).to(dtype)
+
+    def add_norm(name, size, std=0.2):
+        add(name + ".weight", size, mean=0.0 if gemma else 1.0, std=std)
 
     add("model.embed_tokens.weight", v, c, std=0.7)
     for i in range(config["num_hidden_layers"]):
         layer = f"model.layers.{i}."
-        add(layer + "input_layernorm.weight", c, mean=1.0, std=0.2)
-        for name, size in (("q", h * d), ("k", g * d), ("v", g * d)):
+        add_norm(layer + "input_layernorm", c)
+        fused = (("qkv", (h + 2 * g) * d),)
+        for name, size in fused if kind == "phi3" else (("q", h * d), ("k", g * d), ("v", g * d)):
             add(f"{layer}self_attn.{name}_proj.weight", size, c, std=1.5 * c ** -0.5)
             if kind == "qwen2":
                 add(f"{layer}self_attn.{name}_proj.bias", size, std=0.5)
-        if kind == "qwen3":
-            add(layer + "self_attn.q_norm.weight", d, mean=1.0, std=0.3)
-            add(layer + "self_attn.k_norm.weight", d, mean=1.0, std=0.3)
+        if kind in ("qwen3", "gemma3_text"):
+            add_norm(layer + "self_attn.q_norm", d, std=0.3)
+            add_norm(layer + "self_attn.k_norm", d, std=0.3)
         add(layer + "self_attn.o_proj.weight", c, h * d)
-        add(layer + "post_attention_layernorm.weight", c, mean=1.0, std=0.2)
-        add(layer + "mlp.gate_proj.weight", f, c)
-        add(layer + "mlp.up_proj.weight", f, c)
+        add_norm(layer + "post_attention_layernorm", c)
+        if gemma:
+            add_norm(layer + "pre_feedforward_layernorm", c)
+            add_norm(layer + "post_feedforward_layernorm", c)
+        for name, size in (("gate_up", 2 * f),) if kind == "phi3" else (("gate", f), ("up", f)):
+            add(f"{layer}mlp.{name}_proj.weight", size, c)
         add(layer + "mlp.down_proj.weight", c, f)
-    add("model.norm.weight", c, mean=1.0, std=0.2)
+    add_norm("model.norm", c)
     if not config["tie_word_embeddings"]:
         add("lm_head.weight", v, c)
     return tensors
+
+
+def text_part(config):
+    """Prefix of the tensors' names and config of the language model."""
+    return ("language_model.", config["text_config"]) if "text_config" in config else ("", config)
+
+
+def window_of(config, layer):
+    """How many tokens a query of the layer sees, its own included; None: all."""
+    kind, window = config["model_type"], config.get("sliding_window")
+    if kind == "gemma2":
+        return window if layer % 2 == 0 else None
+    if kind == "gemma3_text":
+        return window if (layer + 1) % config["sliding_window_pattern"] else None
+    return window if kind in ("phi3", "mistral") else None
+
+
+def rotation_of(config, layer, tokens):
+    """Frequencies of the layer, and what rotated queries and keys are multiplied by."""
+    if "no_rope_layers" in config and not config["no_rope_layers"][layer]:
+        return torch.zeros(config["head_dim"] // 2, dtype=torch.float64), 1.0
+    if config["model_type"] == "gemma3_text" and window_of(config, layer):
+        return frequencies({**config, "rope_theta": config["rope_local_base_freq"], "rope_scaling": None}), 1.0
+    scaling = config["rope_scaling"]
+    if scaling is None or "long_factor" not in scaling:
+        return frequencies(config), 1.0
+    original = config["original_max_position_embeddings"]
+    factors = torch.tensor(scaling["long_factor" if tokens > original else "short_factor"], dtype=torch.float64)
+    stretch = math.sqrt(1 + math.log(config["max_position_embeddings"] / original, original))
+    return frequencies({**config, "rope_scaling": None}) / factors, stretch
 
 
 def frequencies(config):
@@ -120,39 +159,61 @@ def rms_norm(x, weight, eps):
     return x / (x.pow(2).mean(-1, keepdim=True) + eps).sqrt() * weight
 
 
+def soft_cap(x, cap):
+    return x if cap is None else cap * torch.tanh(x / cap)
+
+
+def plain_attention(config, layer, q, k, v):
+    """[H, T, D] of causal attention over all tokens, or over the layer's window of them."""
+    tokens = q.shape[1]
+    positions = torch.arange(tokens, dtype=torch.float64)
+    freq, stretch = rotation_of(config, layer, tokens)
+    turned = [stretch * rotate(x, positions, freq) for x in (q, k)]
+    scores = turned[0] @ turned[1].transpose(1, 2) / math.sqrt(config.get("query_pre_attn_scalar", q.shape[-1]))
+    scores = soft_cap(scores, config.get("attn_logit_softcapping"))
+    distance = positions[:, None] - positions
+    unseen = (distance < 0) | (distance >= (window_of(config, layer) or tokens))
+    return scores.masked_fill(unseen, -math.inf).softmax(-1) @ v
+
+
 def logits_of(config, tensors, ids, memory=None):
     """[T, V]; `memory(layer, h, q, k, v, freq)` replaces plain causal attention."""
-    w = {name: t.double() for name, t in tensors.items()}
+    prefix, config = text_part(config)
+    gemma = config["model_type"].startswith("gemma")
+    w = {name.removeprefix(prefix): t.double() for name, t in tensors.items()}
+    if gemma:
+        w = {name: 1 + t if "norm" in name else t for name, t in w.items()}
     d, eps = config["head_dim"], config["rms_norm_eps"]
-    repeat = config["num_attention_heads"] // config["num_key_value_heads"]
-    freq = frequencies(config)
-    positions = torch.arange(len(ids), dtype=torch.float64)
+    heads, groups = config["num_attention_heads"], config["num_key_value_heads"]
+    activation = (lambda x: torch.nn.functional.gelu(x, approximate="tanh")) if gemma else torch.nn.functional.silu
     x = w["model.embed_tokens.weight"][ids]
+    x = x * math.sqrt(config["hidden_size"]) if gemma else x
     for i in range(config["num_hidden_layers"]):
         layer = f"model.layers.{i}."
-        h = rms_norm(x, w[layer + "input_layernorm.weight"], eps)
-
-        def heads(name):
-            out = h @ w[f"{layer}self_attn.{name}_proj.weight"].T + w.get(f"{layer}self_attn.{name}_proj.bias", 0.0)
-            out = out.view(len(ids), -1, d).transpose(0, 1)
-            norm = w.get(f"{layer}self_attn.{name}_norm.weight")
-            out = out if norm is None else rms_norm(out, norm, eps)
-            return out if name == "q" else out.repeat_interleave(repeat, dim=0)
-
-        q, k, v = heads("q"), heads("k"), heads("v")  # [H, T, D]
-        if memory is None:
-            scores = rotate(q, positions, freq) @ rotate(k, positions, freq).transpose(1, 2) / math.sqrt(d)
-            future = torch.ones(len(ids), len(ids), dtype=torch.bool).triu(1)
-            attended = scores.masked_fill(future, -math.inf).softmax(-1) @ v
+        norm = lambda x, name: rms_norm(x, w[f"{layer}{name}.weight"], eps)
+        project = lambda x, name: x @ w[f"{layer}{name}_proj.weight"].T + w.get(f"{layer}{name}_proj.bias", 0.0)
+        h = norm(x, "input_layernorm")
+        if f"{layer}self_attn.qkv_proj.weight" in w:
+            qkv = project(h, "self_attn.qkv").split((heads * d, groups * d, groups * d), dim=-1)
         else:
-            attended = memory(i, h, q, k, v, freq)
-        x = x + attended.transpose(0, 1).reshape(len(ids), -1) @ w[layer + "self_attn.o_proj.weight"].T
-        h = rms_norm(x, w[layer + "post_attention_layernorm.weight"], eps)
-        gate = h @ w[layer + "mlp.gate_proj.weight"].T
-        up = h @ w[layer + "mlp.up_proj.weight"].T
-        x = x + (gate * torch.sigmoid(gate) * up) @ w[layer + "mlp.down_proj.weight"].T
+            qkv = [project(h, f"self_attn.{name}") for name in "qkv"]
+        q, k, v = (part.view(len(ids), -1, d).transpose(0, 1) for part in qkv)  # [H or G, T, D]
+        if f"{layer}self_attn.q_norm.weight" in w:
+            q, k = norm(q, "self_attn.q_norm"), norm(k, "self_attn.k_norm")
+        k, v = (part.repeat_interleave(heads // groups, dim=0) for part in (k, v))
+        attended = plain_attention(config, i, q, k, v) if memory is None else memory(i, h, q, k, v, frequencies(config))
+        out = project(attended.transpose(0, 1).reshape(len(ids), -1), "self_attn.o")
+        x = x + (norm(out, "post_attention_layernorm") if gemma else out)
+        h = norm(x, "pre_feedforward_layernorm" if gemma else "post_attention_layernorm")
+        if f"{layer}mlp.gate_up_proj.weight" in w:
+            gate, up = project(h, "mlp.gate_up").chunk(2, dim=-1)
+        else:
+            gate, up = project(h, "mlp.gate"), project(h, "mlp.up")
+        out = project(activation(gate) * up, "mlp.down")
+        x = x + (norm(out, "post_feedforward_layernorm") if gemma else out)
     head = "model.embed_tokens.weight" if config["tie_word_embeddings"] else "lm_head.weight"
-    return rms_norm(x, w["model.norm.weight"], eps) @ w[head].T
+    logits = rms_norm(x, w["model.norm.weight"], eps) @ w[head].T
+    return soft_cap(logits, config.get("final_logit_softcapping"))
 
 
 def folded_tokens(shape, tokens):
@@ -396,6 +457,29 @@ MODELS = {
               torch.bfloat16),
     "qwen3": (base_config("Qwen3ForCausalLM", "qwen3", num_key_value_heads=2, head_dim=10, rope_theta=1e6,
                           rms_norm_eps=1e-6), torch.bfloat16),
+    # 48 tokens, within and beyond the context that it was trained for first; the second also has a window.
+    "phi3": (base_config("Phi3ForCausalLM", "phi3", num_key_value_heads=2, sliding_window=None,
+                         original_max_position_embeddings=64,
+                         rope_scaling={"type": "longrope", "short_factor": [1.0, 1.1, 1.3],
+                                       "long_factor": [1.5, 4.0, 9.0]}), torch.bfloat16),
+    "phi3_long": (base_config("Phi3ForCausalLM", "phi3", num_key_value_heads=2, sliding_window=20,
+                              original_max_position_embeddings=32,
+                              rope_scaling={"type": "su", "short_factor": [1.0, 1.1, 1.3],
+                                            "long_factor": [1.5, 4.0, 9.0]}), torch.bfloat16),
+    "smollm3": (base_config("SmolLM3ForCausalLM", "smollm3", num_hidden_layers=3, num_key_value_heads=2,
+                            no_rope_layers=[1, 0, 1], no_rope_layer_interval=2, sliding_window=None,
+                            use_sliding_window=False, tie_word_embeddings=True), torch.bfloat16),
+    "gemma2": (base_config("Gemma2ForCausalLM", "gemma2", num_hidden_layers=3, num_key_value_heads=2, head_dim=8,
+                           sliding_window=16, query_pre_attn_scalar=10, attn_logit_softcapping=2.0,
+                           final_logit_softcapping=3.0, hidden_activation="gelu_pytorch_tanh",
+                           tie_word_embeddings=True), torch.bfloat16),
+    "gemma3": ({"architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3",
+                "text_config": base_config("Gemma3TextModel", "gemma3_text", num_hidden_layers=4, num_key_value_heads=1,
+                                           head_dim=8, sliding_window=12, sliding_window_pattern=3,
+                                           query_pre_attn_scalar=10, rope_theta=5e4, rope_local_base_freq=100.0,
+                                           rope_scaling={"rope_type": "linear", "factor": 4.0},
+                                           hidden_activation="gelu_pytorch_tanh", tie_word_embeddings=True)},
+               torch.bfloat16),
 }
 # name: kind, shape (sinks, window, segment, salient), tokens, seed, what else its tensors and memory.json have.
 MODULES = {
@@ -585,7 +669,7 @@ def main():
         os.makedirs(folder, exist_ok=True)
         write_json(f"{folder}/config.json", config)
         save(f"{folder}/model.safetensors", tensors)
-        ids = random_ids(config, 48, torch.Generator().manual_seed(100 + seed))
+        ids = random_ids(text_part(config)[1], 48, torch.Generator().manual_seed(100 + seed))
         write_golden(folder, ids, logits_of(config, tensors, ids))
     for name in MODULES:
         write_module(name, *make_model(MODULE_BASE))

@@ -50,13 +50,17 @@ struct Runs {
   }
 
   // What query i gets by definition.
-  reference::Vector Expected(int i, int64_t limit, float scale) const {
+  reference::Vector Expected(int i, const AttendQueries& q) const {
+    const int64_t limit = q.first_limit + i / q.per_token;
+    int64_t number = q.first_row;
     reference::Vector logits;
     reference::Rows seen;
     for (size_t r = 0; r < runs.size(); ++r) {
       const reference::Vector query = Row(queries[r], i);
-      for (int64_t k = 0; k < runs[r].rows && static_cast<int64_t>(seen.size()) < limit; ++k) {
-        logits.push_back(double{scale} * reference::Dot(query, Row(keys[r].floats, k)));
+      for (int64_t k = 0; k < runs[r].rows; ++k, ++number) {
+        if (number >= limit || (q.window > 0 && number < limit - q.window)) continue;
+        const double score = double{q.scale} * reference::Dot(query, Row(keys[r].floats, k));
+        logits.push_back(q.cap > 0 ? q.cap * std::tanh(score / q.cap) : score);
         seen.push_back(Row(values[r].floats, k));
       }
     }
@@ -91,7 +95,7 @@ double ErrorOf(const Runs& runs, AttendQueries queries) {
   EXPECT_EQ(out.back(), kUntouched) << "wrote past the output";
   double error = 0;
   for (int i = 0; i < queries.count; ++i) {
-    const auto expected = runs.Expected(i, queries.first_limit + i / queries.per_token, queries.scale);
+    const auto expected = runs.Expected(i, queries);
     error = std::max(
         error, reference::RelativeError(absl::MakeConstSpan(out).subspan(int64_t{i} * dim, dim), expected));
   }
@@ -123,9 +127,12 @@ TEST(AttendTest, AnInfiniteOrUndefinedScoreShowsInTheResult) {
       key[3] = broken;
       runs.keys[0].rows.Store(kFirstLimit, key.data());  // seen by all tokens but the first
       std::vector<float> out(kTokens * kDim);
-      Attend(runs.runs, {.count = kTokens, .first_limit = kFirstLimit, .head_dim = kDim, .scale = 0.3f},
-             out.data());
-      for (int i = 0; i < kTokens * kDim; ++i) EXPECT_EQ(std::isnan(out[i]), i >= kDim) << i;
+      for (const float cap : {0.0f, 2.0f}) {
+        Attend(runs.runs,
+               {.count = kTokens, .first_limit = kFirstLimit, .head_dim = kDim, .scale = 0.3f, .cap = cap},
+               out.data());
+        for (int i = 0; i < kTokens * kDim; ++i) EXPECT_EQ(std::isnan(out[i]), i >= kDim) << i;
+      }
     });
   }
 }
@@ -242,6 +249,68 @@ TEST(AttendTest, QueriesThatAreWorkedOnTogetherChangeNoBit) {
           parts.insert(parts.end(), part.begin(), part.end());
         }
         EXPECT_EQ(parts, whole) << KvFormatName(format) << " " << first_limit << " " << step;
+      }
+    }
+  });
+}
+
+TEST(AttendTest, QueriesOfALayerWithAWindowSeeItsLastRows) {
+  OnEverySimdTarget([] {
+    for (const int tokens : {1, 3, 70}) {
+      for (const int window : {1, 2, 31, 128, 200}) {
+        for (const int first_limit : {1, 30, 127, 128, 129, 420}) {
+          // All rows; none in front of the windows; fewer than the windows would show.
+          for (const int first_row : {0, std::max(0, first_limit - window), std::max(0, first_limit - 3)}) {
+            const int rows = first_limit + tokens - 1 - first_row;
+            const AttendQueries queries{.count = 2 * tokens,
+                                        .per_token = 2,
+                                        .first_row = first_row,
+                                        .first_limit = first_limit,
+                                        .window = window,
+                                        .scale = 0.3f};
+            EXPECT_LT(ErrorOf(Runs({rows / 2, rows - rows / 2}, 2 * tokens, 12), queries), 5e-6)
+                << tokens << " tokens, window " << window << ", limit " << first_limit << ", first row "
+                << first_row;
+          }
+        }
+      }
+    }
+  });
+}
+
+// A session may have let go of them.
+TEST(AttendTest, RowsInFrontOfTheWindowNeedNotBeThere) {
+  OnEverySimdTarget([] {
+    const int dim = 12, rows = 300, tokens = 40;
+    for (const auto& [format, window] : EachWith({1, 17, 150})) {
+      const Runs runs({rows}, tokens, dim, format);
+      const AttendRun& all = runs.runs[0];
+      AttendQueries queries{.count = tokens,
+                            .first_limit = rows - tokens + 1,
+                            .window = window,
+                            .head_dim = dim,
+                            .scale = 0.5f,
+                            .cap = 0.7f};
+      std::vector<float> whole(tokens * dim), cut(tokens * dim);
+      Attend(runs.runs, queries, whole.data());
+      for (int at = 0; at <= queries.first_limit - window; ++at) {
+        const AttendRun rest = {all.queries, all.keys.From(at), all.values.From(at), rows - at};
+        queries.first_row = at;
+        Attend({&rest, 1}, queries, cut.data());
+        EXPECT_EQ(cut, whole) << KvFormatName(format) << ", window " << window << ", from " << at;
+      }
+    }
+  });
+}
+
+TEST(AttendTest, ACapBoundsScaledScores) {
+  OnEverySimdTarget([] {
+    for (const int rows : {1, 7, 130, 300}) {
+      for (const float cap : {0.05f, 1.0f, 50.0f}) {
+        const Runs runs({rows / 3, rows - rows / 3}, 6, 16, KvFormat::kF32, 5.0f);
+        const AttendQueries queries{
+            .count = 6, .per_token = 3, .first_limit = rows - 1, .scale = 0.3f, .cap = cap};
+        EXPECT_LT(ErrorOf(runs, queries), 1e-5) << rows << " " << cap;
       }
     }
   });

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "tests/kernels/simd_targets.h"
@@ -61,29 +62,79 @@ TEST(ElementwiseTest, RmsNormMayWriteOverItsInput) {
   });
 }
 
-TEST(ElementwiseTest, SiluMultiplyEqualsPlainLoops) {
+TEST(ElementwiseTest, ActivateMultiplyEqualsPlainLoops) {
   OnEverySimdTarget([] {
-    for (const int n : kSizes) {
-      std::vector<float> gate = RandomFloats(n, n);
-      for (float& g : gate) g *= 20.0f;
-      const std::vector<float> up = RandomFloats(n + 1, n);
-      std::vector<float> out(n);
-      SiluMultiply(gate.data(), up.data(), n, out.data());
-      EXPECT_LT(RelativeError(out, reference::SiluMultiply(ToDouble(gate), ToDouble(up))), kTolerance) << n;
+    for (const Activation activation : {Activation::kSilu, Activation::kGeluTanh}) {
+      for (const int n : kSizes) {
+        std::vector<float> gate = RandomFloats(n, n);
+        for (float& g : gate) g *= 20.0f;
+        const std::vector<float> up = RandomFloats(n + 1, n);
+        std::vector<float> out(n);
+        ActivateMultiply(activation, gate.data(), up.data(), n, out.data());
+        EXPECT_LT(RelativeError(out, reference::ActivateMultiply(activation, ToDouble(gate), ToDouble(up))),
+                  kTolerance)
+            << n;
+      }
     }
   });
 }
 
-TEST(ElementwiseTest, SiluOfExtremeInputsIsFinite) {
+TEST(ElementwiseTest, SoftCapEqualsPlainLoops) {
+  OnEverySimdTarget([] {
+    for (const int n : kSizes) {
+      std::vector<float> x = RandomFloats(n, n);
+      for (float& value : x) value *= 100.0f;
+      for (const float cap : {0.5f, 30.0f, 1e4f}) {
+        reference::Vector expected;
+        for (const float value : x) expected.push_back(double{cap} * std::tanh(value / double{cap}));
+        std::vector<float> out(n);
+        SoftCap(cap, x.data(), n, out.data());
+        EXPECT_LT(RelativeError(out, expected), kTolerance) << n << " " << cap;
+        std::vector<float> in_place = x;
+        SoftCap(cap, in_place.data(), n, in_place.data());
+        EXPECT_EQ(in_place, out);
+      }
+    }
+  });
+}
+
+// What is broken stays visible, and what is large does not break.
+TEST(ElementwiseTest, SoftCapOfExtremeInputs) {
+  OnEverySimdTarget([] {
+    constexpr float kInfinity = std::numeric_limits<float>::infinity();
+    for (int at = 0; at < 19; ++at) {
+      std::vector<float> x(19, 1e30f), out(19);
+      x[at] = at % 2 == 0 ? kInfinity : std::numeric_limits<float>::quiet_NaN();
+      SoftCap(30.0f, x.data(), 19, out.data());
+      for (int i = 0; i < 19; ++i) {
+        if (i == at) {
+          EXPECT_TRUE(std::isnan(out[i]));
+        } else {
+          EXPECT_EQ(out[i], 30.0f);
+        }
+      }
+    }
+  });
+}
+
+TEST(ElementwiseTest, MultiplyScalesInPlace) {
+  std::vector<float> x = {1.0f, -2.0f, 0.5f};
+  Multiply(3.0f, 3, x.data());
+  EXPECT_EQ(x, (std::vector<float>{3.0f, -6.0f, 1.5f}));
+}
+
+TEST(ElementwiseTest, ActivationsOfExtremeInputsAreFinite) {
   OnEverySimdTarget([] {
     const std::vector<float> gate = {-1e30f, -200.0f, -89.0f, -88.0f, 0.0f, -0.0f, 88.0f, 200.0f, 1e30f,
                                      -1e30f, -200.0f, -89.0f, -88.0f, 0.0f, -0.0f, 88.0f, 200.0f};
     const std::vector<float> up(gate.size(), 1.0f);
     std::vector<float> out(gate.size());
-    SiluMultiply(gate.data(), up.data(), static_cast<int64_t>(gate.size()), out.data());
-    for (size_t i = 0; i < gate.size(); ++i) {
-      EXPECT_TRUE(std::isfinite(out[i])) << "silu(" << gate[i] << ") = " << out[i];
-      EXPECT_NEAR(out[i], gate[i] > 0 ? gate[i] : 0.0f, 1e-30f + 1e-6f * std::abs(gate[i])) << gate[i];
+    for (const Activation activation : {Activation::kSilu, Activation::kGeluTanh}) {
+      ActivateMultiply(activation, gate.data(), up.data(), static_cast<int64_t>(gate.size()), out.data());
+      for (size_t i = 0; i < gate.size(); ++i) {
+        EXPECT_TRUE(std::isfinite(out[i])) << gate[i] << " becomes " << out[i];
+        EXPECT_NEAR(out[i], gate[i] > 0 ? gate[i] : 0.0f, 1e-30f + 1e-6f * std::abs(gate[i])) << gate[i];
+      }
     }
   });
 }

@@ -3,12 +3,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <iterator>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "engine/base/strings.h"
 #include "engine/kernels/aligned_bytes.h"
+#include "engine/kernels/dnnl_matrix.h"
 #include "engine/kernels/parallel.h"
 #include "tests/reference/compare.h"
 #include "tests/reference/operators.h"
@@ -26,10 +28,18 @@ constexpr Size kSizes[] = {{1, 1},   {1, 17},   {3, 1},    {7, 5},      {16, 16}
                            {64, 48}, {65, 172}, {172, 64}, {100, 1003}, {384, 128}};
 
 // How far a format may be from the weights that it was given, as a share of the largest output.
-constexpr struct {
+struct FormatTolerance {
   WeightFormat format;
   double tolerance;
-} kFormats[] = {{WeightFormat::kF32, 3e-6}, {WeightFormat::kInt8, 0.02}, {WeightFormat::kInt4, 0.2}};
+};
+
+// bf16 where oneDNN has a kernel for it that keeps rows apart.
+std::vector<FormatTolerance> Formats() {
+  std::vector<FormatTolerance> formats = {
+      {WeightFormat::kF32, 3e-6}, {WeightFormat::kInt8, 0.02}, {WeightFormat::kInt4, 0.2}};
+  if (DnnlMatrix::Bytes(16, 16, false, WeightFormat::kBf16)) formats.push_back({WeightFormat::kBf16, 0.01});
+  return formats;
+}
 
 LinearShape ShapeOf(WeightFormat format, Size size, bool with_bias) {
   return {.format = format, .out_features = size.out, .in_features = size.in, .has_bias = with_bias};
@@ -78,7 +88,7 @@ std::string Describe(const LinearShape& shape, int rows) {
 }
 
 TEST(LinearTest, EqualsPlainLoopsWithAndWithoutBias) {
-  for (const auto& [format, tolerance] : kFormats) {
+  for (const auto& [format, tolerance] : Formats()) {
     for (const Size size : kSizes) {
       for (const bool with_bias : {false, true}) {
         const LinearShape shape = ShapeOf(format, size, with_bias);
@@ -96,7 +106,7 @@ TEST(LinearTest, EqualsPlainLoopsWithAndWithoutBias) {
 }
 
 TEST(LinearTest, AddToAddsToWhatIsThere) {
-  for (const auto& [format, tolerance] : kFormats) {
+  for (const auto& [format, tolerance] : Formats()) {
     for (const Size size : kSizes) {
       for (const bool with_bias : {false, true}) {
         const LinearShape shape = ShapeOf(format, size, with_bias);
@@ -115,16 +125,18 @@ TEST(LinearTest, AddToAddsToWhatIsThere) {
   }
 }
 
-TEST(LinearTest, GatedLayersMultiplyUpBySiluOfGate) {
-  for (const auto& [format, tolerance] : kFormats) {
-    for (const Size size : kSizes) {
+TEST(LinearTest, GatedLayersMultiplyUpByTheActivatedGate) {
+  for (const auto& [format, tolerance] : Formats()) {
+    for (size_t i = 0; i < std::size(kSizes); ++i) {
+      const Size size = kSizes[i];
       LinearShape shape = ShapeOf(format, size, false);
       shape.gated = true;
+      shape.activation = i % 2 == 0 ? Activation::kSilu : Activation::kGeluTanh;
       const Linear linear = PackOrDie(shape);
       for (const int rows : {1, 5, 64}) {
         const std::vector<float> x = RandomFloats(3, int64_t{rows} * size.in);
-        const auto expected = reference::SiluMultiply(PlainLoops(shape, x, 0, size.out),
-                                                      PlainLoops(shape, x, size.out, size.out));
+        const auto expected = reference::ActivateMultiply(shape.activation, PlainLoops(shape, x, 0, size.out),
+                                                          PlainLoops(shape, x, size.out, size.out));
         EXPECT_LT(reference::RelativeError(Product(linear, x.data(), rows), expected), 2 * tolerance)
             << Describe(shape, rows);
       }
@@ -136,7 +148,7 @@ TEST(LinearTest, GatedLayersMultiplyUpBySiluOfGate) {
 // rows stand beside it, where it stands among them, or what they hold.
 TEST(LinearTest, RowsDoNotDependOnOtherRowsInAnyBit) {
   constexpr int kRows = 70;
-  for (const auto& [format, tolerance] : kFormats) {
+  for (const auto& [format, tolerance] : Formats()) {
     for (const int threads : {1, 2, 3}) {
       SetComputeThreads(threads);
       for (const Size size : {Size{1, 257}, Size{17, 1000}, Size{33, 4099}, Size{384, 128}, Size{128, 384},
@@ -188,13 +200,13 @@ TEST(LinearTest, SurvivesMoreRowCountsThanItCaches) {
 }
 
 TEST(LinearTest, NoRowsAreNoWork) {
-  for (const auto& [format, tolerance] : kFormats) {
+  for (const auto& [format, tolerance] : Formats()) {
     EXPECT_TRUE(Product(PackOrDie(ShapeOf(format, {17, 33}, true)), nullptr, 0).empty());
   }
 }
 
 TEST(LinearTest, BytesAreKnownBeforePacking) {
-  for (const auto& [format, tolerance] : kFormats) {
+  for (const auto& [format, tolerance] : Formats()) {
     for (const Size size : kSizes) {
       for (const bool with_bias : {false, true}) {
         const LinearShape shape = ShapeOf(format, size, with_bias);
@@ -229,7 +241,7 @@ TEST(LinearTest, ViewOfStoredBytesEqualsTheOriginal) {
 }
 
 TEST(LinearTest, RefusesWeightsOrBiasOfAnotherSize) {
-  for (const auto& [format, tolerance] : kFormats) {
+  for (const auto& [format, tolerance] : Formats()) {
     const LinearShape shape = ShapeOf(format, {3, 4}, false), biased = ShapeOf(format, {3, 4}, true);
     EXPECT_FALSE(Linear::Pack(shape, RandomFloats(1, 11), {}).ok());
     EXPECT_FALSE(Linear::Pack(shape, RandomFloats(1, 12), RandomFloats(1, 3)).ok());

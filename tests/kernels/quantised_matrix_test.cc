@@ -49,7 +49,7 @@ std::vector<float> Apply(const QuantisedMatrix& matrix, absl::Span<const float> 
   AlignedBytes scratch = Scratch(matrix, rows);
   std::vector<float> y(size_t(rows) * matrix.shape().out_features + 1, -7.0f);
   if (matrix.shape().gated) {
-    matrix.ApplyGated(x.data(), rows, y.data(), scratch.span());
+    matrix.ApplyGated(Activation::kSilu, x.data(), rows, y.data(), scratch.span());
   } else {
     matrix.Apply(x.data(), rows, y.data(), scratch.span());
   }
@@ -289,8 +289,8 @@ TEST(QuantisedMatrixTest, GatedEqualsItsTwoMatricesAlone) {
         const auto both = QuantiseOrDie(shape, weight);
         for (const int rows : {1, 6, 23}) {
           const std::vector<float> x = RandomFloats(3, int64_t{rows} * size.in);
-          const auto expected =
-              reference::SiluMultiply(reference::ToDouble(Apply(gate, x)), reference::ToDouble(Apply(up, x)));
+          const auto expected = reference::ActivateMultiply(
+              Activation::kSilu, reference::ToDouble(Apply(gate, x)), reference::ToDouble(Apply(up, x)));
           EXPECT_LT(reference::RelativeError(Apply(both, x), expected), 1e-6)
               << WeightFormatName(format) << ' ' << size.in << " -> " << size.out << ", " << rows << " rows";
         }

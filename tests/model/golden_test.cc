@@ -102,8 +102,8 @@ TEST_P(ArchitectureTest, ReferenceEqualsPyTorch) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Golden, ArchitectureTest,
-                         testing::Values("llama2", "llama_linear_rope", "llama3", "mistral", "qwen2",
-                                         "qwen3"),
+                         testing::Values("llama2", "llama_linear_rope", "llama3", "mistral", "qwen2", "qwen3",
+                                         "phi3", "phi3_long", "smollm3", "gemma2", "gemma3"),
                          [](const auto& info) { return std::string(info.param); });
 
 class MemoryModuleGoldenTest : public testing::TestWithParam<const char*> {

@@ -45,12 +45,12 @@ std::unique_ptr<SessionState> RunningModel::NewSession(const MemoryKind& kind, c
                                                        KvFormat kv_format) const {
   DieUnless(shape.Validate());
   return std::make_unique<SessionState>(
-      SessionContext{&transformer_->config(), &kind, &transformer_->rope(), kv_format}, shape,
+      SessionContext{&transformer_->config(), &kind, &transformer_->ropes(), kv_format}, shape,
       std::pmr::new_delete_resource());
 }
 
 std::unique_ptr<SessionState> RunningModel::NewExactSession(int tokens, KvFormat kv_format) const {
-  return NewSession(*window_, {.sinks = 0, .window = tokens, .segment = 1}, kv_format);
+  return NewSession(*window_, SessionShape::Exact(tokens), kv_format);
 }
 
 std::vector<float> RunningModel::Step(const std::vector<SequenceChunk>& batch) {
@@ -63,8 +63,8 @@ std::vector<float> RunningModel::Feed(SessionState& session, absl::Span<const in
                                       int chunk_tokens) {
   std::vector<float> all;
   while (!tokens.empty()) {
-    const int64_t count = std::min({static_cast<int64_t>(tokens.size()), int64_t{chunk_tokens},
-                                    session.shape().TokensUntilFold(session.length())});
+    const int64_t count =
+        std::min({static_cast<int64_t>(tokens.size()), int64_t{chunk_tokens}, session.TokensUntilFold()});
     const std::vector<float> logits = Step({{&session, tokens.subspan(0, count), LogitRows::kAll}});
     all.insert(all.end(), logits.begin(), logits.end());
     tokens.remove_prefix(count);

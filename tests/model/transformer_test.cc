@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/base/strings.h"
+#include "engine/kernels/dnnl_matrix.h"
 #include "engine/kernels/parallel.h"
 #include "engine/memory/ahn.h"
 #include "engine/memory/edgeinfinite.h"
@@ -32,8 +33,10 @@ class TransformerTest : public testing::Test {
  protected:
   static constexpr int kStepTokens = 128;  // most tokens of a step: a chunk of every kind at once
 
-  explicit TransformerTest(WeightFormat weights = WeightFormat::kF32)
-      : model_(WriteTinyModel(folder_.path()), kStepTokens, weights), config_(model_.config()) {
+  explicit TransformerTest(TinyArchitecture architecture = TinyArchitecture::kLlama,
+                           WeightFormat weights = WeightFormat::kF32)
+      : model_(WriteTinyModel(folder_.path(), {.architecture = architecture}), kStepTokens, weights),
+        config_(model_.config()) {
     for (const float x : reference::RandomFloats(5, config_.num_layers * config_.num_heads))
       betas_.push_back(2 * x);
     retention_.weight =
@@ -120,30 +123,60 @@ class TransformerTest : public testing::Test {
   std::unique_ptr<MemoryKind> edgeinfinite_, ahn_, self_recall_;
 };
 
-struct Formats {
+// What must come out, for each architecture that calculates in a way of its own.
+class TransformerDefinition : public TransformerTest, public testing::WithParamInterface<TinyArchitecture> {
+ protected:
+  TransformerDefinition() : TransformerTest(GetParam()) {}
+};
+
+INSTANTIATE_TEST_SUITE_P(Architectures, TransformerDefinition,
+                         testing::Values(TinyArchitecture::kLlama, TinyArchitecture::kPhi3,
+                                         TinyArchitecture::kSmolLm3, TinyArchitecture::kGemma2,
+                                         TinyArchitecture::kGemma3),
+                         [](const auto& info) { return TinyArchitectureName(info.param); });
+
+struct Variant {
+  TinyArchitecture architecture;
   WeightFormat weights;
   KvFormat kv;
 };
 
-// What no way of feeding may change, for each format of weights and of keys and values.
-class TransformerEqualities : public TransformerTest, public testing::WithParamInterface<Formats> {
+// What no way of feeding may change, for each format of weights and of keys and values, and for each
+// architecture whose layers differ from one another.
+class TransformerEqualities : public TransformerTest, public testing::WithParamInterface<Variant> {
  protected:
-  TransformerEqualities() : TransformerTest(GetParam().weights) {}
+  TransformerEqualities()
+      : TransformerTest(GetParam().architecture, Runs() ? GetParam().weights : WeightFormat::kF32) {}
+  void SetUp() override {
+    if (!Runs()) GTEST_SKIP() << "oneDNN has no bf16 kernel for this CPU that keeps rows apart";
+  }
+  static bool Runs() {
+    return GetParam().weights != WeightFormat::kBf16 ||
+           DnnlMatrix::Bytes(32, 32, false, WeightFormat::kBf16).has_value();
+  }
   std::unique_ptr<SessionState> NewSession(const MemoryKind& kind, const SessionShape& shape) const {
     return model_.NewSession(kind, shape, GetParam().kv);
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(Formats, TransformerEqualities,
-                         testing::Values(Formats{WeightFormat::kF32, KvFormat::kF32},
-                                         Formats{WeightFormat::kF32, KvFormat::kBf16},
-                                         Formats{WeightFormat::kF32, KvFormat::kInt8},
-                                         Formats{WeightFormat::kInt8, KvFormat::kF32},
-                                         Formats{WeightFormat::kInt4, KvFormat::kInt8}),
-                         [](const auto& info) {
-                           return Concat("weights_", WeightFormatName(info.param.weights), "_kv_",
-                                         KvFormatName(info.param.kv));
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Variants, TransformerEqualities,
+    testing::Values(Variant{TinyArchitecture::kLlama, WeightFormat::kF32, KvFormat::kF32},
+                    Variant{TinyArchitecture::kLlama, WeightFormat::kF32, KvFormat::kBf16},
+                    Variant{TinyArchitecture::kLlama, WeightFormat::kF32, KvFormat::kInt8},
+                    Variant{TinyArchitecture::kLlama, WeightFormat::kBf16, KvFormat::kF32},
+                    Variant{TinyArchitecture::kLlama, WeightFormat::kInt8, KvFormat::kF32},
+                    Variant{TinyArchitecture::kLlama, WeightFormat::kInt4, KvFormat::kInt8},
+                    Variant{TinyArchitecture::kSmolLm3, WeightFormat::kF32, KvFormat::kF32},
+                    Variant{TinyArchitecture::kPhi3, WeightFormat::kInt8, KvFormat::kF32},
+                    Variant{TinyArchitecture::kGemma2, WeightFormat::kF32, KvFormat::kF32},
+                    Variant{TinyArchitecture::kGemma2, WeightFormat::kInt4, KvFormat::kInt8},
+                    Variant{TinyArchitecture::kGemma3, WeightFormat::kF32, KvFormat::kBf16},
+                    Variant{TinyArchitecture::kGemma3, WeightFormat::kInt8, KvFormat::kF32}),
+    [](const auto& info) {
+      return Concat(TinyArchitectureName(info.param.architecture), "_weights_",
+                    WeightFormatName(info.param.weights), "_kv_", KvFormatName(info.param.kv));
+    });
 
 std::string Live(const SessionState& session) {
   std::string live;
@@ -151,7 +184,7 @@ std::string Live(const SessionState& session) {
   return live;
 }
 
-TEST_F(TransformerTest, ExactPathEqualsPlainCausalAttention) {
+TEST_P(TransformerDefinition, ExactPathEqualsPlainCausalAttention) {
   const std::vector<int32_t> tokens = Tokens(1, 60);
   const reference::Rows expected = reference::Transformer(config_, model_.tensors()).Logits(tokens);
   const std::vector<float> logits = model_.Feed(*model_.NewExactSession(60), tokens);
@@ -177,7 +210,7 @@ TEST_F(TransformerTest, ExactPathWithRoundedKeysAndValuesStaysNear) {
 
 // Every kind, over many geometries and foldings, is what its definition says when each query looks at the
 // whole history (tests/reference/gated_rule.h).
-TEST_F(TransformerTest, FoldedSessionsEqualTheirDefinition) {
+TEST_P(TransformerDefinition, FoldedSessionsEqualTheirDefinition) {
   const std::vector<int32_t> tokens = Tokens(2, 70);
   const reference::Transformer oracle(config_, model_.tensors());
   const SessionShape shapes[] = {{3, 9, 4, 5},  {0, 1, 1, 3},   {0, 5, 3, 1},   {1, 1, 7, 2}, {4, 16, 1, 9},
@@ -285,8 +318,8 @@ TEST_P(TransformerEqualities, BatchOfSessionsIsEachAloneBitForBit) {
     std::vector<SequenceChunk> batch;
     std::vector<Member*> owners;
     for (Member& m : members) {
-      const int64_t count = std::min({static_cast<int64_t>(m.tokens.size() - m.fed), int64_t{m.chunk},
-                                      m.batched->shape().TokensUntilFold(m.batched->length())});
+      const int64_t count = std::min(
+          {static_cast<int64_t>(m.tokens.size() - m.fed), int64_t{m.chunk}, m.batched->TokensUntilFold()});
       if (count == 0) continue;
       batch.push_back(
           {m.batched.get(), absl::MakeConstSpan(m.tokens).subspan(m.fed, count), LogitRows::kAll});

@@ -14,9 +14,6 @@
 namespace memgate {
 namespace {
 
-constexpr TinyArchitecture kArchitectures[] = {TinyArchitecture::kLlama, TinyArchitecture::kMistral,
-                                               TinyArchitecture::kQwen2, TinyArchitecture::kQwen3};
-
 // Hides one tensor or shows another in its place.
 class EditedSource : public TensorSource {
  public:
@@ -69,7 +66,8 @@ int64_t HeldBytes(const ModelWeights& weights) {
     for (const Linear* linear : {&layer.qkv, &layer.attention_out, &layer.gate_up, &layer.down}) {
       bytes += linear->packed_bytes();
     }
-    for (const auto* norm : {&layer.attention_norm, &layer.query_norm, &layer.key_norm, &layer.mlp_norm}) {
+    for (const auto* norm : {&layer.attention_norm, &layer.query_norm, &layer.key_norm,
+                             &layer.attention_post_norm, &layer.mlp_norm, &layer.mlp_post_norm}) {
       bytes += static_cast<int64_t>(norm->size() * sizeof(float));
     }
   }
@@ -77,7 +75,7 @@ int64_t HeldBytes(const ModelWeights& weights) {
 }
 
 TEST(WeightsTest, BytesAreKnownBeforeAnythingIsAllocated) {
-  for (const TinyArchitecture architecture : kArchitectures) {
+  for (const TinyArchitecture architecture : kTinyArchitectures) {
     for (const bool tied : {false, true}) {
       const TempFolder folder;
       WriteTinyModel(folder.path(), {.architecture = architecture, .tied = tied});
@@ -91,7 +89,7 @@ TEST(WeightsTest, BytesAreKnownBeforeAnythingIsAllocated) {
 }
 
 TEST(WeightsTest, CountsEveryStoredParameterOnce) {
-  for (const TinyArchitecture architecture : kArchitectures) {
+  for (const TinyArchitecture architecture : kTinyArchitectures) {
     for (const bool tied : {false, true}) {
       const TempFolder folder;
       const RunningModel model(WriteTinyModel(folder.path(), {.architecture = architecture, .tied = tied}));
@@ -104,7 +102,7 @@ TEST(WeightsTest, CountsEveryStoredParameterOnce) {
 }
 
 TEST(WeightsTest, EveryMissingTensorIsNamed) {
-  for (const TinyArchitecture architecture : kArchitectures) {
+  for (const TinyArchitecture architecture : kTinyArchitectures) {
     const TempFolder folder;
     const RunningModel model(WriteTinyModel(folder.path(), {.architecture = architecture, .layers = 1}));
     for (const std::string& name : model.tensors().Names()) {

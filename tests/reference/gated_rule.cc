@@ -98,6 +98,18 @@ Vector ReadMatrix(const GatedRule& rule, const HeadHistory& history, int64_t fol
   return read(query);
 }
 
+// The first token that a query of a layer with a window sees, if that window is shorter than what a session
+// holds. A session that holds too little in front of a query holds the last S + W to S + W + P tokens there.
+int64_t FirstSeen(const GatedRule& rule, int64_t window, int64_t position) {
+  const SessionShape& shape = rule.shape;
+  const int64_t first = std::max<int64_t>(0, position - window + 1);
+  if (rule.rule == MemoryRule::kUnbounded || shape.sinks + shape.window >= window - 1) return first;
+  SessionShape held = shape;
+  held.sinks = 0;
+  held.window = shape.sinks + shape.window;
+  return std::max(first, FoldedTokens(held, position));
+}
+
 }  // namespace
 
 Vector MatrixFeatures(const Vector& x, absl::Span<const double> scale, absl::Span<const double> shift) {
@@ -133,21 +145,29 @@ std::vector<int64_t> BestByScore(const Vector& scores, int64_t begin, int64_t en
 Vector AttendHead(const GatedRule& rule, const QueryHead& head, const HeadHistory& history,
                   const Vector& frequencies, const Vector& query, int64_t position) {
   const int dim = static_cast<int>(query.size());
-  const double scale = 1.0 / std::sqrt(static_cast<double>(dim));
+  const LayerRule& layer = head.layer;
+  const double scale = layer.scale > 0 ? layer.scale : 1.0 / std::sqrt(static_cast<double>(dim));
   const SessionShape& shape = rule.shape;
-  const int64_t folded = rule.rule == MemoryRule::kUnbounded ? 0 : FoldedTokens(shape, position);
+  const bool bounded = rule.rule != MemoryRule::kUnbounded;
+  const int64_t folded = bounded ? FoldedTokens(shape, position) : 0;
   Vector logits;
   Rows values;
-  const auto see_near = [&](int64_t t) {
-    logits.push_back(scale *
-                     Dot(Rotated(query, frequencies, position), Rotated(history.keys[t], frequencies, t)));
+  const auto see = [&](int64_t t, double product) {
+    const double score = scale * product;
+    logits.push_back(layer.cap > 0 ? layer.cap * std::tanh(score / layer.cap) : score);
     values.push_back(history.values[t]);
+  };
+  const auto see_near = [&](int64_t t) {
+    see(t, Dot(Rotated(query, frequencies, position), Rotated(history.keys[t], frequencies, t)));
   };
   const auto see_far = [&](int64_t t) {
-    logits.push_back(scale * Dot(Rotated(query, frequencies, shape.far_distance()), history.keys[t]));
-    values.push_back(history.values[t]);
+    see(t, Dot(Rotated(query, frequencies, shape.far_distance()), history.keys[t]));
   };
 
+  if (layer.window > 0 && (!bounded || layer.window < shape.exact_capacity())) {
+    for (int64_t t = FirstSeen(rule, layer.window, position); t <= position; ++t) see_near(t);
+    return WeightedSum(logits, values, dim);
+  }
   if (folded == 0) {
     for (int64_t t = 0; t <= position; ++t) see_near(t);
     return WeightedSum(logits, values, dim);

@@ -50,8 +50,16 @@ struct HeadHistory {
 // The map of a key or query before the matrix, [2D]: both signs of scale * x + shift, rectified, of length 1.
 Vector MatrixFeatures(const Vector& x, absl::Span<const double> scale, absl::Span<const double> shift);
 
-// What one query head brings to the memory.
+// What the layer of a query does with scores, and how far it sees.
+struct LayerRule {
+  int64_t window = 0;  // the last tokens that a query sees, its own included; 0 = all
+  double scale = 0;    // of a query times a key; 0 = 1 / sqrt(D)
+  double cap = 0;      // cap tanh(score / cap); 0 = none
+};
+
+// What one query head brings.
 struct QueryHead {
+  LayerRule layer;
   double beta = 0;  // infini rules
   // kMatrix:
   Vector features;  // [2D]

@@ -20,9 +20,15 @@ Vector RmsNorm(absl::Span<const double> x, absl::Span<const double> weight, doub
   return out;
 }
 
-Vector SiluMultiply(absl::Span<const double> gate, absl::Span<const double> up) {
+Vector ActivateMultiply(Activation activation, absl::Span<const double> gate, absl::Span<const double> up) {
+  const auto silu = [](double x) { return x / (1.0 + std::exp(-x)); };
+  const auto gelu = [](double x) {
+    return 0.5 * x * (1.0 + std::tanh(std::sqrt(2.0 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
+  };
   Vector out(gate.size());
-  for (size_t i = 0; i < gate.size(); ++i) out[i] = gate[i] / (1.0 + std::exp(-gate[i])) * up[i];
+  for (size_t i = 0; i < gate.size(); ++i) {
+    out[i] = (activation == Activation::kSilu ? silu(gate[i]) : gelu(gate[i])) * up[i];
+  }
   return out;
 }
 
@@ -53,8 +59,9 @@ Vector WeightedSum(absl::Span<const double> logits, const Rows& values, int dim)
   return out;
 }
 
-Vector RopeFrequencies(const RopeConfig& rope, int head_dim) {
+Vector RopeFrequencies(const RopeConfig& rope, int head_dim, int64_t context_tokens) {
   Vector out;
+  if (!rope.rotates) return Vector(head_dim / 2, 0.0);
   for (int i = 0; i < head_dim; i += 2) {
     double frequency = 1.0 / std::pow(rope.theta, static_cast<double>(i) / head_dim);
     frequency /= rope.linear_factor;
@@ -69,6 +76,10 @@ Vector RopeFrequencies(const RopeConfig& rope, int head_dim) {
                               (scaling.high_freq_factor - scaling.low_freq_factor);
         frequency = (1 - smooth) * frequency / scaling.factor + smooth * frequency;
       }
+    }
+    if (rope.longrope) {
+      const bool longer = context_tokens > rope.longrope->original_max_position;
+      frequency /= longer ? rope.longrope->long_factors[i / 2] : rope.longrope->short_factors[i / 2];
     }
     out.push_back(frequency);
   }

@@ -18,8 +18,8 @@ double Dot(absl::Span<const double> x, absl::Span<const double> y);
 // x / sqrt(mean(x^2) + eps) * weight.
 Vector RmsNorm(absl::Span<const double> x, absl::Span<const double> weight, double eps);
 
-// silu(gate) * up.
-Vector SiluMultiply(absl::Span<const double> gate, absl::Span<const double> up);
+// activation(gate) * up.
+Vector ActivateMultiply(Activation activation, absl::Span<const double> gate, absl::Span<const double> up);
 
 // W x + b. weight: [out, x.size()] row-major; bias: [out] or empty.
 Vector Linear(absl::Span<const double> weight, absl::Span<const double> bias, absl::Span<const double> x);
@@ -30,8 +30,8 @@ Vector Softmax(absl::Span<const double> logits);
 // sum_r softmax(logits)_r values_r; zeros of size `dim` without rows.
 Vector WeightedSum(absl::Span<const double> logits, const Rows& values, int dim);
 
-// Radians per position of each pair of elements, scaling included. [D/2]
-Vector RopeFrequencies(const RopeConfig& rope, int head_dim);
+// Radians per position of each pair of elements, scaling for so long a context included. [D/2]
+Vector RopeFrequencies(const RopeConfig& rope, int head_dim, int64_t context_tokens = 0);
 
 // x with the pair (i, i + D/2) rotated by position * frequencies[i].
 Vector Rotated(absl::Span<const double> x, absl::Span<const double> frequencies, double position);

@@ -31,25 +31,51 @@ Vector Transformer::Project(const std::string& name, const Vector& x) const {
   return Linear(Tensor(name + ".weight"), bias == tensors_.end() ? Vector() : bias->second, x);
 }
 
+// RMSNorm of x by the tensor name.weight.
+Vector Transformer::Norm(const std::string& name, const Vector& x) const {
+  Vector weight = Tensor(name + ".weight");
+  for (double& w : weight) w += config_.norm_offset;
+  return RmsNorm(x, weight, config_.rms_norm_eps);
+}
+
+// A part of what the fused matrix gives, or one matrix for itself.
+Vector Transformer::Part(const std::string& layer, const std::string& fused, const std::string& own,
+                         RowsOf rows, const Vector& x) const {
+  if (!config_.fused_projections) return Project(layer + own, x);
+  const Vector all = Project(layer + fused, x);
+  return Vector(all.begin() + rows.begin, all.begin() + rows.begin + rows.count);
+}
+
 // The D numbers of one head, normalised if the model does that.
 Vector Transformer::Head(const Vector& projected, int head, const std::string& norm) const {
   const int d = config_.head_dim;
   const Vector x(projected.begin() + head * d, projected.begin() + (head + 1) * d);
-  return config_.qk_norm ? RmsNorm(x, Tensor(norm + ".weight"), config_.rms_norm_eps) : x;
+  return config_.qk_norm ? Norm(norm, x) : x;
 }
 
 // [T, H D] for normalised layer inputs [T, C].
 Rows Transformer::AttentionOutput(int layer, const Rows& inputs, const GatedRule& rule) const {
-  const std::string attention = "model.layers." + std::to_string(layer) + ".self_attn.";
+  const std::string attention =
+      config_.tensor_prefix + "model.layers." + std::to_string(layer) + ".self_attn.";
   const int d = config_.head_dim;
   const int c = config_.hidden_size;
-  const Vector frequencies = RopeFrequencies(config_.rope, d);
+  const int q_rows = config_.num_heads * d, kv_rows = config_.num_kv_heads * d;
+  const LayerConfig own = config_.layer(layer);
+  const RopeConfig& rope = config_.ropes[own.rope];
+  const bool bounded = rule.rule != MemoryRule::kUnbounded;
+  const Vector frequencies =
+      RopeFrequencies(rope, d, bounded ? rule.shape.exact_capacity() : static_cast<int64_t>(inputs.size()));
+  const double stretch = rope.longrope ? rope.longrope->attention_factor : 1.0;
+  const double divisor = config_.query_scalar > 0 ? config_.query_scalar : d;
+  const LayerRule layer_rule{.window = own.window,
+                             .scale = stretch * stretch / std::sqrt(divisor),
+                             .cap = config_.attention_softcap};
   std::vector<HeadHistory> histories(config_.num_kv_heads);
   Rows queries;
   for (const Vector& h : inputs) {
-    queries.push_back(Project(attention + "q_proj", h));
-    const Vector k = Project(attention + "k_proj", h);
-    const Vector v = Project(attention + "v_proj", h);
+    queries.push_back(Part(attention, "qkv_proj", "q_proj", {0, q_rows}, h));
+    const Vector k = Part(attention, "qkv_proj", "k_proj", {q_rows, kv_rows}, h);
+    const Vector v = Part(attention, "qkv_proj", "v_proj", {q_rows + kv_rows, kv_rows}, h);
     for (int g = 0; g < config_.num_kv_heads; ++g) {
       histories[g].keys.push_back(Head(k, g, attention + "k_norm"));
       histories[g].values.emplace_back(v.begin() + g * d, v.begin() + (g + 1) * d);
@@ -76,7 +102,7 @@ Rows Transformer::AttentionOutput(int layer, const Rows& inputs, const GatedRule
       const int kv_head = head / (config_.num_heads / config_.num_kv_heads);
       const size_t index = static_cast<size_t>(layer) * config_.num_heads + head;
       const Vector query = Head(queries[t], head, attention + "q_norm");
-      QueryHead asking{.beta = rule.beta.empty() ? 0.0 : rule.beta[index]};
+      QueryHead asking{.layer = layer_rule, .beta = rule.beta.empty() ? 0.0 : rule.beta[index]};
       if (rule.rule == MemoryRule::kMatrix) {
         asking.features =
             MatrixFeatures(query, absl::MakeConstSpan(rule.matrix.query_scale).subspan(index * d, d),
@@ -93,34 +119,48 @@ Rows Transformer::AttentionOutput(int layer, const Rows& inputs, const GatedRule
 }
 
 Rows Transformer::Logits(absl::Span<const int32_t> tokens, const GatedRule& rule) const {
-  const int c = config_.hidden_size;
-  const Vector& embedding = Tensor("model.embed_tokens.weight");
+  const int c = config_.hidden_size, f = config_.intermediate_size;
+  const std::string& prefix = config_.tensor_prefix;
+  const Vector& embedding = Tensor(prefix + "model.embed_tokens.weight");
   Rows x;
   for (const int32_t token : tokens) {
     x.emplace_back(embedding.begin() + int64_t{token} * c, embedding.begin() + (int64_t{token} + 1) * c);
+    for (double& value : x.back()) value *= config_.embedding_scale;
   }
   const auto normalised = [&](const std::string& name) {
     Rows out;
-    for (const Vector& row : x) out.push_back(RmsNorm(row, Tensor(name + ".weight"), config_.rms_norm_eps));
+    for (const Vector& row : x) out.push_back(Norm(name, row));
     return out;
   };
-  const auto add = [](const Vector& from, Vector& to) {
+  // With a norm of its own in models that have one there.
+  const auto add = [&](const std::string& post_norm, Vector from, Vector& to) {
+    if (config_.post_norms) from = Norm(post_norm, from);
     for (size_t i = 0; i < to.size(); ++i) to[i] += from[i];
   };
   for (int l = 0; l < config_.num_layers; ++l) {
-    const std::string layer = "model.layers." + std::to_string(l) + ".";
+    const std::string layer = prefix + "model.layers." + std::to_string(l) + ".";
     const Rows attended = AttentionOutput(l, normalised(layer + "input_layernorm"), rule);
-    for (size_t t = 0; t < x.size(); ++t) add(Project(layer + "self_attn.o_proj", attended[t]), x[t]);
-    const Rows inputs = normalised(layer + "post_attention_layernorm");
     for (size_t t = 0; t < x.size(); ++t) {
-      const Vector inner = SiluMultiply(Project(layer + "mlp.gate_proj", inputs[t]),
-                                        Project(layer + "mlp.up_proj", inputs[t]));
-      add(Project(layer + "mlp.down_proj", inner), x[t]);
+      add(layer + "post_attention_layernorm", Project(layer + "self_attn.o_proj", attended[t]), x[t]);
+    }
+    const Rows inputs =
+        normalised(layer + (config_.post_norms ? "pre_feedforward_layernorm" : "post_attention_layernorm"));
+    for (size_t t = 0; t < x.size(); ++t) {
+      const Vector inner = ActivateMultiply(
+          config_.activation, Part(layer + "mlp.", "gate_up_proj", "gate_proj", {0, f}, inputs[t]),
+          Part(layer + "mlp.", "gate_up_proj", "up_proj", {f, f}, inputs[t]));
+      add(layer + "post_feedforward_layernorm", Project(layer + "mlp.down_proj", inner), x[t]);
     }
   }
-  const std::string head = config_.tied_embeddings ? "model.embed_tokens" : "lm_head";
+  const std::string head = prefix + (config_.tied_embeddings ? "model.embed_tokens" : "lm_head");
   Rows logits;
-  for (const Vector& row : normalised("model.norm")) logits.push_back(Project(head, row));
+  for (const Vector& row : normalised(prefix + "model.norm")) {
+    logits.push_back(Project(head, row));
+    for (double& logit : logits.back()) {
+      const double cap = config_.logit_softcap;
+      if (cap > 0) logit = cap * std::tanh(logit / cap);
+    }
+  }
   return logits;
 }
 

@@ -27,7 +27,13 @@ class Transformer {
 
  private:
   const Vector& Tensor(const std::string& name) const;
+  struct RowsOf {
+    int begin, count;
+  };
   Vector Project(const std::string& name, const Vector& x) const;
+  Vector Part(const std::string& layer, const std::string& fused, const std::string& own, RowsOf rows,
+              const Vector& x) const;
+  Vector Norm(const std::string& name, const Vector& x) const;
   Vector Head(const Vector& projected, int head, const std::string& norm) const;
   Rows AttentionOutput(int layer, const Rows& inputs, const GatedRule& rule) const;
 

@@ -31,13 +31,19 @@ inline ModelConfig SmallConfig() {
   return config;
 }
 
+// The same with a layer that is local in most sessions, and one that is in few and rotates in another way.
+inline ModelConfig WindowedConfig() {
+  ModelConfig config = SmallConfig();
+  config.ropes = {{}, {.theta = 100.0}};
+  config.layers = {{}, {.window = 6}, {.window = 20, .rope = 1}};
+  return config;
+}
+
 // What sessions share; owns it.
 class ScriptedModel {
  public:
   explicit ScriptedModel(ModelConfig config = SmallConfig(), KvFormat kv_format = KvFormat::kF32)
-      : config_(std::move(config)),
-        kv_format_(kv_format),
-        rope_(reference::RopeFrequencies(config_.rope, config_.head_dim)) {
+      : config_(std::move(config)), kv_format_(kv_format), ropes_(config_) {
     kinds_.push_back(MakeWindowKind());
     kinds_.push_back(MakeMemgateKind(config_, NoRetention()));
     kinds_.push_back(MakeInfiniKind(config_, InfiniRule::kLinear, std::nullopt));
@@ -52,8 +58,8 @@ class ScriptedModel {
   const MemoryKind& memgate() const { return *kinds_[1]; }
   const MemoryKind& infini() const { return *kinds_[2]; }
   const MemoryKind& matrix() const { return *kinds_[4]; }  // slots and a matrix
-  SessionContext Context(const MemoryKind& kind) const { return {&config_, &kind, &rope_, kv_format_}; }
-  const Rope& rope() const { return rope_; }
+  SessionContext Context(const MemoryKind& kind) const { return {&config_, &kind, &ropes_, kv_format_}; }
+  const Rope& rope(int layer) const { return ropes_.At(config_.layer(layer).rope, 0); }
 
  private:
   RetentionWeights NoRetention() const {
@@ -76,7 +82,7 @@ class ScriptedModel {
 
   const ModelConfig config_;
   const KvFormat kv_format_;
-  const Rope rope_;
+  const LayerRopes ropes_;
   std::vector<std::unique_ptr<MemoryKind>> kinds_;
 };
 
@@ -109,16 +115,16 @@ inline void Feed(const ScriptedModel& model, SessionState& session, int64_t toke
   for (; tokens > 0; --tokens) {
     const int64_t position = session.length();
     session.Prepare(1);
-    model.rope().Angles(position, cos_sin.data());
     for (int l = 0; l < model.config().num_layers; ++l) {
       const LayerView view = session.Layer(l);
+      model.rope(l).Angles(position, cos_sin.data());
       for (int g = 0; g < model.config().num_kv_heads; ++g) {
-        const int64_t row = g * session.shape().rows() + session.Row(position);
+        const int64_t row = g * view.shape.rows() + view.Row(position);
         Rotate(cos_sin.data(), dim, ScriptedKey(l, g, position, dim).data(), key.data());
         view.keys.Store(row, key.data());
         view.values.Store(row, std::vector<float>(dim, ScriptedValue(l, g, position)).data());
-        if (session.kind().HasRetention() && position >= session.shape().sinks) {
-          const int64_t window_row = session.Row(position) - session.window_row();
+        if (session.kind().HasRetention() && !view.local() && position >= view.shape.sinks) {
+          const int64_t window_row = view.Row(position) - view.window_row();
           float* features =
               view.features + (window_row * model.config().num_kv_heads + g) * session.kind().TokenFeatures();
           features[0] = score ? score(l, g, position) : 0.0f;

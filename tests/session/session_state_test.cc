@@ -60,7 +60,7 @@ TEST(SessionStateTest, CostsExactlyTheBytesAnnounced) {
   odd.num_kv_heads = 1;
   odd.num_heads = 1;
   odd.head_dim = 2;
-  for (const auto& [config, format] : EachFormat({SmallConfig(), odd})) {
+  for (const auto& [config, format] : EachFormat({SmallConfig(), odd, WindowedConfig()})) {
     const ScriptedModel model(config, format);
     for (const auto& kind : model.kinds()) {
       for (const SessionShape& any : kShapes) {
@@ -72,14 +72,21 @@ TEST(SessionStateTest, CostsExactlyTheBytesAnnounced) {
           EXPECT_EQ(resource.bytes + static_cast<int64_t>(sizeof(SessionState)), bytes.total());
         }
         EXPECT_EQ(resource.bytes, 0);
-        const int64_t layers = model.config().num_layers, heads = model.config().num_kv_heads;
-        EXPECT_EQ(bytes.key_value, layers * 2 * heads * shape.rows() * KvRowBytes(format, config.head_dim));
-        EXPECT_EQ(bytes.memory, layers * kind->StateFloats() * 4);
-        EXPECT_EQ(bytes.features,
-                  layers * (shape.window + shape.segment) * heads * kind->TokenFeatures() * 4);
-        const int64_t slots = layers * heads * shape.salient * (8 + 4 * kind->TokenFeatures());
+        // Layers with a window that is shorter than the session hold its rows and nothing else.
+        const int64_t heads = config.num_kv_heads;
+        int64_t rows = 0, whole = 0;
+        for (int l = 0; l < config.num_layers; ++l) {
+          const int64_t window = config.layer(l).window;
+          const bool local = window > 0 && window < shape.exact_capacity();
+          rows += local ? shape.OfLocalLayer(window).rows() : shape.rows();
+          whole += local ? 0 : 1;
+        }
+        EXPECT_EQ(bytes.key_value, 2 * heads * rows * KvRowBytes(format, config.head_dim));
+        EXPECT_EQ(bytes.memory, whole * kind->StateFloats() * 4);
+        EXPECT_EQ(bytes.features, whole * (shape.window + shape.segment) * heads * kind->TokenFeatures() * 4);
+        const int64_t slots = whole * heads * shape.salient * (8 + 4 * kind->TokenFeatures());
         EXPECT_GE(bytes.salient, slots);
-        EXPECT_LE(bytes.salient, slots + 7 * layers);
+        EXPECT_LE(bytes.salient, slots + 7 * config.num_layers);
       }
     }
   }
@@ -103,22 +110,23 @@ TEST(SessionStateTest, NeverAllocatesAfterCreation) {
 }
 
 TEST(SessionStateTest, PartsOfALayerNeitherOverlapNorLeaveTheArena) {
-  for (const KvFormat format : kKvFormats) {
-    const ScriptedModel model(SmallConfig(), format);
+  for (const auto& [config, format] : EachFormat({SmallConfig(), WindowedConfig()})) {
+    const ScriptedModel model(config, format);
     for (const auto& kind : model.kinds()) {
       for (const SessionShape& any : kShapes) {
         const SessionShape shape = ShapeFor(*kind, any);
         SessionState session(model.Context(*kind), shape, std::pmr::new_delete_resource());
         std::vector<std::pair<const void*, const void*>> runs;
         const int64_t heads = model.config().num_kv_heads;
-        const int64_t store = heads * shape.rows();
         for (int l = 0; l < model.config().num_layers; ++l) {
           const LayerView view = session.Layer(l);
+          const SessionShape& own = view.shape;
+          const int64_t store = heads * own.rows();
           EXPECT_EQ(reinterpret_cast<uintptr_t>(view.salient_positions) % alignof(int64_t), 0u);
-          runs.emplace_back(view.salient_positions, view.salient_positions + heads * shape.salient);
-          const int64_t features = heads * kind->TokenFeatures();
-          runs.emplace_back(view.features, view.features + int64_t{shape.window + shape.segment} * features);
-          runs.emplace_back(view.salient_features, view.salient_features + shape.salient * features);
+          runs.emplace_back(view.salient_positions, view.salient_positions + heads * own.salient);
+          const int64_t features = view.local() ? 0 : heads * kind->TokenFeatures();
+          runs.emplace_back(view.features, view.features + int64_t{own.window + own.segment} * features);
+          runs.emplace_back(view.salient_features, view.salient_features + own.salient * features);
           runs.emplace_back(view.memory.begin(), view.memory.end());
           runs.emplace_back(view.keys.at(0), view.keys.at(store));
           runs.emplace_back(view.values.at(0), view.values.at(store));
@@ -133,35 +141,91 @@ TEST(SessionStateTest, PartsOfALayerNeitherOverlapNorLeaveTheArena) {
   }
 }
 
-TEST(SessionStateTest, WindowAndSinksHoldTheirTokensAtEveryLength) {
-  const ScriptedModel model;
+// Compares the rows of every token that a layer must hold with what was fed.
+void ExpectHeldTokens(const ScriptedModel& model, SessionState& session, int layer) {
   const int dim = model.config().head_dim;
-  for (const auto& kind : model.kinds()) {
-    const SessionShape shape = ShapeFor(*kind, {3, 7, 4, 2});
-    SessionState session(model.Context(*kind), shape, std::pmr::new_delete_resource());
-    for (int64_t length = 1; length <= 60; ++length) {
-      Feed(model, session, 1);
-      ASSERT_EQ(session.length(), length);
-      ASSERT_EQ(session.folded(), shape.FoldedAt(length - 1));
-      for (int64_t p = 0; p < length; ++p) {
-        if (p >= shape.sinks && p < shape.sinks + session.folded()) continue;
-        for (int l = 0; l < model.config().num_layers; ++l) {
-          for (int g = 0; g < model.config().num_kv_heads; ++g) {
-            const LayerView view = session.Layer(l);
-            const int64_t row = g * shape.rows() + session.Row(p);
-            ASSERT_EQ(LoadRow(view.values, row, dim)[0], ScriptedValue(l, g, p)) << length << " " << p;
-            // Sinks are un-rotated once something was folded.
-            const double angle = p < shape.sinks && session.folded() > 0 ? 0.0 : static_cast<double>(p);
-            const auto expected =
-                reference::Rotated(reference::ToDouble(ScriptedKey(l, g, p, dim)),
-                                   reference::RopeFrequencies(model.config().rope, dim), angle);
-            ASSERT_LT(reference::RelativeError(LoadRow(view.keys, row, dim), expected), 2e-6)
-                << length << " " << p;
-          }
-        }
+  const auto frequencies =
+      reference::RopeFrequencies(model.config().ropes[model.config().layer(layer).rope], dim);
+  const LayerView view = session.Layer(layer);
+  for (int64_t p = 0; p < session.length(); ++p) {
+    const bool sink = p < view.shape.sinks;
+    if (!sink && p < view.shape.sinks + view.folded) continue;
+    for (int g = 0; g < model.config().num_kv_heads; ++g) {
+      const int64_t row = g * view.shape.rows() + view.Row(p);
+      ASSERT_EQ(LoadRow(view.values, row, dim)[0], ScriptedValue(layer, g, p))
+          << session.length() << " " << p;
+      // Sinks are un-rotated once something was folded.
+      const double angle = sink && view.folded > 0 ? 0.0 : static_cast<double>(p);
+      const auto expected =
+          reference::Rotated(reference::ToDouble(ScriptedKey(layer, g, p, dim)), frequencies, angle);
+      ASSERT_LT(reference::RelativeError(LoadRow(view.keys, row, dim), expected), 2e-6)
+          << session.length() << " " << p;
+    }
+  }
+}
+
+TEST(SessionStateTest, WindowAndSinksHoldTheirTokensAtEveryLength) {
+  for (const ModelConfig& config : {SmallConfig(), WindowedConfig()}) {
+    const ScriptedModel model(config);
+    for (const auto& kind : model.kinds()) {
+      const SessionShape shape = ShapeFor(*kind, {3, 7, 4, 2});
+      SessionState session(model.Context(*kind), shape, std::pmr::new_delete_resource());
+      for (int64_t length = 1; length <= 60; ++length) {
+        Feed(model, session, 1);
+        ASSERT_EQ(session.length(), length);
+        ASSERT_EQ(session.folded(), shape.FoldedAt(length - 1));
+        for (int l = 0; l < config.num_layers; ++l) ExpectHeldTokens(model, session, l);
       }
     }
   }
+}
+
+// A layer whose window is 6 tokens: those in front of any query are there.
+TEST(SessionStateTest, LocalLayersHoldTheirWindowAndNothingElse) {
+  const ScriptedModel model(WindowedConfig());
+  for (const auto& kind : model.kinds()) {
+    const SessionShape shape = ShapeFor(*kind, {3, 7, 4, 2});  // 14 tokens: less than the third layer sees
+    SessionState session(model.Context(*kind), shape, std::pmr::new_delete_resource());
+    EXPECT_FALSE(session.Layer(0).local());
+    EXPECT_FALSE(session.Layer(2).local());
+    const LayerView local = session.Layer(1);
+    EXPECT_EQ(local.local_window, 6);
+    EXPECT_EQ(local.shape, shape.OfLocalLayer(6));
+    EXPECT_TRUE(local.memory.empty());
+    for (int64_t length = 1; length <= 60; ++length) {
+      Feed(model, session, 1);
+      EXPECT_LE(session.Layer(1).folded, std::max<int64_t>(0, length - 1 - (6 - 1)));
+      EXPECT_TRUE(session.settled());
+    }
+  }
+}
+
+TEST(SessionStateTest, ChunksEndWhereAnyLayerFolds) {
+  const ScriptedModel model(WindowedConfig());
+  const SessionShape shape{3, 7, 4, 0};  // folds at 14, 18, ...; the local layer at 10, 14, ...
+  SessionState session(model.Context(model.window()), shape, std::pmr::new_delete_resource());
+  EXPECT_EQ(session.TokensUntilFold(), 10);
+  Feed(model, session, 10);
+  EXPECT_EQ(session.TokensUntilFold(), 4);
+  Feed(model, session, 3);
+  EXPECT_EQ(session.TokensUntilFold(), 1);
+  EXPECT_EQ(session.Layer(1).folded, 4);
+  EXPECT_EQ(session.folded(), 0);
+  Feed(model, session, 2);
+  EXPECT_EQ(session.TokensUntilFold(), 3);
+  EXPECT_EQ(session.Layer(1).folded, 8);
+  EXPECT_EQ(session.folded(), 4);
+}
+
+TEST(SessionStateTest, AStepThatFailedLeavesItUnsettled) {
+  const ScriptedModel model(WindowedConfig());
+  SessionState session(model.Context(model.window()), {3, 7, 4, 0}, std::pmr::new_delete_resource());
+  Feed(model, session, 10);
+  EXPECT_TRUE(session.settled());
+  session.Prepare(1);  // folds the local layer
+  EXPECT_FALSE(session.settled());
+  Feed(model, session, 1);
+  EXPECT_TRUE(session.settled());
 }
 
 // A row of `x` in `format`, read back.
@@ -183,7 +247,7 @@ TEST(SessionStateTest, RoundsValuesOnceAndKeysOnceMoreWhenTheyAreRotatedBack) {
     const auto expect = [&](int l, int g, int64_t row, int64_t position, bool rotated_back) {
       const LayerView view = session.Layer(l);
       std::vector<float> cos_sin(dim), key = ScriptedKey(l, g, position, dim);
-      model.rope().Angles(position, cos_sin.data());
+      model.rope(l).Angles(position, cos_sin.data());
       Rotate(cos_sin.data(), dim, key.data(), key.data());
       key = Rounded(format, key);
       if (rotated_back) {
@@ -203,7 +267,7 @@ TEST(SessionStateTest, RoundsValuesOnceAndKeysOnceMoreWhenTheyAreRotatedBack) {
           for (int64_t p = 0; p < session.sink_count(); ++p)
             expect(l, g, first_row + p, p, session.folded() > 0);
           for (int64_t p = shape.sinks + session.folded(); p < length; ++p) {
-            expect(l, g, first_row + session.Row(p), p, false);
+            expect(l, g, first_row + session.Layer(l).Row(p), p, false);
           }
           const int64_t* positions = session.Layer(l).salient_positions + int64_t{g} * shape.salient;
           for (int e = 0; e < session.salient_count(); ++e) {
@@ -402,8 +466,8 @@ TEST(SessionStateTest, AccountingAddsUpAtEveryLength) {
 }
 
 TEST(SessionStateTest, LiveBytesAreKnownAtEveryLengthAndRestore) {
-  for (const KvFormat format : kKvFormats) {
-    const ScriptedModel model(SmallConfig(), format);
+  for (const auto& [config, format] : EachFormat({SmallConfig(), WindowedConfig()})) {
+    const ScriptedModel model(config, format);
     for (const auto& kind : model.kinds()) {
       const SessionShape shape = ShapeFor(*kind, {3, 6, 4, 5});
       SessionState session(model.Context(*kind), shape, std::pmr::new_delete_resource());

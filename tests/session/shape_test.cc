@@ -50,6 +50,35 @@ TEST(SessionShapeTest, FollowsItsDefinitionAtEveryPosition) {
   }
 }
 
+TEST(SessionShapeTest, ExactShapesHoldTheirTokensAndFoldNone) {
+  for (const int64_t tokens : {1, 2, 3, 256, 257, 258, 1000, 1 << 20}) {
+    const SessionShape shape = SessionShape::Exact(tokens);
+    EXPECT_TRUE(shape.Validate().ok()) << tokens;
+    EXPECT_GE(shape.exact_capacity(), tokens);
+    EXPECT_LE(shape.exact_capacity(), std::max<int64_t>(2, tokens));
+    EXPECT_EQ(shape.FoldedAt(tokens - 1), 0) << tokens;
+  }
+}
+
+// It folds wherever the session does, holds the layer's window in front of every query if the session holds
+// so much, and not a segment more.
+TEST(SessionShapeTest, LocalLayersHoldTheirWindowInFewestSegments) {
+  for (const SessionShape shape : {SessionShape{0, 1, 1}, SessionShape{4, 100, 16}, SessionShape{3, 30, 7, 9},
+                                   SessionShape{0, 64, 32}, SessionShape{5, 7, 50}}) {
+    for (int64_t window = 1; window < shape.exact_capacity(); ++window) {
+      const SessionShape local = shape.OfLocalLayer(window);
+      EXPECT_EQ(local.sinks, 0);
+      EXPECT_EQ(local.salient, 0);
+      EXPECT_EQ(local.segment, shape.segment);
+      const int64_t held = shape.sinks + shape.window;
+      EXPECT_EQ((held - local.window) % shape.segment, 0);
+      EXPECT_LE(local.window, held);
+      EXPECT_GE(local.window, std::min(held, window - 1));
+      EXPECT_LT(local.window, window - 1 + shape.segment);
+    }
+  }
+}
+
 TEST(SessionShapeTest, ValidateNamesTheFieldOutOfRange) {
   EXPECT_TRUE(SessionShape{}.Validate().ok());
   EXPECT_TRUE((SessionShape{0, 1, 1, 0}.Validate().ok()));

@@ -1,5 +1,6 @@
 #include "tests/support/tiny_model.h"
 
+#include <cctype>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -67,7 +68,6 @@ class TensorList {
   void AddMatrix(std::string name, int64_t out, int64_t in) {
     Add(std::move(name), {out, in}, 0.0, 1.0 / std::sqrt(static_cast<double>(in)));
   }
-  void AddNorm(std::string name, int64_t size) { Add(std::move(name), {size}, 1.0, 0.2); }
 
   std::string Image() const { return SafetensorsImage(tensors_); }
 
@@ -76,52 +76,103 @@ class TensorList {
   std::vector<TensorToWrite> tensors_;
 };
 
+bool IsGemma(TinyArchitecture a) { return a == TinyArchitecture::kGemma2 || a == TinyArchitecture::kGemma3; }
+
+void AddNorm(const TinyModelOptions& o, const std::string& name, int64_t size, TensorList& list) {
+  list.Add(name + ".weight", {size}, IsGemma(o.architecture) ? 0.0 : 1.0, 0.2);
+}
+
+void AddAttention(const TinyModelOptions& o, const std::string& attention, TensorList& list) {
+  const TinyArchitecture a = o.architecture;
+  const int64_t q = int64_t{o.heads} * o.head_dim;
+  const int64_t kv = int64_t{o.kv_heads} * o.head_dim;
+  if (a == TinyArchitecture::kPhi3) {
+    list.AddMatrix(attention + "qkv_proj.weight", q + 2 * kv, o.hidden);
+  } else {
+    for (const auto& [name, size] : {std::pair{"q_proj", q}, {"k_proj", kv}, {"v_proj", kv}}) {
+      list.AddMatrix(attention + name + ".weight", size, o.hidden);
+      if (a == TinyArchitecture::kQwen2) list.Add(attention + name + ".bias", {size}, 0.0, 0.5);
+    }
+  }
+  if (a == TinyArchitecture::kQwen3 || a == TinyArchitecture::kGemma3) {
+    AddNorm(o, attention + "q_norm", o.head_dim, list);
+    AddNorm(o, attention + "k_norm", o.head_dim, list);
+  }
+  list.AddMatrix(attention + "o_proj.weight", o.hidden, q);
+}
+
 std::string WeightsImage(const TinyModelOptions& o) {
   TensorList list(o.seed);
   list.Add("model.embed_tokens.weight", {kTinyVocabSize, o.hidden}, 0.0, 0.5);
-  const int64_t q = int64_t{o.heads} * o.head_dim;
-  const int64_t kv = int64_t{o.kv_heads} * o.head_dim;
   for (int l = 0; l < o.layers; ++l) {
     const std::string layer = "model.layers." + std::to_string(l) + ".";
-    const std::string attention = layer + "self_attn.";
-    list.AddNorm(layer + "input_layernorm.weight", o.hidden);
-    for (const auto& [name, size] : {std::pair{"q_proj", q}, {"k_proj", kv}, {"v_proj", kv}}) {
-      list.AddMatrix(attention + name + ".weight", size, o.hidden);
-      if (o.architecture == TinyArchitecture::kQwen2) list.Add(attention + name + ".bias", {size}, 0.0, 0.5);
+    AddNorm(o, layer + "input_layernorm", o.hidden, list);
+    AddAttention(o, layer + "self_attn.", list);
+    AddNorm(o, layer + "post_attention_layernorm", o.hidden, list);
+    if (IsGemma(o.architecture)) {
+      AddNorm(o, layer + "pre_feedforward_layernorm", o.hidden, list);
+      AddNorm(o, layer + "post_feedforward_layernorm", o.hidden, list);
     }
-    if (o.architecture == TinyArchitecture::kQwen3) {
-      list.AddNorm(attention + "q_norm.weight", o.head_dim);
-      list.AddNorm(attention + "k_norm.weight", o.head_dim);
+    if (o.architecture == TinyArchitecture::kPhi3) {
+      list.AddMatrix(layer + "mlp.gate_up_proj.weight", 2 * o.ffn, o.hidden);
+    } else {
+      list.AddMatrix(layer + "mlp.gate_proj.weight", o.ffn, o.hidden);
+      list.AddMatrix(layer + "mlp.up_proj.weight", o.ffn, o.hidden);
     }
-    list.AddMatrix(attention + "o_proj.weight", o.hidden, q);
-    list.AddNorm(layer + "post_attention_layernorm.weight", o.hidden);
-    list.AddMatrix(layer + "mlp.gate_proj.weight", o.ffn, o.hidden);
-    list.AddMatrix(layer + "mlp.up_proj.weight", o.ffn, o.hidden);
     list.AddMatrix(layer + "mlp.down_proj.weight", o.hidden, o.ffn);
   }
-  list.AddNorm("model.norm.weight", o.hidden);
+  AddNorm(o, "model.norm", o.hidden, list);
   if (!o.tied) list.AddMatrix("lm_head.weight", kTinyVocabSize, o.hidden);
   return list.Image();
 }
 
-std::pair<const char*, const char*> ArchitectureNames(TinyArchitecture architecture) {
+const char* ArchitectureName(TinyArchitecture architecture) {
   switch (architecture) {
     case TinyArchitecture::kLlama:
-      return {"LlamaForCausalLM", "llama"};
+      return "LlamaForCausalLM";
     case TinyArchitecture::kMistral:
-      return {"MistralForCausalLM", "mistral"};
+      return "MistralForCausalLM";
     case TinyArchitecture::kQwen2:
-      return {"Qwen2ForCausalLM", "qwen2"};
+      return "Qwen2ForCausalLM";
     case TinyArchitecture::kQwen3:
-      return {"Qwen3ForCausalLM", "qwen3"};
+      return "Qwen3ForCausalLM";
+    case TinyArchitecture::kPhi3:
+      return "Phi3ForCausalLM";
+    case TinyArchitecture::kSmolLm3:
+      return "SmolLM3ForCausalLM";
+    case TinyArchitecture::kGemma2:
+      return "Gemma2ForCausalLM";
+    case TinyArchitecture::kGemma3:
+      return "Gemma3ForCausalLM";
   }
   Die("unknown architecture");
 }
 
+// What only some architectures have in their config.json.
+void AddOwnKeys(const TinyModelOptions& o, json& config) {
+  if (o.sliding_window > 0) config["sliding_window"] = o.sliding_window;
+  if (o.architecture == TinyArchitecture::kSmolLm3) config["no_rope_layer_interval"] = 2;
+  if (o.architecture == TinyArchitecture::kPhi3) {
+    config["original_max_position_embeddings"] = 32;
+    config["rope_scaling"] = {{"type", "longrope"},
+                              {"short_factor", std::vector<double>(o.head_dim / 2, 1.25)},
+                              {"long_factor", std::vector<double>(o.head_dim / 2, 6.0)}};
+  }
+  if (!IsGemma(o.architecture)) return;
+  if (o.sliding_window == 0) config["sliding_window"] = 9;
+  config["hidden_activation"] = "gelu_pytorch_tanh";
+  config["query_pre_attn_scalar"] = 12;
+  if (o.architecture == TinyArchitecture::kGemma2) {
+    config["attn_logit_softcapping"] = 5.0;
+    config["final_logit_softcapping"] = 4.0;
+  } else {
+    config["sliding_window_pattern"] = 2;
+    config["rope_local_base_freq"] = 200.0;
+  }
+}
+
 json ModelConfigJson(const TinyModelOptions& o) {
-  const auto [architecture, model_type] = ArchitectureNames(o.architecture);
-  json config = {{"architectures", {architecture}},
-                 {"model_type", model_type},
+  json config = {{"architectures", {ArchitectureName(o.architecture)}},
                  {"vocab_size", kTinyVocabSize},
                  {"hidden_size", o.hidden},
                  {"intermediate_size", o.ffn},
@@ -132,10 +183,10 @@ json ModelConfigJson(const TinyModelOptions& o) {
                  {"max_position_embeddings", o.max_position},
                  {"rope_theta", 10000.0},
                  {"rms_norm_eps", 1e-5},
-                 {"hidden_act", "silu"},
                  {"tie_word_embeddings", o.tied},
                  {"torch_dtype", "float32"}};
-  if (o.sliding_window > 0) config["sliding_window"] = o.sliding_window;
+  if (!IsGemma(o.architecture)) config["hidden_act"] = "silu";
+  AddOwnKeys(o, config);
   if (o.llama3_rope) {
     config["rope_scaling"] = {{"rope_type", "llama3"},
                               {"factor", 8.0},
@@ -255,6 +306,13 @@ void WriteMemory(const std::string& folder, const TinyModelOptions& o) {
 }
 
 }  // namespace
+
+std::string TinyArchitectureName(TinyArchitecture architecture) {
+  std::string name = ArchitectureName(architecture);
+  name.resize(name.find("ForCausalLM"));
+  for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return name;
+}
 
 std::string WriteTinyModel(const std::string& folder, const TinyModelOptions& options) {
   std::error_code error;

@@ -7,7 +7,15 @@
 
 namespace memgate {
 
-enum class TinyArchitecture { kLlama, kMistral, kQwen2, kQwen3 };
+enum class TinyArchitecture { kLlama, kMistral, kQwen2, kQwen3, kPhi3, kSmolLm3, kGemma2, kGemma3 };
+inline constexpr TinyArchitecture kTinyArchitectures[] = {
+    TinyArchitecture::kLlama,  TinyArchitecture::kMistral, TinyArchitecture::kQwen2,
+    TinyArchitecture::kQwen3,  TinyArchitecture::kPhi3,    TinyArchitecture::kSmolLm3,
+    TinyArchitecture::kGemma2, TinyArchitecture::kGemma3};
+
+// As test names spell it: "llama", "gemma2".
+std::string TinyArchitectureName(TinyArchitecture architecture);
+
 enum class TinyMemory { kNone, kMemgate, kInfini, kInfiniDelta };
 
 // Token ids of the tiny tokenizer: 0..255 are the bytes themselves, then the special tokens.
@@ -19,17 +27,19 @@ inline constexpr int32_t kTinyEndOfTurn = 260;  // "<|end|>"
 inline constexpr int kTinyVocabSize = 261;
 
 struct TinyModelOptions {
-  TinyArchitecture architecture = TinyArchitecture::kLlama;  // Qwen2 biases q, k, v; Qwen3 normalises q, k
-  int layers = 2;                                            // L
-  int hidden = 32;                                           // C
-  int heads = 4;                                             // H
-  int kv_heads = 2;                                          // G
-  int head_dim = 8;                                          // D
-  int ffn = 64;                                              // F
-  bool tied = false;                                         // the embedding is the output matrix
+  // Every second layer of SmolLM3 does not rotate; the first of two of the Gemmas has the sliding window.
+  TinyArchitecture architecture = TinyArchitecture::kLlama;
+  int layers = 2;     // L
+  int hidden = 32;    // C
+  int heads = 4;      // H
+  int kv_heads = 2;   // G
+  int head_dim = 8;   // D
+  int ffn = 64;       // F
+  bool tied = false;  // the embedding is the output matrix
   bool llama3_rope = false;
   int64_t max_position = 4096;
-  int64_t sliding_window = 0;  // of the base model (Mistral only); 0 = none
+  // Of the base model, in tokens; 0 = none, and 9 for the Gemmas, which always have one.
+  int64_t sliding_window = 0;
   uint64_t seed = 1;
   // End token of generation_config.json; -1 = none, so that answers run to their limit.
   int32_t eos_token_id = kTinyEndOfTurn;

@@ -17,10 +17,15 @@ struct Architecture {
   void (*read)(ConfigReader& reader, ModelConfig& config);
 };
 
+extern const Architecture kGemma2;
+extern const Architecture kGemma3;
+extern const Architecture kGemma3Conditional;
 extern const Architecture kLlama;
 extern const Architecture kMistral;
+extern const Architecture kPhi3;
 extern const Architecture kQwen2;
 extern const Architecture kQwen3;
+extern const Architecture kSmolLm3;
 
 // All of them.
 absl::Span<const Architecture* const> ArchitectureTable();

@@ -6,12 +6,12 @@ namespace memgate {
 namespace {
 
 void Read(ConfigReader& reader, ModelConfig& config) {
-  RequireSilu(reader, "hidden_act");
+  RequireActivation(reader, "hidden_act", Activation::kSilu, config);
   RefuseAttentionBias(reader);
   RefuseMlpBias(reader);
   ReadDimensions(reader, {}, config);
-  ReadRope(reader, config.rope);
-  ReadCommon(reader, config);
+  ReadRope(reader, 1e4, config);
+  ReadCommon(reader, {}, config);
 }
 
 }  // namespace

@@ -7,7 +7,8 @@ namespace {
 
 void Read(ConfigReader& reader, ModelConfig& config) {
   kLlama.read(reader, config);
-  config.sliding_window = ReadSlidingWindow(reader);
+  ReadLayerWindows(
+      reader, ReadWindow(reader, 0), [](int) { return true; }, config);
 }
 
 }  // namespace

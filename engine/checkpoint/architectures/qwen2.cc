@@ -7,12 +7,12 @@ namespace {
 
 // Whatever attention_bias says.
 void Read(ConfigReader& reader, ModelConfig& config) {
-  RequireSilu(reader, "hidden_act");
+  RequireActivation(reader, "hidden_act", Activation::kSilu, config);
   RefuseMlpBias(reader);
   ReadDimensions(reader, {}, config);
-  ReadRope(reader, config.rope);
-  config.sliding_window = ReadQwenSlidingWindow(reader, config);
-  ReadCommon(reader, config);
+  ReadRope(reader, 1e4, config);
+  ReadQwenWindows(reader, config);
+  ReadCommon(reader, {}, config);
   config.qkv_bias = true;
 }
 

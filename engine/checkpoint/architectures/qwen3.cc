@@ -6,13 +6,13 @@ namespace memgate {
 namespace {
 
 void Read(ConfigReader& reader, ModelConfig& config) {
-  RequireSilu(reader, "hidden_act");
+  RequireActivation(reader, "hidden_act", Activation::kSilu, config);
   RefuseAttentionBias(reader);
   RefuseMlpBias(reader);
   ReadDimensions(reader, {.head_dim = 128}, config);
-  ReadRope(reader, config.rope);
-  config.sliding_window = ReadQwenSlidingWindow(reader, config);
-  ReadCommon(reader, config);
+  ReadRope(reader, 1e4, config);
+  ReadQwenWindows(reader, config);
+  ReadCommon(reader, {}, config);
   config.qk_norm = true;
 }
 

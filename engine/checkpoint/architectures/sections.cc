@@ -1,8 +1,10 @@
 #include "engine/checkpoint/architectures/sections.h"
 
+#include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "engine/checkpoint/json_util.h"
@@ -20,53 +22,86 @@ constexpr int kMaxHeads = 1024;
 constexpr int kMaxHeadDim = 1024;
 constexpr int kMaxIntermediateSize = 1 << 20;
 constexpr int kMaxVocabSize = 1 << 22;
+constexpr double kMaxTheta = 1e15;
 
 // "type" is the older spelling of "rope_type"; some files carry both.
-std::string ReadRopeType(ConfigReader& reader, std::string_view absent) {
-  const std::string type = reader.String("rope_type", reader.String("type", std::string(absent)));
+std::string ReadRopeType(ConfigReader& reader) {
+  const std::string type = reader.String("rope_type", reader.String("type", "default"));
   if (reader.String("type", type) != type) reader.Fail("type", "contradicts rope_type");
   return type;
 }
 
-void ReadRopeScaling(ConfigReader& reader, const std::string& type, RopeConfig& rope) {
+Llama3RopeScaling ReadLlama3(ConfigReader& reader) {
+  Llama3RopeScaling scaling;
+  scaling.factor = reader.RequiredNumber("factor", 1.0, 1e6);
+  scaling.low_freq_factor = reader.RequiredNumber("low_freq_factor", 1e-6, 1e6);
+  scaling.high_freq_factor = reader.RequiredNumber("high_freq_factor", 1e-6, 1e6);
+  scaling.original_max_position = reader.RequiredInt("original_max_position_embeddings", 1, kMaxPosition);
+  if (scaling.high_freq_factor <= scaling.low_freq_factor) {
+    reader.Fail("high_freq_factor", "must be above low_freq_factor");
+  }
+  return scaling;
+}
+
+// The attention factor is that of the paper for the ratio of the contexts, unless it or another ratio is
+// given.
+LongRopeScaling ReadLongRope(ConfigReader& reader, const ModelConfig& config, int64_t original) {
+  LongRopeScaling scaling;
+  const size_t pairs = config.head_dim / 2;
+  scaling.short_factors = reader.RequiredNumbers("short_factor", pairs, 1e-6, 1e9);
+  scaling.long_factors = reader.RequiredNumbers("long_factor", pairs, 1e-6, 1e9);
+  scaling.original_max_position =
+      original > 0 ? original : reader.RequiredInt("original_max_position_embeddings", 2, kMaxPosition);
+  const auto from = static_cast<double>(scaling.original_max_position);
+  double ratio = static_cast<double>(config.max_position) / from;
+  if (original == 0) ratio = reader.Number("factor", ratio, 1e-6, 1e12);
+  const double usual = ratio <= 1 ? 1.0 : std::sqrt(1 + std::log(ratio) / std::log(from));
+  scaling.attention_factor = reader.Number("attention_factor", usual, 1e-3, 1e3);
+  return scaling;
+}
+
+void ReadRopeScaling(ConfigReader& reader, const std::string& type, const RopeDefaults& defaults,
+                     const ModelConfig& config, RopeConfig& rope) {
   if (type == "default") return;
   if (type == "linear") {
     rope.linear_factor = reader.RequiredNumber("factor", 1.0, 1e6);
-    return;
-  }
-  if (type == "llama3") {
-    Llama3RopeScaling scaling;
-    scaling.factor = reader.RequiredNumber("factor", 1.0, 1e6);
-    scaling.low_freq_factor = reader.RequiredNumber("low_freq_factor", 1e-6, 1e6);
-    scaling.high_freq_factor = reader.RequiredNumber("high_freq_factor", 1e-6, 1e6);
-    scaling.original_max_position = reader.RequiredInt("original_max_position_embeddings", 1, kMaxPosition);
-    if (scaling.high_freq_factor <= scaling.low_freq_factor) {
-      reader.Fail("high_freq_factor", "must be above low_freq_factor");
-    }
-    rope.llama3 = scaling;
-    return;
-  }
-  if (type.empty()) {
+  } else if (type == "llama3") {
+    rope.llama3 = ReadLlama3(reader);
+  } else if (type == "longrope" || type == "su") {  // its older name
+    rope.longrope = ReadLongRope(reader, config, defaults.original_max_position);
+  } else if (type.empty()) {
     reader.Fail("rope_type", "is required");
-    return;
+  } else {
+    reader.FailUnsupported(
+        "rope_type", absl::StrCat(DescribeJson(type),
+                                  " is not supported; supported are default, linear, llama3 and longrope"));
   }
-  reader.FailUnsupported(
-      "rope_type",
-      absl::StrCat(DescribeJson(type), " is not supported; supported are default, linear and llama3"));
+}
+
+void RefusePartialRotation(ConfigReader& reader) {
+  if (reader.Number("partial_rotary_factor", 1.0, 0.0, 1.0) != 1.0) {
+    reader.FailUnsupported("partial_rotary_factor", "rotating a part of the head is not supported");
+  }
+}
+
+int IntOr(ConfigReader& reader, std::string_view key, std::optional<int> fallback, int max) {
+  return static_cast<int>(fallback ? reader.Int(key, *fallback, 1, max) : reader.RequiredInt(key, 1, max));
 }
 
 }  // namespace
 
 void ReadDimensions(ConfigReader& reader, const DimensionDefaults& defaults, ModelConfig& config) {
-  config.num_layers = static_cast<int>(reader.RequiredInt("num_hidden_layers", 1, kMaxLayers));
-  config.hidden_size = static_cast<int>(reader.RequiredInt("hidden_size", 1, kMaxHiddenSize));
-  config.num_heads = static_cast<int>(reader.RequiredInt("num_attention_heads", 1, kMaxHeads));
-  config.intermediate_size =
-      static_cast<int>(reader.RequiredInt("intermediate_size", 1, kMaxIntermediateSize));
-  config.vocab_size = static_cast<int>(reader.RequiredInt("vocab_size", 1, kMaxVocabSize));
-  config.max_position = reader.RequiredInt("max_position_embeddings", 1, kMaxPosition);
+  config.num_layers = IntOr(reader, "num_hidden_layers", {}, kMaxLayers);
+  config.hidden_size = IntOr(reader, "hidden_size", {}, kMaxHiddenSize);
+  config.num_heads = IntOr(reader, "num_attention_heads", defaults.num_heads, kMaxHeads);
+  config.intermediate_size = IntOr(reader, "intermediate_size", {}, kMaxIntermediateSize);
+  config.vocab_size = IntOr(reader, "vocab_size", defaults.vocab_size, kMaxVocabSize);
+  constexpr const char* kContext = "max_position_embeddings";
+  config.max_position = defaults.max_position ? reader.Int(kContext, *defaults.max_position, 1, kMaxPosition)
+                                              : reader.RequiredInt(kContext, 1, kMaxPosition);
 
-  config.num_kv_heads = static_cast<int>(reader.Int("num_key_value_heads", config.num_heads, 1, kMaxHeads));
+  config.num_kv_heads =
+      IntOr(reader, "num_key_value_heads", defaults.num_kv_heads.value_or(config.num_heads), kMaxHeads);
   if (config.num_heads % config.num_kv_heads != 0) {
     reader.Fail(
         "num_key_value_heads",
@@ -86,9 +121,10 @@ void ReadDimensions(ConfigReader& reader, const DimensionDefaults& defaults, Mod
   config.head_dim = head_dim;
 }
 
-void ReadRope(ConfigReader& reader, RopeConfig& rope) {
-  constexpr double kMaxTheta = 1e15;
-  rope.theta = reader.Number("rope_theta", 10000.0, 1.0, kMaxTheta);
+void ReadRope(ConfigReader& reader, double default_theta, ModelConfig& config) {
+  RopeConfig& rope = config.ropes.front();
+  rope.theta = reader.Number("rope_theta", default_theta, 1.0, kMaxTheta);
+  RefusePartialRotation(reader);
   const json* parameters = reader.Find("rope_parameters");
   const json* scaling = reader.Find("rope_scaling");
   if (parameters != nullptr && scaling != nullptr && *parameters != *scaling) {
@@ -96,52 +132,87 @@ void ReadRope(ConfigReader& reader, RopeConfig& rope) {
   }
   const std::string key = parameters != nullptr ? "rope_parameters" : "rope_scaling";
   const json* object = parameters != nullptr ? parameters : scaling;
-  if (object != nullptr && !object->is_object()) {
+  if (object == nullptr) return;
+  if (!object->is_object()) {
     reader.Fail(key, absl::StrCat("must be an object or null, found ", DescribeJson(*object)));
     return;
   }
-  if (object != nullptr) {
-    ConfigReader nested(*object, absl::StrCat(key, "."));
-    const double theta = nested.Number("rope_theta", rope.theta, 1.0, kMaxTheta);
-    if (reader.Find("rope_theta") != nullptr && theta != rope.theta) {
-      nested.Fail("rope_theta", "contradicts the top-level rope_theta");
-    }
-    rope.theta = theta;
-    if (nested.Number("partial_rotary_factor", 1.0, 0.0, 1.0) != 1.0) {
-      nested.FailUnsupported("partial_rotary_factor", "rotating a part of the head is not supported");
-    }
-    ReadRopeScaling(nested, ReadRopeType(nested, parameters != nullptr ? "default" : ""), rope);
-    reader.Adopt(nested.status());
+  ConfigReader nested(*object, absl::StrCat(key, "."));
+  if (parameters == nullptr && nested.Find("rope_type") == nullptr && nested.Find("type") == nullptr) {
+    nested.Fail("rope_type", "is required");
   }
-  if (reader.Number("partial_rotary_factor", 1.0, 0.0, 1.0) != 1.0) {
-    reader.FailUnsupported("partial_rotary_factor", "rotating a part of the head is not supported");
+  const double outer_theta = rope.theta;
+  const int64_t original = reader.Int("original_max_position_embeddings", 0, 2, kMaxPosition);
+  ReadRopeParameters(nested, {.theta = outer_theta, .original_max_position = original}, config, rope);
+  if (reader.Find("rope_theta") != nullptr && rope.theta != outer_theta) {
+    nested.Fail("rope_theta", "contradicts the top-level rope_theta");
+  }
+  reader.Adopt(nested.status());
+}
+
+void ReadRopeParameters(ConfigReader& parameters, const RopeDefaults& defaults, const ModelConfig& config,
+                        RopeConfig& rope) {
+  rope.theta = parameters.Number("rope_theta", defaults.theta, 1.0, kMaxTheta);
+  RefusePartialRotation(parameters);
+  ReadRopeScaling(parameters, ReadRopeType(parameters), defaults, config, rope);
+}
+
+void ReadCommon(ConfigReader& reader, const CommonDefaults& defaults, ModelConfig& config) {
+  config.rms_norm_eps = static_cast<float>(reader.Number("rms_norm_eps", defaults.rms_norm_eps, 1e-12, 0.1));
+  config.tied_embeddings = reader.Bool("tie_word_embeddings", defaults.tied_embeddings);
+}
+
+int64_t ReadWindow(ConfigReader& reader, int64_t fallback) {
+  return reader.Int("sliding_window", fallback, 1, kMaxPosition);
+}
+
+void ReadLayerWindows(ConfigReader& reader, int64_t window, absl::FunctionRef<bool(int layer)> has_window,
+                      ModelConfig& config) {
+  const json* types = reader.Find("layer_types");
+  const auto layers = static_cast<size_t>(config.num_layers);
+  if (types != nullptr && (!types->is_array() || types->size() != layers)) {
+    reader.Fail("layer_types", absl::StrCat("must be a list of ", layers, " names"));
+    return;
+  }
+  if (window == 0) return;
+  config.layers.resize(layers);
+  for (int layer = 0; layer < config.num_layers; ++layer) {
+    bool windowed = has_window(layer);
+    if (types != nullptr) {
+      const json& type = (*types)[layer];
+      windowed = type == "sliding_attention";
+      if (!windowed && type != "full_attention") {
+        reader.FailUnsupported("layer_types", absl::StrCat(DescribeJson(type),
+                                                           " is not supported; supported are "
+                                                           "full_attention and sliding_attention"));
+      }
+    }
+    if (windowed) config.layers[layer].window = window;
   }
 }
 
-void ReadCommon(ConfigReader& reader, ModelConfig& config) {
-  config.rms_norm_eps = static_cast<float>(reader.Number("rms_norm_eps", 1e-6, 1e-12, 0.1));
-  config.tied_embeddings = reader.Bool("tie_word_embeddings", false);
-}
-
-int64_t ReadSlidingWindow(ConfigReader& reader) { return reader.Int("sliding_window", 0, 1, kMaxPosition); }
-
-int64_t ReadQwenSlidingWindow(ConfigReader& reader, const ModelConfig& config) {
-  const int64_t window = ReadSlidingWindow(reader);
-  if (!reader.Bool("use_sliding_window", false)) return 0;
-  // Layers below max_window_layers (28 unless given) see everything, the others only the window. Where
-  // some layers have a window, the shortest view counts: beyond it the model is not plain causal
-  // attention.
+void ReadQwenWindows(ConfigReader& reader, ModelConfig& config) {
+  const int64_t window = ReadWindow(reader, 4096);
+  const bool used = reader.Bool("use_sliding_window", false);
   const int64_t first = reader.Int("max_window_layers", 28, 0, std::numeric_limits<int32_t>::max());
-  if (first >= config.num_layers) return 0;
-  return window == 0 ? 4096 : window;
+  ReadLayerWindows(
+      reader, used && first < config.num_layers ? window : 0, [first](int layer) { return layer >= first; },
+      config);
 }
 
-void RequireSilu(ConfigReader& reader, std::string_view key) {
-  const std::string activation = reader.String(key, "silu");
-  if (activation != "silu") {
+void RequireActivation(ConfigReader& reader, std::string_view key, Activation activation,
+                       ModelConfig& config) {
+  const std::string wanted = activation == Activation::kSilu ? "silu" : "gelu_pytorch_tanh";
+  const std::string found = reader.String(key, wanted);
+  if (found != wanted) {
     reader.FailUnsupported(key,
-                           absl::StrCat(DescribeJson(activation), " is not supported; supported is silu"));
+                           absl::StrCat(DescribeJson(found), " is not supported; supported is ", wanted));
   }
+  config.activation = activation;
+}
+
+float ReadSoftCap(ConfigReader& reader, std::string_view key, float fallback) {
+  return reader.IsNull(key) ? 0.0f : static_cast<float>(reader.Number(key, fallback, 1e-3, 1e6));
 }
 
 void RefuseAttentionBias(ConfigReader& reader) {

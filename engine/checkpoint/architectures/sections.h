@@ -7,6 +7,7 @@
 #include <optional>
 #include <string_view>
 
+#include "absl/functional/function_ref.h"
 #include "engine/checkpoint/config_reader.h"
 #include "engine/checkpoint/model_config.h"
 
@@ -16,26 +17,53 @@ inline constexpr int64_t kMaxPosition = int64_t{1} << 40;
 
 // What a missing key means; where there is nothing, the key is required.
 struct DimensionDefaults {
-  std::optional<int> head_dim;  // nothing: hidden_size / num_attention_heads
+  std::optional<int> num_heads;
+  std::optional<int> num_kv_heads;  // nothing: num_attention_heads
+  std::optional<int> head_dim;      // nothing: hidden_size / num_attention_heads
+  std::optional<int> vocab_size;
+  std::optional<int64_t> max_position;
 };
 
 // L, C, H, G, D, F, V and max_position; refuses what is no positive, bounded number, G that does not divide
 // H, odd D.
 void ReadDimensions(ConfigReader& reader, const DimensionDefaults& defaults, ModelConfig& config);
 
-// rope_theta with rope_scaling, or, in newer files, rope_parameters, which holds both.
-void ReadRope(ConfigReader& reader, RopeConfig& rope);
+// config.ropes[0]: rope_theta with rope_scaling, or, in newer files, rope_parameters, which holds both.
+// REQUIRES: dimensions are read.
+void ReadRope(ConfigReader& reader, double default_theta, ModelConfig& config);
 
+// What an object of RoPE parameters need not say itself.
+struct RopeDefaults {
+  double theta = 10000.0;
+  int64_t original_max_position = 0;  // for longrope; 0 = it does say
+};
+// `rope` from one object that holds rope_theta and, if any, a scaling.
+void ReadRopeParameters(ConfigReader& parameters, const RopeDefaults& defaults, const ModelConfig& config,
+                        RopeConfig& rope);
+
+struct CommonDefaults {
+  double rms_norm_eps = 1e-6;
+  bool tied_embeddings = false;
+};
 // rms_norm_eps and tie_word_embeddings.
-void ReadCommon(ConfigReader& reader, ModelConfig& config);
+void ReadCommon(ConfigReader& reader, const CommonDefaults& defaults, ModelConfig& config);
 
-// sliding_window in tokens, 0 if there is none.
-int64_t ReadSlidingWindow(ConfigReader& reader);
-// That of Qwen models: only with use_sliding_window, and only in the layers from max_window_layers on.
-int64_t ReadQwenSlidingWindow(ConfigReader& reader, const ModelConfig& config);
+// sliding_window in tokens, `fallback` if there is none.
+int64_t ReadWindow(ConfigReader& reader, int64_t fallback);
+// Gives the layers a window that layer_types calls "sliding_attention"; where the file does not name them,
+// those that `has_window` tells. Nothing if `window` is 0.
+void ReadLayerWindows(ConfigReader& reader, int64_t window, absl::FunctionRef<bool(int layer)> has_window,
+                      ModelConfig& config);
+// As Qwen models do: only with use_sliding_window, and only in the layers from max_window_layers on.
+void ReadQwenWindows(ConfigReader& reader, ModelConfig& config);
 
-// UNIMPLEMENTED unless `key` is absent or silu.
-void RequireSilu(ConfigReader& reader, std::string_view key);
+// The activation of the feed-forward part. UNIMPLEMENTED unless `key` is absent or names it.
+void RequireActivation(ConfigReader& reader, std::string_view key, Activation activation,
+                       ModelConfig& config);
+// A cap of scores or logits; 0 where the key is null.
+float ReadSoftCap(ConfigReader& reader, std::string_view key, float fallback);
+// What Gemma 2 and 3 share. REQUIRES: dimensions are read.
+void ReadGemma(ConfigReader& reader, ModelConfig& config);
 void RefuseAttentionBias(ConfigReader& reader);
 void RefuseMlpBias(ConfigReader& reader);
 

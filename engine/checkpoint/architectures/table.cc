@@ -3,7 +3,8 @@
 namespace memgate {
 
 absl::Span<const Architecture* const> ArchitectureTable() {
-  static constexpr const Architecture* kTable[] = {&kLlama, &kMistral, &kQwen2, &kQwen3};
+  static constexpr const Architecture* kTable[] = {
+      &kLlama, &kMistral, &kQwen2, &kQwen3, &kPhi3, &kSmolLm3, &kGemma2, &kGemma3, &kGemma3Conditional};
   return kTable;
 }
 

@@ -1,0 +1,76 @@
+// Gemma 3, the language model: Gemma 2 with q and k norms instead of caps, a window in five layers of six,
+// and another RoPE there.
+#include <nlohmann/json.hpp>
+#include <string>
+#include <tuple>
+
+#include "engine/checkpoint/architectures/architecture.h"
+#include "engine/checkpoint/architectures/sections.h"
+
+namespace memgate {
+namespace {
+
+using nlohmann::json;
+
+// ropes[0] of the layers that see everything, ropes[1] of those with a window. Newer files hold both under
+// rope_parameters, by type of layer.
+void ReadRopes(ConfigReader& reader, ModelConfig& config) {
+  constexpr double kTheta = 1e6, kLocalTheta = 1e4;
+  config.ropes.resize(2);
+  const json* parameters = reader.Find("rope_parameters");
+  if (parameters == nullptr || !parameters->is_object() || !parameters->contains("full_attention")) {
+    ReadRope(reader, kTheta, config);
+    config.ropes[1].theta = reader.Number("rope_local_base_freq", kLocalTheta, 1.0, 1e15);
+    return;
+  }
+  for (const auto& [type, theta, index] :
+       {std::tuple("full_attention", kTheta, 0), std::tuple("sliding_attention", kLocalTheta, 1)}) {
+    const auto found = parameters->find(type);
+    if (found == parameters->end() || !found->is_object()) {
+      reader.Fail("rope_parameters", std::string(type) + " must be an object");
+      return;
+    }
+    ConfigReader nested(*found, "rope_parameters." + std::string(type) + ".");
+    ReadRopeParameters(nested, {.theta = theta}, config, config.ropes[index]);
+    reader.Adopt(nested.status());
+  }
+}
+
+void Read(ConfigReader& reader, ModelConfig& config) {
+  ReadDimensions(
+      reader,
+      {.num_heads = 8, .num_kv_heads = 4, .head_dim = 256, .vocab_size = 262208, .max_position = 131072},
+      config);
+  ReadGemma(reader, config);
+  ReadRopes(reader, config);
+  const int64_t pattern = reader.Int("sliding_window_pattern", 6, 1, 1024);
+  ReadLayerWindows(
+      reader, ReadWindow(reader, 4096), [pattern](int layer) { return (layer + 1) % pattern != 0; }, config);
+  for (LayerConfig& layer : config.layers) layer.rope = layer.window > 0 ? 1 : 0;
+  config.attention_softcap = ReadSoftCap(reader, "attn_logit_softcapping", 0);
+  config.logit_softcap = ReadSoftCap(reader, "final_logit_softcapping", 0);
+  config.qk_norm = true;
+  if (reader.Bool("use_bidirectional_attention", false)) {
+    reader.FailUnsupported("use_bidirectional_attention", "models that look ahead are not supported");
+  }
+}
+
+// The language model inside the one that also reads images.
+void ReadConditional(ConfigReader& reader, ModelConfig& config) {
+  const json* text = reader.Find("text_config");
+  if (text == nullptr || !text->is_object()) {
+    reader.Fail("text_config", "must be an object");
+    return;
+  }
+  ConfigReader nested(*text, "text_config.");
+  Read(nested, config);
+  reader.Adopt(nested.status());
+  config.tensor_prefix = "language_model.";
+}
+
+}  // namespace
+
+const Architecture kGemma3 = {"Gemma3ForCausalLM", Read};
+const Architecture kGemma3Conditional = {"Gemma3ForConditionalGeneration", ReadConditional};
+
+}  // namespace memgate
