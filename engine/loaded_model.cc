@@ -46,7 +46,7 @@ absl::Status LoadText(LoadedModel& model) {
   }
   model.info.has_chat_template = model.chat_template.ok();
   model.eos_ids = model.info.generation.eos_token_ids;
-  if (model.eos_ids.empty() && model.tokenizer->eos_id()) model.eos_ids = {*model.tokenizer->eos_id()};
+  if (model.eos_ids.empty()) model.eos_ids = model.tokenizer->end_ids();
   return absl::OkStatus();
 }
 

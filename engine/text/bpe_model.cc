@@ -1,6 +1,7 @@
 #include "engine/text/bpe_model.h"
 
 #include <algorithm>
+#include <functional>
 #include <queue>
 
 #include "absl/strings/str_format.h"
@@ -11,10 +12,25 @@
 namespace memgate {
 namespace {
 
-constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581
-
 // Up to this many symbols, looking through all pairs for each merge is faster than a heap.
 constexpr size_t kShortWord = 32;
+
+// Looking for all ways to cut a piece in two takes the square of its bytes.
+constexpr size_t kMaxScoredPieceBytes = 1024;
+
+// 0 for the largest score, 1 for the next one, ...; equal scores have equal ranks.
+std::vector<int32_t> RanksOf(const std::vector<double>& scores) {
+  std::vector<double> distinct = scores;
+  std::sort(distinct.begin(), distinct.end(), std::greater<>());
+  distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
+  std::vector<int32_t> ranks;
+  ranks.reserve(scores.size());
+  for (const double score : scores) {
+    const auto at = std::lower_bound(distinct.begin(), distinct.end(), score, std::greater<>());
+    ranks.push_back(static_cast<int32_t>(at - distinct.begin()));
+  }
+  return ranks;
+}
 
 std::string ByteFallbackPiece(int byte) { return absl::StrFormat("<0x%02X>", byte); }
 
@@ -30,7 +46,7 @@ bool HasInnerSpaceMark(std::string_view piece) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<BpeModel>> BpeModel::Create(const BpeSpec& spec) {
+absl::StatusOr<std::unique_ptr<BpeModel>> BpeModel::Create(const ModelSpec& spec) {
   std::unique_ptr<BpeModel> model(new BpeModel());
   model->alphabet_ = spec.alphabet;
   model->fuse_unk_ = spec.fuse_unk;
@@ -47,7 +63,7 @@ absl::StatusOr<std::unique_ptr<BpeModel>> BpeModel::Create(const BpeSpec& spec) 
     }
     largest = std::max(largest, id);
     if (spec.not_text.contains(id)) continue;
-    if (spec.alphabet == BpeAlphabet::kCharacters) {
+    if (spec.alphabet == Alphabet::kCharacters) {
       model->words_.push_back(piece);
     } else if (std::optional<std::string> bytes = BytesOfSpelling(piece)) {
       model->words_.push_back(*std::move(bytes));
@@ -60,7 +76,7 @@ absl::StatusOr<std::unique_ptr<BpeModel>> BpeModel::Create(const BpeSpec& spec) 
 
   for (int byte = 0; byte < 256; ++byte) {
     std::string name;
-    if (spec.alphabet == BpeAlphabet::kBytes) {
+    if (spec.alphabet == Alphabet::kBytes) {
       AppendUtf8(SpellByte(static_cast<unsigned char>(byte)), name);
     } else {
       name = ByteFallbackPiece(byte);
@@ -76,16 +92,18 @@ absl::StatusOr<std::unique_ptr<BpeModel>> BpeModel::Create(const BpeSpec& spec) 
     }
     model->unk_id_ = found->second;
   }
-  if (absl::Status status = model->AddMerges(spec, spelled); !status.ok()) return status;
+  // A word that is a piece need not come from merges when these are ignored, and without a token for the mark
+  // itself unknown characters could be fused across it.
+  model->words_are_independent_ =
+      spec.alphabet == Alphabet::kCharacters && !spec.ignore_merges && model->by_text_.contains(kSpaceMark);
+  const absl::Status status =
+      spec.scores.empty() ? model->AddMerges(spec, spelled) : model->AddMergesByScore(spec);
+  if (!status.ok()) return status;
   return model;
 }
 
-absl::Status BpeModel::AddMerges(const BpeSpec& spec, const StringViewMap<TokenId>& spelled) {
+absl::Status BpeModel::AddMerges(const ModelSpec& spec, const StringViewMap<TokenId>& spelled) {
   merges_.reserve(spec.merges.size());
-  // A word that is a piece need not come from merges when these are ignored, and without a token for the mark
-  // itself unknown characters could be fused across it.
-  words_are_independent_ =
-      spec.alphabet == BpeAlphabet::kCharacters && !spec.ignore_merges && by_text_.contains(kSpaceMark);
   std::string joined;
   for (size_t rank = 0; rank < spec.merges.size(); ++rank) {
     const auto& [left, right] = spec.merges[rank];
@@ -105,6 +123,32 @@ absl::Status BpeModel::AddMerges(const BpeSpec& spec, const StringViewMap<TokenI
     // A pair that is listed twice counts with its last rank, as in the libraries these files come from.
     merges_.insert_or_assign(key, Merge{static_cast<int32_t>(rank), joined_id->second});
     if (words_are_independent_ && HasInnerSpaceMark(joined)) words_are_independent_ = false;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BpeModel::AddMergesByScore(const ModelSpec& spec) {
+  const std::vector<int32_t> ranks = RanksOf(spec.scores);
+  for (size_t i = 0; i < spec.vocab.size(); ++i) {
+    const auto& [piece, id] = spec.vocab[i];
+    if (spec.not_text.contains(id)) continue;
+    if (piece.size() > kMaxScoredPieceBytes) {
+      return absl::InvalidArgumentError(
+          Concat("piece ", id, " of ", piece.size(), " bytes is longer than ", kMaxScoredPieceBytes));
+    }
+    const std::string_view joined = piece;
+    bool mergeable = false;
+    for (size_t at = 1; at < joined.size(); ++at) {
+      if ((static_cast<unsigned char>(joined[at]) & 0xC0) == 0x80) continue;  // inside a character
+      const auto left = by_text_.find(joined.substr(0, at));
+      if (left == by_text_.end()) continue;
+      const auto right = by_text_.find(joined.substr(at));
+      if (right == by_text_.end()) continue;
+      mergeable = true;
+      const uint64_t key = static_cast<uint64_t>(left->second) << 32 | static_cast<uint32_t>(right->second);
+      merges_.emplace(key, Merge{ranks[i], id});
+    }
+    if (mergeable && HasInnerSpaceMark(joined)) words_are_independent_ = false;
   }
   return absl::OkStatus();
 }
@@ -158,7 +202,7 @@ absl::Status BpeModel::FirstSymbols(std::string_view word, std::vector<TokenId>&
     last_was_unknown = true;
     return absl::OkStatus();
   };
-  if (alphabet_ == BpeAlphabet::kBytes) {
+  if (alphabet_ == Alphabet::kBytes) {
     for (const char c : word) {
       const unsigned char byte = static_cast<unsigned char>(c);
       if (byte_ids_[byte] >= 0) {

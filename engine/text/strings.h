@@ -8,15 +8,13 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/hash/hash.h"
-#include "absl/strings/escaping.h"
 #include "engine/base/strings.h"
 
 namespace memgate {
 
-// In double quotes, control characters and invalid bytes escaped: for error messages.
-inline std::string Quoted(std::string_view text) {
-  return absl::StrCat("\"", absl::Utf8SafeCEscape(ToAbsl(text)), "\"");
-}
+// In double quotes, control characters escaped, and all but ASCII if it is not valid UTF-8: for error
+// messages, which are valid UTF-8.
+std::string Quoted(std::string_view text);
 
 struct StringViewHash {
   using is_transparent = void;

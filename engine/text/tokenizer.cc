@@ -3,8 +3,10 @@
 #include <filesystem>
 #include <fstream>
 #include <system_error>
+#include <utility>
 
-#include "engine/text/bpe_tokenizer.h"
+#include "engine/text/gguf_tokenizer_spec.h"
+#include "engine/text/pipeline_tokenizer.h"
 #include "engine/text/strings.h"
 #include "engine/text/tokenizer_spec.h"
 
@@ -31,6 +33,17 @@ absl::StatusOr<std::string> ReadFile(const std::filesystem::path& path) {
   return content;
 }
 
+absl::Status Prefixed(std::string_view where, const absl::Status& status) {
+  return absl::Status(status.code(), Concat(where, status.message()));
+}
+
+// `where` goes before what a pattern or a model has to say.
+absl::StatusOr<std::unique_ptr<Tokenizer>> Build(TokenizerSpec spec, std::string_view where) {
+  absl::StatusOr<std::unique_ptr<PipelineTokenizer>> tokenizer = PipelineTokenizer::Create(std::move(spec));
+  if (!tokenizer.ok()) return Prefixed(where, tokenizer.status());
+  return tokenizer;
+}
+
 absl::StatusOr<std::string> ReadOptionalFile(const std::filesystem::path& path) {
   absl::StatusOr<std::string> content = ReadFile(path);
   if (absl::IsNotFound(content.status())) return std::string();
@@ -49,18 +62,22 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromFolder(const std::stri
   if (!chat_template.ok()) return chat_template.status();
 
   absl::StatusOr<TokenizerSpec> spec = ParseTokenizerSpec(*tokenizer_json, *config_json);
-  if (!spec.ok()) {
-    return absl::Status(spec.status().code(), Concat(folder, ": ", spec.status().message()));
-  }
+  if (!spec.ok()) return Prefixed(Concat(folder, ": "), spec.status());
   if (!chat_template->empty()) spec->chat_template = *std::move(chat_template);
-  return BpeTokenizer::Create(*std::move(spec));
+  return Build(*std::move(spec), Concat(folder, "/tokenizer.json: "));
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(std::string_view tokenizer_json,
                                                                std::string_view config_json) {
   absl::StatusOr<TokenizerSpec> spec = ParseTokenizerSpec(tokenizer_json, config_json);
   if (!spec.ok()) return spec.status();
-  return BpeTokenizer::Create(*std::move(spec));
+  return Build(*std::move(spec), "tokenizer.json: ");
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromGguf(const GgufVocabulary& vocabulary) {
+  absl::StatusOr<TokenizerSpec> spec = GgufTokenizerSpec(vocabulary);
+  if (!spec.ok()) return spec.status();
+  return Build(*std::move(spec), "tokenizer.ggml: ");
 }
 
 }  // namespace memgate

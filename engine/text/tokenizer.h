@@ -1,4 +1,4 @@
-// Text <-> token ids, from a Hugging Face tokenizer.json.
+// Text <-> token ids, as the files of a model say.
 #ifndef MEMGATE_ENGINE_TEXT_TOKENIZER_H_
 #define MEMGATE_ENGINE_TEXT_TOKENIZER_H_
 
@@ -14,6 +14,8 @@
 #include "absl/status/statusor.h"
 
 namespace memgate {
+
+struct GgufVocabulary;  // engine/text/gguf_vocabulary.h
 
 using TokenId = int32_t;
 
@@ -37,6 +39,10 @@ class Tokenizer {
   static absl::StatusOr<std::unique_ptr<Tokenizer>> FromJson(std::string_view tokenizer_json,
                                                              std::string_view config_json);
 
+  // From the metadata of a GGUF file: SentencePiece-style BPE ("llama") and byte-level BPE ("gpt2").
+  // UNIMPLEMENTED names any other model or pre-tokeniser; INVALID_ARGUMENT names what is malformed.
+  static absl::StatusOr<std::unique_ptr<Tokenizer>> FromGguf(const GgufVocabulary& vocabulary);
+
   // INVALID_ARGUMENT if `text` is not valid UTF-8 (with the byte offset).
   virtual absl::StatusOr<std::vector<TokenId>> Encode(
       std::string_view text, TextPosition position, SpecialTokens special = SpecialTokens::kParse) const = 0;
@@ -53,7 +59,9 @@ class Tokenizer {
   virtual bool IsSpecial(TokenId id) const = 0;
   virtual std::optional<TokenId> bos_id() const = 0;
   virtual std::optional<TokenId> eos_id() const = 0;
-  // From tokenizer_config.json ("chat_template") or `folder`/chat_template.jinja; empty if none.
+  // What may end an answer: eos_id and, where the file tells them, the tokens that end a turn.
+  virtual const std::vector<TokenId>& end_ids() const = 0;
+  // From tokenizer_config.json ("chat_template"), `folder`/chat_template.jinja or GGUF; empty if none.
   virtual const std::string& chat_template() const = 0;
 };
 

@@ -142,7 +142,7 @@ absl::Status ReadPreTokenizerStep(const json& step, const std::string& type, Tok
     if (!prefix.ok()) return prefix.status();
     if (*prefix && !spec.splits.empty())
       return Unsupported("ByteLevel with add_prefix_space after another split");
-    spec.bpe.alphabet = BpeAlphabet::kBytes;
+    spec.model.alphabet = Alphabet::kBytes;
     spec.add_prefix_space = *prefix;
     if (*use_regex) spec.splits.push_back({std::string(kGpt2Pattern)});
     return absl::OkStatus();
@@ -166,7 +166,7 @@ absl::Status ReadDecoderStep(const json& step, const std::string& type, Tokenize
   const std::string where = Concat("tokenizer.json decoder ", type);
   if (type == "ByteLevel" || type == "Fuse") return absl::OkStatus();
   if (type == "ByteFallback") {
-    spec.bpe.byte_fallback = true;
+    spec.model.byte_fallback = true;
     return absl::OkStatus();
   }
   if (type == "Replace") {
@@ -205,7 +205,7 @@ absl::Status ReadDecoderStep(const json& step, const std::string& type, Tokenize
 absl::Status ReadPipeline(const json& root, TokenizerSpec& spec) {
   const json& decoder = JsonMember(root, "decoder");
   const bool byte_decoder = JsonMember(decoder, "type") == "ByteLevel";
-  spec.bpe.alphabet = byte_decoder ? BpeAlphabet::kBytes : BpeAlphabet::kCharacters;
+  spec.model.alphabet = byte_decoder ? Alphabet::kBytes : Alphabet::kCharacters;
   absl::Status status = ForEachStep(
       JsonMember(root, "normalizer"), "normalizers", "normalizer",
       [&](const json& step, const std::string& type) { return ReadNormalizerStep(step, type, spec); });

@@ -10,7 +10,7 @@
 namespace memgate {
 
 // Fills spec.normalizer, metaspace, add_prefix_space, splits, space_mark, strips_leading_space and
-// bpe.alphabet.
+// model.alphabet.
 absl::Status ReadPipeline(const nlohmann::json& root, TokenizerSpec& spec);
 
 }  // namespace memgate

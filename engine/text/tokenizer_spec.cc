@@ -72,27 +72,27 @@ class TokenTable {
   TokenId largest_ = -1;
 };
 
-absl::Status ReadVocab(const json& model, TokenTable& table, BpeSpec& bpe) {
+absl::Status ReadVocab(const json& model, TokenTable& table, ModelSpec& spec) {
   const json& vocab = JsonMember(model, "vocab");
   if (!vocab.is_object()) return Invalid("model.vocab is not an object");
   if (vocab.size() > static_cast<size_t>(kMaxVocabSize)) {
     return Invalid(Concat("model.vocab has ", vocab.size(), " pieces, more than ", kMaxVocabSize));
   }
-  bpe.vocab.reserve(vocab.size());
+  spec.vocab.reserve(vocab.size());
   for (const auto& [piece, value] : vocab.items()) {
     const absl::StatusOr<TokenId> id = ReadId(value, Concat("model.vocab ", Quoted(piece)));
     if (!id.ok()) return id.status();
     if (piece.empty()) return Invalid(Concat("model.vocab: the piece with id ", *id, " is empty"));
     if (absl::Status status = table.Add(piece, *id); !status.ok()) return status;
-    bpe.vocab.emplace_back(piece, *id);
+    spec.vocab.emplace_back(piece, *id);
   }
   return absl::OkStatus();
 }
 
-absl::Status ReadMerges(const json& model, BpeSpec& bpe) {
+absl::Status ReadMerges(const json& model, ModelSpec& spec) {
   const json& merges = JsonMember(model, "merges");
   if (!merges.is_array()) return Invalid("model.merges is not an array");
-  bpe.merges.reserve(merges.size());
+  spec.merges.reserve(merges.size());
   for (size_t rank = 0; rank < merges.size(); ++rank) {
     const json& merge = merges[rank];
     if (merge.is_string()) {
@@ -101,9 +101,10 @@ absl::Status ReadMerges(const json& model, BpeSpec& bpe) {
       const bool two_parts = space != std::string::npos && space > 0 && space + 1 < text.size() &&
                              text.find(' ', space + 1) == std::string::npos;
       if (!two_parts) return Invalid(Concat("merge ", rank, " ", Quoted(text), " is not two pieces"));
-      bpe.merges.emplace_back(text.substr(0, space), text.substr(space + 1));
+      spec.merges.emplace_back(text.substr(0, space), text.substr(space + 1));
     } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
-      bpe.merges.emplace_back(merge[0].get_ref<const std::string&>(), merge[1].get_ref<const std::string&>());
+      spec.merges.emplace_back(merge[0].get_ref<const std::string&>(),
+                               merge[1].get_ref<const std::string&>());
     } else {
       return Invalid(Concat("merge ", rank, " is neither \"a b\" nor [\"a\", \"b\"]"));
     }
@@ -111,7 +112,7 @@ absl::Status ReadMerges(const json& model, BpeSpec& bpe) {
   return absl::OkStatus();
 }
 
-absl::Status ReadModel(const json& model, TokenTable& table, BpeSpec& bpe) {
+absl::Status ReadModel(const json& model, TokenTable& table, ModelSpec& spec) {
   if (!model.is_object()) return Invalid("model is not an object");
   const absl::StatusOr<std::string> type = JsonString(model, "type", "BPE", "tokenizer.json model");
   if (!type.ok()) return type.status();
@@ -128,9 +129,9 @@ absl::Status ReadModel(const json& model, TokenTable& table, BpeSpec& bpe) {
   if (!dropout.is_null() && dropout != 0) {
     return absl::UnimplementedError(Concat(kFile, ": model.dropout is not supported"));
   }
-  const std::pair<const char*, bool*> flags[] = {{"fuse_unk", &bpe.fuse_unk},
-                                                 {"byte_fallback", &bpe.byte_fallback},
-                                                 {"ignore_merges", &bpe.ignore_merges}};
+  const std::pair<const char*, bool*> flags[] = {{"fuse_unk", &spec.fuse_unk},
+                                                 {"byte_fallback", &spec.byte_fallback},
+                                                 {"ignore_merges", &spec.ignore_merges}};
   for (const auto& [key, flag] : flags) {
     const absl::StatusOr<bool> value = JsonBool(model, key, false, "tokenizer.json model");
     if (!value.ok()) return value.status();
@@ -138,9 +139,9 @@ absl::Status ReadModel(const json& model, TokenTable& table, BpeSpec& bpe) {
   }
   const absl::StatusOr<std::string> unk = JsonString(model, "unk_token", "", "tokenizer.json model");
   if (!unk.ok()) return unk.status();
-  if (!unk->empty()) bpe.unk_token = *unk;
-  if (absl::Status status = ReadVocab(model, table, bpe); !status.ok()) return status;
-  return ReadMerges(model, bpe);
+  if (!unk->empty()) spec.unk_token = *unk;
+  if (absl::Status status = ReadVocab(model, table, spec); !status.ok()) return status;
+  return ReadMerges(model, spec);
 }
 
 absl::Status ReadAddedTokens(const json& root, TokenTable& table, std::vector<AddedToken>& tokens) {
@@ -285,13 +286,23 @@ absl::Status ReadConfig(std::string_view config_json, const TokenTable& table, T
 
 }  // namespace
 
+void MarkSpecialTokens(TokenizerSpec& spec) {
+  for (AddedToken& token : spec.added_tokens) {
+    const bool ends = std::find(spec.end_ids.begin(), spec.end_ids.end(), token.id) != spec.end_ids.end();
+    if (ends || token.id == spec.bos_id) token.special = true;
+    if (!token.special) continue;
+    spec.special.insert(token.id);
+    spec.model.not_text.insert(token.id);
+  }
+}
+
 absl::StatusOr<TokenizerSpec> ParseTokenizerSpec(std::string_view tokenizer_json,
                                                  std::string_view config_json) {
   const absl::StatusOr<json> root = ParseJsonObject(tokenizer_json, kFile);
   if (!root.ok()) return root.status();
   TokenizerSpec spec;
   TokenTable table;
-  if (absl::Status status = ReadModel(JsonMember(*root, "model"), table, spec.bpe); !status.ok())
+  if (absl::Status status = ReadModel(JsonMember(*root, "model"), table, spec.model); !status.ok())
     return status;
   if (absl::Status status = ReadAddedTokens(*root, table, spec.added_tokens); !status.ok()) return status;
   if (absl::Status status = table.CheckDensity(); !status.ok()) return status;
@@ -303,11 +314,8 @@ absl::StatusOr<TokenizerSpec> ParseTokenizerSpec(std::string_view tokenizer_json
   if (absl::Status status = ReadConfig(config_json, table, spec); !status.ok()) return status;
   if (!spec.bos_id.has_value() && !spec.begin_ids.empty()) spec.bos_id = spec.begin_ids.front();
 
-  // A begin or end token must not be something that a client can write into plain text.
-  for (AddedToken& token : spec.added_tokens) {
-    if (token.id == spec.bos_id || token.id == spec.eos_id) token.special = true;
-    if (token.special) spec.bpe.not_text.insert(token.id);
-  }
+  if (spec.eos_id.has_value()) spec.end_ids = {*spec.eos_id};
+  MarkSpecialTokens(spec);
   return spec;
 }
 

@@ -1,4 +1,5 @@
-// What a tokenizer.json and a tokenizer_config.json say, checked and without JSON.
+// What a tokenizer is, whatever file it comes from; and how a tokenizer.json and a tokenizer_config.json are
+// read into it.
 #ifndef MEMGATE_ENGINE_TEXT_TOKENIZER_SPEC_H_
 #define MEMGATE_ENGINE_TEXT_TOKENIZER_SPEC_H_
 
@@ -7,11 +8,12 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "engine/text/added_tokens.h"
-#include "engine/text/bpe_model.h"
 #include "engine/text/text_normalizer.h"
 #include "engine/text/text_splitter.h"
+#include "engine/text/token_model.h"
 
 namespace memgate {
 
@@ -31,20 +33,26 @@ struct SplitRule {
 };
 
 struct TokenizerSpec {
-  BpeSpec bpe;
+  ModelSpec model;
   std::vector<AddedToken> added_tokens;
+  absl::flat_hash_set<TokenId> special;  // ids of those added tokens that are no text
   std::vector<NormalizerRule> normalizer;
   std::optional<MetaspaceSpec> metaspace;  // applied before `splits`
   bool add_prefix_space = false;  // byte-level: a space before a segment that does not start with one
   std::vector<SplitRule> splits;
-  std::string space_mark = "\xE2\x96\x81";  // kCharacters: what the decoder turns into a space
+  std::string space_mark{kSpaceMark};  // kCharacters: what the decoder turns into a space
   bool strips_leading_space = false;
   std::vector<TokenId> begin_ids;  // put before a text that starts a conversation
-  // From tokenizer_config.json.
   std::optional<TokenId> bos_id;
   std::optional<TokenId> eos_id;
+  std::vector<TokenId> end_ids;  // what may end an answer: eos_id and, where the file tells, ends of turns
   std::string chat_template;
 };
+
+// For readers of all files, once added_tokens, bos_id and end_ids are known: a token that begins a text or
+// ends an answer must not be something that a client can write into plain text. Fills `special` and adds
+// these ids to model.not_text.
+void MarkSpecialTokens(TokenizerSpec& spec);
 
 // INVALID_ARGUMENT names what is malformed, UNIMPLEMENTED the feature that is not supported. `config_json`
 // may be empty. Truncation and padding settings are ignored: nothing is cut or padded in silence.

@@ -11,10 +11,10 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-BpeSpec CharacterSpec(std::vector<std::string> pieces,
+ModelSpec CharacterSpec(std::vector<std::string> pieces,
                       std::vector<std::pair<std::string, std::string>> merges) {
-  BpeSpec spec;
-  spec.alphabet = BpeAlphabet::kCharacters;
+  ModelSpec spec;
+  spec.alphabet = Alphabet::kCharacters;
   for (size_t i = 0; i < pieces.size(); ++i) spec.vocab.emplace_back(pieces[i], static_cast<TokenId>(i));
   spec.merges = std::move(merges);
   return spec;
@@ -44,13 +44,13 @@ TEST(BpeModelTest, DoesNotReachAPieceThatNoMergeLeadsTo) {
 }
 
 TEST(BpeModelTest, TakesWholePiecesIfMergesAreIgnored) {
-  BpeSpec spec = CharacterSpec({"a", "b", "ab"}, {});
+  ModelSpec spec = CharacterSpec({"a", "b", "ab"}, {});
   spec.ignore_merges = true;
   EXPECT_THAT(Encode(**BpeModel::Create(spec), "ab"), ElementsAre(2));
 }
 
 TEST(BpeModelTest, NeverSpellsASpecialTokenFromText) {
-  BpeSpec spec = CharacterSpec({"a", "b", "ab"}, {{"a", "b"}});
+  ModelSpec spec = CharacterSpec({"a", "b", "ab"}, {{"a", "b"}});
   spec.not_text = {2};
   EXPECT_THAT(Encode(**BpeModel::Create(spec), "ab"), ElementsAre(0, 1));
   spec.ignore_merges = true;
@@ -58,7 +58,7 @@ TEST(BpeModelTest, NeverSpellsASpecialTokenFromText) {
 }
 
 TEST(BpeModelTest, FusesRunsOfUnknownCharactersOnlyIfAsked) {
-  BpeSpec spec = CharacterSpec({"<unk>", "a"}, {});
+  ModelSpec spec = CharacterSpec({"<unk>", "a"}, {});
   spec.unk_token = "<unk>";
   EXPECT_THAT(Encode(**BpeModel::Create(spec), "xya"), ElementsAre(0, 0, 1));
   spec.fuse_unk = true;

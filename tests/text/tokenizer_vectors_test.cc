@@ -2,29 +2,18 @@
 // beside the repository.
 #include <gtest/gtest.h>
 
-#include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "engine/text/tokenizer.h"
+#include "tests/text/shared_data.h"
 
 namespace memgate {
 namespace {
 
 using nlohmann::json;
-
-const std::string kData = MEMGATE_SOURCE_DIR "/../shared/data";
-
-#define SKIP_WITHOUT(path) \
-  if (!std::filesystem::exists(path)) GTEST_SKIP() << "no such folder: " << (path)
-
-json ReadJson(const std::string& path) {
-  std::ifstream file(path);
-  return json::parse(file);
-}
 
 std::unique_ptr<Tokenizer> Open(const std::string& folder) {
   absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::FromFolder(folder);
@@ -42,13 +31,9 @@ class TokenizerVectorsTest : public testing::TestWithParam<const char*> {
     vectors_ = ReadJson(folder_ + "/vectors.json");
     ASSERT_GT(vectors_.size(), 900u);
   }
-  // The ids without the begin token, which the vectors leave out.
+  // The vectors leave out the begin token.
   std::vector<TokenId> EncodeBare(const std::string& text, SpecialTokens special) const {
-    std::vector<TokenId> begin = *tokenizer_->Encode("", TextPosition::kStart);
-    std::vector<TokenId> ids = *tokenizer_->Encode(text, TextPosition::kStart, special);
-    EXPECT_TRUE(std::equal(begin.begin(), begin.end(), ids.begin()));
-    ids.erase(ids.begin(), ids.begin() + begin.size());
-    return ids;
+    return memgate::EncodeBare(*tokenizer_, text, special);
   }
 
   std::string folder_;

@@ -1,6 +1,7 @@
-// The Tokenizer for byte-pair models; see tokenizer.h for the contract.
-#ifndef MEMGATE_ENGINE_TEXT_BPE_TOKENIZER_H_
-#define MEMGATE_ENGINE_TEXT_BPE_TOKENIZER_H_
+// The Tokenizer that runs a text through added tokens, normaliser, splitter and model; see tokenizer.h for
+// the contract.
+#ifndef MEMGATE_ENGINE_TEXT_PIPELINE_TOKENIZER_H_
+#define MEMGATE_ENGINE_TEXT_PIPELINE_TOKENIZER_H_
 
 #include <memory>
 #include <optional>
@@ -8,20 +9,20 @@
 #include <string_view>
 #include <vector>
 
-#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/text/added_tokens.h"
-#include "engine/text/bpe_model.h"
 #include "engine/text/text_splitter.h"
+#include "engine/text/token_model.h"
 #include "engine/text/tokenizer.h"
 #include "engine/text/tokenizer_spec.h"
 
 namespace memgate {
 
-class BpeTokenizer : public Tokenizer {
+class PipelineTokenizer : public Tokenizer {
  public:
-  static absl::StatusOr<std::unique_ptr<BpeTokenizer>> Create(TokenizerSpec spec);
+  // Errors as of TokenModel::Create and TextSplitter::Compile; the caller adds which file it is.
+  static absl::StatusOr<std::unique_ptr<PipelineTokenizer>> Create(TokenizerSpec spec);
 
   absl::StatusOr<std::vector<TokenId>> Encode(std::string_view text, TextPosition position,
                                               SpecialTokens special) const override;
@@ -29,9 +30,10 @@ class BpeTokenizer : public Tokenizer {
   std::string_view Piece(TokenId id) const override { return pieces_.At(id); }
   bool StripsLeadingSpace() const override { return spec_.strips_leading_space; }
   int vocab_size() const override { return vocab_size_; }
-  bool IsSpecial(TokenId id) const override { return spec_.bpe.not_text.contains(id); }
+  bool IsSpecial(TokenId id) const override { return spec_.special.contains(id); }
   std::optional<TokenId> bos_id() const override { return spec_.bos_id; }
   std::optional<TokenId> eos_id() const override { return spec_.eos_id; }
+  const std::vector<TokenId>& end_ids() const override { return spec_.end_ids; }
   const std::string& chat_template() const override { return spec_.chat_template; }
 
  private:
@@ -50,7 +52,7 @@ class BpeTokenizer : public Tokenizer {
     std::vector<size_t> offsets_;  // [number of strings + 1]
   };
 
-  explicit BpeTokenizer(TokenizerSpec spec) : spec_(std::move(spec)) {}
+  explicit PipelineTokenizer(TokenizerSpec spec) : spec_(std::move(spec)) {}
   absl::Status BuildMatchers();
   void BuildTables();
   std::string BytesOf(std::string_view piece) const;
@@ -66,7 +68,7 @@ class BpeTokenizer : public Tokenizer {
   absl::Status EncodeWords(std::string_view text, std::vector<TokenId>& ids) const;
 
   TokenizerSpec spec_;  // its vocabulary and merges are dropped once `model_` and the tables hold them
-  std::unique_ptr<BpeModel> model_;
+  std::unique_ptr<TokenModel> model_;
   std::vector<TextSplitter> splitters_;
   AddedTokenMatcher as_written_;
   AddedTokenMatcher in_normalized_;
@@ -77,4 +79,4 @@ class BpeTokenizer : public Tokenizer {
 
 }  // namespace memgate
 
-#endif  // MEMGATE_ENGINE_TEXT_BPE_TOKENIZER_H_
+#endif  // MEMGATE_ENGINE_TEXT_PIPELINE_TOKENIZER_H_

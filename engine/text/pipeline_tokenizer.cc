@@ -1,4 +1,4 @@
-#include "engine/text/bpe_tokenizer.h"
+#include "engine/text/pipeline_tokenizer.h"
 
 #include <algorithm>
 #include <utility>
@@ -14,8 +14,6 @@ namespace {
 
 // Encoding needs up to about forty times the bytes of its input; longer texts go through StreamingTokenizer.
 constexpr size_t kMaxTextBytes = 16 << 20;
-
-constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581
 
 // "<0x0A>" stands for the byte 0x0A.
 std::optional<char> FallbackByte(std::string_view piece) {
@@ -34,7 +32,7 @@ size_t FirstWordBytes(std::string_view text) {
 
 }  // namespace
 
-BpeTokenizer::StringTable::StringTable(const std::vector<std::string>& strings) {
+PipelineTokenizer::StringTable::StringTable(const std::vector<std::string>& strings) {
   offsets_.reserve(strings.size() + 1);
   offsets_.push_back(0);
   for (const std::string& string : strings) {
@@ -43,20 +41,17 @@ BpeTokenizer::StringTable::StringTable(const std::vector<std::string>& strings) 
   }
 }
 
-absl::StatusOr<std::unique_ptr<BpeTokenizer>> BpeTokenizer::Create(TokenizerSpec spec) {
-  absl::StatusOr<std::unique_ptr<BpeModel>> model = BpeModel::Create(spec.bpe);
-  if (!model.ok()) {
-    return absl::Status(model.status().code(), Concat("tokenizer.json: ", model.status().message()));
-  }
-  std::unique_ptr<BpeTokenizer> tokenizer(new BpeTokenizer(std::move(spec)));
+absl::StatusOr<std::unique_ptr<PipelineTokenizer>> PipelineTokenizer::Create(TokenizerSpec spec) {
+  absl::StatusOr<std::unique_ptr<TokenModel>> model = TokenModel::Create(spec.model);
+  if (!model.ok()) return model.status();
+  std::unique_ptr<PipelineTokenizer> tokenizer(new PipelineTokenizer(std::move(spec)));
   tokenizer->model_ = *std::move(model);
   for (const SplitRule& rule : tokenizer->spec_.splits) {
     absl::StatusOr<TextSplitter> splitter =
         rule.is_literal ? TextSplitter::ForLiteral(rule.pattern, rule.behavior, rule.invert)
                         : TextSplitter::Compile(rule.pattern, rule.behavior, rule.invert);
     if (!splitter.ok()) {
-      return absl::InvalidArgumentError(
-          Concat("tokenizer.json: pre_tokenizer: ", splitter.status().message()));
+      return absl::Status(splitter.status().code(), Concat("pre_tokenizer: ", splitter.status().message()));
     }
     tokenizer->splitters_.push_back(*std::move(splitter));
   }
@@ -65,7 +60,7 @@ absl::StatusOr<std::unique_ptr<BpeTokenizer>> BpeTokenizer::Create(TokenizerSpec
   return tokenizer;
 }
 
-absl::Status BpeTokenizer::BuildMatchers() {
+absl::Status PipelineTokenizer::BuildMatchers() {
   for (const AddedToken& token : spec_.added_tokens) {
     if (!token.normalized || spec_.normalizer.empty()) {
       as_written_.Add(token, token.content);
@@ -79,24 +74,24 @@ absl::Status BpeTokenizer::BuildMatchers() {
   return absl::OkStatus();
 }
 
-std::string BpeTokenizer::BytesOf(std::string_view piece) const {
-  if (spec_.bpe.alphabet == BpeAlphabet::kBytes) {
+std::string PipelineTokenizer::BytesOf(std::string_view piece) const {
+  if (spec_.model.alphabet == Alphabet::kBytes) {
     return BytesOfSpelling(piece).value_or(std::string(piece));
   }
-  if (spec_.bpe.byte_fallback) {
+  if (spec_.model.byte_fallback) {
     if (const std::optional<char> byte = FallbackByte(piece)) return std::string(1, *byte);
   }
   return ReplaceEvery(piece, spec_.space_mark, " ");
 }
 
-void BpeTokenizer::BuildTables() {
+void PipelineTokenizer::BuildTables() {
   TokenId largest = 0;
-  for (const auto& [piece, id] : spec_.bpe.vocab) largest = std::max(largest, id);
+  for (const auto& [piece, id] : spec_.model.vocab) largest = std::max(largest, id);
   for (const AddedToken& token : spec_.added_tokens) largest = std::max(largest, token.id);
   vocab_size_ = largest + 1;
   std::vector<std::string> pieces(vocab_size_);
   std::vector<std::string> bytes(vocab_size_);
-  for (auto& [piece, id] : spec_.bpe.vocab) {
+  for (auto& [piece, id] : spec_.model.vocab) {
     bytes[id] = BytesOf(piece);
     pieces[id] = std::move(piece);
   }
@@ -106,12 +101,13 @@ void BpeTokenizer::BuildTables() {
   }
   pieces_ = StringTable(pieces);
   bytes_ = StringTable(bytes);
-  spec_.bpe.vocab = {};
-  spec_.bpe.merges = {};
+  spec_.model.vocab = {};
+  spec_.model.scores = {};
+  spec_.model.merges = {};
 }
 
-absl::StatusOr<std::vector<TokenId>> BpeTokenizer::Encode(std::string_view text, TextPosition position,
-                                                          SpecialTokens special) const {
+absl::StatusOr<std::vector<TokenId>> PipelineTokenizer::Encode(std::string_view text, TextPosition position,
+                                                               SpecialTokens special) const {
   if (text.size() > kMaxTextBytes) {
     return absl::InvalidArgumentError(
         Concat("text of ", text.size(), " bytes is longer than ", kMaxTextBytes));
@@ -133,8 +129,8 @@ absl::StatusOr<std::vector<TokenId>> BpeTokenizer::Encode(std::string_view text,
   return ids;
 }
 
-absl::Status BpeTokenizer::EncodeAsWritten(std::string_view text, Place place, SpecialTokens special,
-                                           std::vector<TokenId>& ids) const {
+absl::Status PipelineTokenizer::EncodeAsWritten(std::string_view text, Place place, SpecialTokens special,
+                                                std::vector<TokenId>& ids) const {
   absl::StatusOr<std::string> normalized;
   if (!spec_.normalizer.empty()) {
     normalized = NormalizeText(spec_.normalizer, text, place.continues ? Prepending::kOff : Prepending::kOn);
@@ -156,8 +152,8 @@ absl::Status BpeTokenizer::EncodeAsWritten(std::string_view text, Place place, S
   return absl::OkStatus();
 }
 
-absl::Status BpeTokenizer::EncodeNormalized(std::string_view text, Place place,
-                                            std::vector<TokenId>& ids) const {
+absl::Status PipelineTokenizer::EncodeNormalized(std::string_view text, Place place,
+                                                 std::vector<TokenId>& ids) const {
   if (text.empty()) return absl::OkStatus();
   std::string rewritten;
   if (spec_.metaspace.has_value()) {
@@ -188,7 +184,7 @@ absl::Status BpeTokenizer::EncodeNormalized(std::string_view text, Place place,
   return absl::OkStatus();
 }
 
-absl::Status BpeTokenizer::EncodeWords(std::string_view text, std::vector<TokenId>& ids) const {
+absl::Status PipelineTokenizer::EncodeWords(std::string_view text, std::vector<TokenId>& ids) const {
   if (!model_->words_are_independent()) return model_->Encode(text, ids);
   // SentencePiece-style models see a whole text as one word. Cutting it where no merge reaches across gives
   // the same ids, and short words that repeat.

@@ -1,0 +1,283 @@
+// Tokenizers from the metadata of GGUF files.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "engine/text/gguf_pre_tokenizer.h"
+#include "engine/text/text_splitter.h"
+#include "tests/text/gguf_vocabularies.h"
+#include "tests/text/shared_data.h"
+#include "tests/text/tiny_tokenizers.h"
+
+namespace memgate {
+namespace {
+
+using nlohmann::json;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+std::unique_ptr<Tokenizer> Make(const GgufVocabulary& vocabulary) {
+  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::FromGguf(vocabulary);
+  if (!tokenizer.ok()) {
+    ADD_FAILURE() << tokenizer.status();
+    std::abort();
+  }
+  return *std::move(tokenizer);
+}
+
+GgufVocabulary TinyByteLevel() { return GgufVocabularyOf(TinyByteLevelJson(), "gpt-2"); }
+
+// "▁the" and "▁cat" with the pieces between, <s> and </s> as begin and end.
+GgufVocabulary TinySentencePiece() {
+  GgufVocabulary vocabulary = GgufVocabularyOf(TinySentencePieceJson(), "default");
+  vocabulary.bos_id = 1;
+  vocabulary.eos_id = 2;
+  return vocabulary;
+}
+
+void SetType(GgufVocabulary& vocabulary, TokenId id, GgufTokenType type) {
+  vocabulary.types[id] = static_cast<int32_t>(type);
+}
+
+void ExpectRefused(const GgufVocabulary& vocabulary, absl::StatusCode code, const std::string& message) {
+  const absl::Status status = Tokenizer::FromGguf(vocabulary).status();
+  EXPECT_EQ(status.code(), code) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr(message));
+}
+
+void ExpectInvalid(const GgufVocabulary& vocabulary, const std::string& message) {
+  ExpectRefused(vocabulary, absl::StatusCode::kInvalidArgument, message);
+}
+
+TEST(GgufTokenizerTest, ByteLevelVocabularyGivesTheIdsOfItsTokenizerJson) {
+  const auto from_gguf = Make(TinyByteLevel());
+  const auto from_json = MakeTokenizer(TinyByteLevelJson());
+  const std::string text = "hello wor\n\n he<|end|><note>\xC3\xA9";
+  EXPECT_EQ(*from_gguf->Encode(text, TextPosition::kStart), *from_json->Encode(text, TextPosition::kStart));
+  EXPECT_EQ(from_gguf->vocab_size(), from_json->vocab_size());
+  EXPECT_TRUE(from_gguf->IsSpecial(kTinyEnd));
+  EXPECT_FALSE(from_gguf->IsSpecial(kTinyNote));
+}
+
+TEST(GgufTokenizerTest, MergesByScoreWhereThereAreNoMerges) {
+  const auto tokenizer = Make(TinySentencePiece());
+  EXPECT_THAT(Pieces(*tokenizer, "the cat", TextPosition::kStart), ElementsAre("<s>", "▁the", "▁cat"));
+  EXPECT_THAT(Pieces(*tokenizer, "the cat"), ElementsAre("t", "he", "▁cat"));
+  EXPECT_EQ(Decode(*tokenizer, *tokenizer->Encode("the cat", TextPosition::kStart), TextPosition::kStart),
+            "the cat");
+}
+
+TEST(GgufTokenizerTest, NeverMergesTextIntoBytesControlOrUnusedTokens) {
+  GgufVocabulary vocabulary = TinySentencePiece();
+  const auto tokenizer = Make(vocabulary);
+  EXPECT_THAT(Pieces(*tokenizer, "<0x0A>").size(), 6u) << "a byte's spelling is not the byte";
+  const TokenId the = tokenizer->Encode(" the", TextPosition::kContinuation)->front();
+  for (const GgufTokenType type : {GgufTokenType::kUnused, GgufTokenType::kByte}) {
+    SetType(vocabulary, the, type);
+    EXPECT_THAT(Pieces(*Make(vocabulary), " the"), ElementsAre("▁t", "he"));
+  }
+}
+
+TEST(GgufTokenizerTest, PutsNoSpaceBeforeATextIfTheFileSaysSo) {
+  GgufVocabulary vocabulary = TinySentencePiece();
+  vocabulary.add_space_prefix = false;
+  const auto tokenizer = Make(vocabulary);
+  EXPECT_THAT(Pieces(*tokenizer, "the", TextPosition::kStart), ElementsAre("<s>", "t", "he"));
+  EXPECT_FALSE(tokenizer->StripsLeadingSpace());
+}
+
+TEST(GgufTokenizerTest, PutsTheBeginTokenWhereTheFileOrItsFamilySaysSo) {
+  GgufVocabulary vocabulary = TinyByteLevel();
+  vocabulary.bos_id = kTinyEnd;
+  const auto begin_ids = [&] { return *Make(vocabulary)->Encode("", TextPosition::kStart); };
+  EXPECT_THAT(begin_ids(), ElementsAre());
+  vocabulary.pre = "llama-bpe";
+  EXPECT_THAT(begin_ids(), ElementsAre(kTinyEnd));
+  vocabulary.add_bos = false;
+  EXPECT_THAT(begin_ids(), ElementsAre());
+  vocabulary.pre = "gpt-2";
+  vocabulary.add_bos = true;
+  EXPECT_THAT(begin_ids(), ElementsAre(kTinyEnd));
+}
+
+TEST(GgufTokenizerTest, EndsAnswersAtTheEndTokenAndAtTheEndsOfTurnsThatItKnowsByName) {
+  GgufVocabulary vocabulary = TinyByteLevel();
+  vocabulary.tokens[kTinyEnd] = "<|done|>";
+  vocabulary.eos_id = kTinyNote;
+  EXPECT_THAT(Make(vocabulary)->end_ids(), ElementsAre(kTinyNote));
+  EXPECT_TRUE(Make(vocabulary)->IsSpecial(kTinyNote)) << "an end token is no text, whatever its type";
+  vocabulary.tokens[kTinyEnd] = "<|im_end|>";
+  EXPECT_THAT(Make(vocabulary)->end_ids(), ElementsAre(kTinyNote, kTinyEnd));
+  vocabulary.tokens[kTinyEnd] = "<|done|>";
+  vocabulary.eot_id = kTinyEnd;
+  EXPECT_THAT(Make(vocabulary)->end_ids(), ElementsAre(kTinyNote, kTinyEnd));
+}
+
+TEST(GgufTokenizerTest, EmptyTokensHoldAnIdAndNothingElse) {
+  GgufVocabulary vocabulary = TinyByteLevel();
+  vocabulary.tokens.push_back("");
+  vocabulary.tokens.push_back("<last>");
+  vocabulary.types.resize(vocabulary.tokens.size(), static_cast<int32_t>(GgufTokenType::kUserDefined));
+  const auto tokenizer = Make(vocabulary);
+  EXPECT_EQ(tokenizer->vocab_size(), 268);
+  EXPECT_EQ(tokenizer->Piece(266), "");
+  EXPECT_THAT(*tokenizer->Encode("<last>", TextPosition::kContinuation), ElementsAre(267));
+}
+
+TEST(GgufTokenizerTest, NamesWhatIsMissingOrDoesNotFitTogether) {
+  ExpectInvalid({.model = "llama"}, "tokenizer.ggml.tokens: the vocabulary is empty");
+  GgufVocabulary vocabulary = TinySentencePiece();
+  vocabulary.scores.pop_back();
+  ExpectInvalid(vocabulary, "tokenizer.ggml.scores: ");
+  vocabulary.scores = {};
+  ExpectInvalid(vocabulary, "tokenizer.ggml.scores: missing");
+  vocabulary = TinySentencePiece();
+  vocabulary.scores[7] = std::numeric_limits<float>::quiet_NaN();
+  ExpectInvalid(vocabulary, "that of token 7 is not finite");
+  vocabulary = TinySentencePiece();
+  vocabulary.types.push_back(1);
+  ExpectInvalid(vocabulary, "tokenizer.ggml.token_type: ");
+  vocabulary = TinySentencePiece();
+  vocabulary.bos_id = -1;
+  ExpectInvalid(vocabulary, "tokenizer.ggml.bos_token_id: -1 is not the id");
+  vocabulary = TinySentencePiece();
+  vocabulary.tokens[265] = vocabulary.tokens[266];
+  ExpectInvalid(vocabulary, "appears twice");
+  vocabulary = TinySentencePiece();
+  vocabulary.tokens[9] = "\xFF";
+  ExpectInvalid(vocabulary, "token 9 \"\\377\" is not valid UTF-8");
+  vocabulary = TinySentencePiece();
+  vocabulary.tokens[270] = std::string(5000, 'x');
+  ExpectInvalid(vocabulary, "piece 270 of 5000 bytes");
+  SetType(vocabulary, 270, GgufTokenType::kControl);
+  ExpectInvalid(vocabulary, "token 270 is looked for in texts");
+}
+
+TEST(GgufTokenizerTest, NamesTheMergeThatIsMalformed) {
+  GgufVocabulary vocabulary = TinyByteLevel();
+  vocabulary.merges[3] = "hello";
+  ExpectInvalid(vocabulary, "tokenizer.ggml.merges: merge 3 \"hello\" is not two pieces");
+  vocabulary.merges[3] = "he nothing";
+  ExpectInvalid(vocabulary, "merge 3 refers to \"nothing\"");
+  vocabulary.merges = {};
+  ExpectInvalid(vocabulary, "tokenizer.ggml.merges: missing");
+}
+
+TEST(GgufTokenizerTest, RefusesUnknownModelsAndPreTokenizersByName) {
+  GgufVocabulary vocabulary = TinyByteLevel();
+  vocabulary.pre = "kimi-k2";
+  ExpectRefused(vocabulary, absl::StatusCode::kUnimplemented, "\"kimi-k2\"");
+  vocabulary.model = "rwkv";
+  ExpectRefused(vocabulary, absl::StatusCode::kUnimplemented, "\"rwkv\"");
+}
+
+std::vector<std::string> SplitAs(const std::string& pre, const std::string& text) {
+  std::vector<std::string_view> pieces = {text};
+  for (const std::string_view pattern : FindGgufPreTokenizer(pre)->patterns) {
+    const auto splitter = TextSplitter::Compile(std::string(pattern), SplitBehavior::kIsolated, false);
+    EXPECT_TRUE(splitter.ok()) << pre << ": " << splitter.status();
+    std::vector<std::string_view> finer;
+    for (const std::string_view piece : pieces) EXPECT_TRUE(splitter->Split(piece, finer).ok());
+    pieces = finer;
+  }
+  return {pieces.begin(), pieces.end()};
+}
+
+// One text, and by hand what each family makes of it.
+TEST(GgufPreTokenizerTest, SplitsAsEachFamilyDoes) {
+  const std::string text = "I'M HelloWorld 12345 a/b!!\n  x";
+  EXPECT_THAT(SplitAs("gpt-2", text),
+              ElementsAre("I", "'", "M", " HelloWorld", " 12345", " a", "/", "b", "!!", "\n ", " x"));
+  EXPECT_THAT(SplitAs("llama-bpe", text),
+              ElementsAre("I", "'M", " HelloWorld", " ", "123", "45", " a", "/b", "!!\n", " ", " x"));
+  EXPECT_THAT(SplitAs("qwen2", text), ElementsAre("I", "'M", " HelloWorld", " ", "1", "2", "3", "4", "5",
+                                                  " a", "/b", "!!\n", " ", " x"));
+  EXPECT_THAT(SplitAs("smollm", text), ElementsAre("I", "'", "M", " HelloWorld", " ", "1", "2", "3", "4", "5",
+                                                   " a", "/", "b", "!!", "\n ", " x"));
+  EXPECT_THAT(SplitAs("tekken", text), ElementsAre("I", "'M", " Hello", "World", " ", "1", "2", "3", "4", "5",
+                                                   " a", "/b", "!!\n", " ", " x"));
+  EXPECT_THAT(SplitAs("gpt-4o", text),
+              ElementsAre("I'M", " Hello", "World", " ", "123", "45", " a", "/b", "!!\n", " ", " x"));
+  EXPECT_THAT(SplitAs("deepseek-llm", text),
+              ElementsAre("I", "'", "M", " HelloWorld", " ", "12345", " a", "/", "b", "!!", "\n", " ", " x"));
+  EXPECT_THAT(SplitAs("deepseek-coder", text), ElementsAre("I", "'", "M", " HelloWorld", " ", "1", "2", "3",
+                                                           "4", "5", " a", "/", "b", "!!", "\n", " ", " x"));
+  EXPECT_THAT(SplitAs("deepseek-v3", text),
+              ElementsAre("I", "'M", " HelloWorld", " ", "123", "45", " a", "/b", "!!\n", " ", " x"));
+  EXPECT_THAT(SplitAs("falcon", text),
+              ElementsAre("I", "'", "M", " HelloWorld", " ", "123", "45", " a", "/", "b", "!!", "\n ", " x"));
+  EXPECT_THAT(SplitAs("bloom", "Hi, you (two).  x"),
+              ElementsAre("Hi", ",", " you", " (", "two", "). ", " x"));
+}
+
+TEST(GgufPreTokenizerTest, EveryPatternCompilesAndLosesNothing) {
+  const std::string text = "It's 3 o'clock,\r\n\t你好 123456 e\xCC\x81té…  🙂 \n";
+  for (const char* name :
+       {"default",  "gpt-2",     "falcon",          "starcoder",    "llama-bpe",      "dbrx",
+        "qwen2",    "stablelm2", "qwen35",          "deepseek-llm", "deepseek-coder", "deepseek-v3",
+        "tekken",   "gpt-4o",    "bloom",           "viking",       "seed-coder",     "bailingmoe",
+        "minicpm5", "smollm",    "deepseek-r1-qwen"}) {
+    ASSERT_NE(FindGgufPreTokenizer(name), nullptr) << name;
+    std::string joined;
+    for (const std::string& piece : SplitAs(name, text)) joined += piece;
+    EXPECT_EQ(joined, text) << name;
+  }
+  EXPECT_EQ(FindGgufPreTokenizer(""), FindGgufPreTokenizer("default"));
+  EXPECT_EQ(FindGgufPreTokenizer("no-such"), nullptr);
+}
+
+struct Published {
+  const char* folder;
+  const char* pre;
+};
+
+class GgufVectorsTest : public testing::TestWithParam<Published> {};
+
+// Left out are the texts that hold special tokens: how implementations find these in a text differs, and a
+// GGUF file says less about it than a tokenizer.json.
+TEST_P(GgufVectorsTest, IdsEqualThoseOfOtherImplementations) {
+  const std::string folder = kData + "/tokenizers/" + GetParam().folder;
+  SKIP_WITHOUT(folder);
+  const auto tokenizer = Make(GgufVocabularyOf(ReadJson(folder + "/tokenizer.json"), GetParam().pre));
+  const json vectors = ReadJson(folder + "/vectors.json");
+  ASSERT_GT(vectors.size(), 900u);
+  size_t left_out = 0;
+  for (const json& vector : vectors) {
+    if (!vector["second_implementation_agrees"]) {
+      ++left_out;
+      continue;
+    }
+    const std::string text = vector["text"];
+    EXPECT_EQ(EncodeBare(*tokenizer, text), vector["ids"].get<std::vector<TokenId>>()) << text;
+  }
+  EXPECT_LE(left_out, 2u);
+}
+
+INSTANTIATE_TEST_SUITE_P(Published, GgufVectorsTest,
+                         testing::Values(Published{"gpt2", "gpt-2"}, Published{"qwen2", "qwen2"},
+                                         Published{"llama2", "default"}, Published{"phi-3-mini", "default"}),
+                         [](const auto& info) {
+                           std::string name = info.param.folder;
+                           std::erase(name, '-');
+                           return name;
+                         });
+
+TEST(GgufStoriesTest, IdsOfTheFilesOwnVocabularyEqualThoseOfOtherImplementations) {
+  for (const char* name : {"stories260K.f16.gguf", "stories260K-wide64.Q4_K_M.gguf"}) {
+    const std::string path = kData + "/models/gguf/" + name;
+    SKIP_WITHOUT(path);
+    const auto tokenizer = Make(ReadGgufVocabulary(path));
+    const json vectors = ReadJson(kData + "/models/expected/stories260K.tokenizer-vectors.json");
+    ASSERT_EQ(vectors.size(), 400u);
+    for (const json& vector : vectors) {
+      const std::string text = vector["text"];
+      const std::vector<TokenId> ids = *tokenizer->Encode(text, TextPosition::kStart);
+      EXPECT_EQ(ids, vector["ids_with_bos"].get<std::vector<TokenId>>()) << text;
+      EXPECT_EQ(Decode(*tokenizer, ids, TextPosition::kStart), text);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace memgate

@@ -1,0 +1,40 @@
+// Data for tests that lies beside the repository; tests skip where it is missing.
+#ifndef MEMGATE_TESTS_TEXT_SHARED_DATA_H_
+#define MEMGATE_TESTS_TEXT_SHARED_DATA_H_
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "engine/text/tokenizer.h"
+
+namespace memgate {
+
+inline const std::string kData = MEMGATE_SOURCE_DIR "/../shared/data";
+
+#define SKIP_WITHOUT(path) \
+  if (!std::filesystem::exists(path)) GTEST_SKIP() << "no such file or folder: " << (path)
+
+inline nlohmann::json ReadJson(const std::string& path) {
+  std::ifstream file(path);
+  return nlohmann::json::parse(file);
+}
+
+// The ids of `text` without the begin token.
+inline std::vector<TokenId> EncodeBare(const Tokenizer& tokenizer, const std::string& text,
+                                       SpecialTokens special = SpecialTokens::kParse) {
+  const std::vector<TokenId> begin = *tokenizer.Encode("", TextPosition::kStart);
+  std::vector<TokenId> ids = *tokenizer.Encode(text, TextPosition::kStart, special);
+  EXPECT_TRUE(std::equal(begin.begin(), begin.end(), ids.begin()));
+  ids.erase(ids.begin(), ids.begin() + static_cast<ptrdiff_t>(begin.size()));
+  return ids;
+}
+
+}  // namespace memgate
+
+#endif  // MEMGATE_TESTS_TEXT_SHARED_DATA_H_
