@@ -1,6 +1,8 @@
 #include "engine/text/added_tokens.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <utility>
 
 #include "engine/text/unicode.h"
 
@@ -22,30 +24,12 @@ bool EndsWithWord(std::string_view text) {
 
 }  // namespace
 
-void AddedTokenMatcher::Add(const AddedToken& token, std::string_view pattern) {
-  if (pattern.empty()) return;
-  uint32_t node = 0;
-  for (const char c : pattern) {
-    const uint64_t key = static_cast<uint64_t>(node) << 8 | static_cast<unsigned char>(c);
-    const auto [edge, added] = edges_.try_emplace(key, static_cast<uint32_t>(token_at_node_.size()));
-    if (added) token_at_node_.push_back(-1);
-    node = edge->second;
+AddedTokenMatcher::AddedTokenMatcher(std::vector<Entry> entries) : tokens_(std::move(entries)) {
+  std::vector<std::pair<std::string_view, int32_t>> patterns;
+  for (const Entry& entry : tokens_) {
+    patterns.emplace_back(entry.pattern, static_cast<int32_t>(patterns.size()));
   }
-  can_start_[static_cast<unsigned char>(pattern[0])] = true;
-  token_at_node_[node] = static_cast<int>(tokens_.size());
-  tokens_.push_back(token);
-}
-
-AddedTokenMatcher::Match AddedTokenMatcher::LongestAt(std::string_view text) const {
-  Match best;
-  uint32_t node = 0;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const auto edge = edges_.find(static_cast<uint64_t>(node) << 8 | static_cast<unsigned char>(text[i]));
-    if (edge == edges_.end()) break;
-    node = edge->second;
-    if (token_at_node_[node] >= 0) best = {&tokens_[token_at_node_[node]], i + 1};
-  }
-  return best;
+  patterns_ = ByteTrie(std::move(patterns));
 }
 
 void AddedTokenMatcher::Split(std::string_view text, SpecialTokens special,
@@ -53,16 +37,12 @@ void AddedTokenMatcher::Split(std::string_view text, SpecialTokens special,
   size_t done = 0;  // text before this is in `segments`
   size_t at = 0;
   while (at < text.size()) {
-    if (!can_start_[static_cast<unsigned char>(text[at])]) {
+    const ByteTrie::Match match = patterns_.Longest(text.substr(at));
+    if (match.bytes == 0) {
       ++at;
       continue;
     }
-    const Match match = LongestAt(text.substr(at));
-    if (match.token == nullptr) {
-      ++at;
-      continue;
-    }
-    const AddedToken& token = *match.token;
+    const AddedToken& token = tokens_[match.value].token;
     size_t begin = at;
     size_t end = at + match.bytes;
     at = end;  // A match that is not taken still covers its text.

@@ -2,14 +2,12 @@
 #ifndef MEMGATE_ENGINE_TEXT_ADDED_TOKENS_H_
 #define MEMGATE_ENGINE_TEXT_ADDED_TOKENS_H_
 
-#include <array>
-#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
+#include "engine/text/byte_trie.h"
 #include "engine/text/tokenizer.h"
 
 namespace memgate {
@@ -25,6 +23,8 @@ struct AddedToken {
   bool rstrip = false;       // swallows the white space after it
   bool single_word = false;  // only where no word character touches it
   bool normalized = false;   // looked for in the normalised text rather than in the text as written
+  // With `normalized`: what is looked for. Empty: `content`, normalised.
+  std::string normalized_content;
 };
 
 // A stretch of a text: an added token, or text between them (never empty).
@@ -36,8 +36,13 @@ struct TextSegment {
 // Finds the longest token at the leftmost place. Thread-safe after construction.
 class AddedTokenMatcher {
  public:
-  // `pattern` is what is looked for: token.content, or its normalised form.
-  void Add(const AddedToken& token, std::string_view pattern);
+  // What is looked for: token.content, or its normalised form. Empty patterns are left out.
+  struct Entry {
+    AddedToken token;
+    std::string pattern;
+  };
+  explicit AddedTokenMatcher(std::vector<Entry> entries);
+  AddedTokenMatcher() = default;
 
   bool empty() const { return tokens_.empty(); }
 
@@ -46,17 +51,8 @@ class AddedTokenMatcher {
   void Split(std::string_view text, SpecialTokens special, std::vector<TextSegment>& segments) const;
 
  private:
-  struct Match {
-    const AddedToken* token = nullptr;
-    size_t bytes = 0;
-  };
-  Match LongestAt(std::string_view text) const;
-
-  std::vector<AddedToken> tokens_;
-  // A trie: (node << 8 | byte) -> node, and node -> index in tokens_ (-1: none).
-  absl::flat_hash_map<uint64_t, uint32_t> edges_;
-  std::vector<int> token_at_node_ = {-1};
-  std::array<bool, 256> can_start_{};
+  std::vector<Entry> tokens_;
+  ByteTrie patterns_;  // pattern -> index in tokens_
 };
 
 }  // namespace memgate

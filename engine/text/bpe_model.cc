@@ -15,9 +15,6 @@ namespace {
 // Up to this many symbols, looking through all pairs for each merge is faster than a heap.
 constexpr size_t kShortWord = 32;
 
-// Looking for all ways to cut a piece in two takes the square of its bytes.
-constexpr size_t kMaxScoredPieceBytes = 1024;
-
 // 0 for the largest score, 1 for the next one, ...; equal scores have equal ranks.
 std::vector<int32_t> RanksOf(const std::vector<double>& scores) {
   std::vector<double> distinct = scores;
@@ -30,18 +27,6 @@ std::vector<int32_t> RanksOf(const std::vector<double>& scores) {
     ranks.push_back(static_cast<int32_t>(at - distinct.begin()));
   }
   return ranks;
-}
-
-std::string ByteFallbackPiece(int byte) { return absl::StrFormat("<0x%02X>", byte); }
-
-bool HasInnerSpaceMark(std::string_view piece) {
-  size_t at = piece.find(kSpaceMark);
-  while (at != std::string_view::npos) {
-    const bool after_other = at > 0 && !piece.substr(0, at).ends_with(kSpaceMark);
-    if (after_other) return true;
-    at = piece.find(kSpaceMark, at + kSpaceMark.size());
-  }
-  return false;
 }
 
 }  // namespace
@@ -72,7 +57,7 @@ absl::StatusOr<std::unique_ptr<BpeModel>> BpeModel::Create(const ModelSpec& spec
     }
     model->by_text_.emplace(model->words_.back(), id);
   }
-  model->memo_ = std::make_unique<std::atomic<Memo>[]>(largest + 1);
+  model->memo_ = WordMemo(largest);
 
   for (int byte = 0; byte < 256; ++byte) {
     std::string name;
@@ -132,10 +117,6 @@ absl::Status BpeModel::AddMergesByScore(const ModelSpec& spec) {
   for (size_t i = 0; i < spec.vocab.size(); ++i) {
     const auto& [piece, id] = spec.vocab[i];
     if (spec.not_text.contains(id)) continue;
-    if (piece.size() > kMaxScoredPieceBytes) {
-      return absl::InvalidArgumentError(
-          Concat("piece ", id, " of ", piece.size(), " bytes is longer than ", kMaxScoredPieceBytes));
-    }
     const std::string_view joined = piece;
     bool mergeable = false;
     for (size_t at = 1; at < joined.size(); ++at) {
@@ -162,21 +143,7 @@ absl::Status BpeModel::Encode(std::string_view word, std::vector<TokenId>& ids) 
     ids.push_back(id);
     return absl::OkStatus();
   }
-  // Most words of a text are pieces; whether the merges lead to that piece is worked out once. Two threads
-  // may both do so, with the same result.
-  std::atomic<Memo>& memo = memo_[id];
-  const Memo known = memo.load(std::memory_order_relaxed);
-  if (known == Memo::kSelf) {
-    ids.push_back(id);
-    return absl::OkStatus();
-  }
-  const size_t before = ids.size();
-  if (absl::Status status = Merged(word, ids); !status.ok()) return status;
-  if (known == Memo::kUnknown) {
-    const bool self = ids.size() == before + 1 && ids.back() == id;
-    memo.store(self ? Memo::kSelf : Memo::kOther, std::memory_order_relaxed);
-  }
-  return absl::OkStatus();
+  return memo_.Encode(id, ids, [&] { return Merged(word, ids); });
 }
 
 absl::Status BpeModel::Merged(std::string_view word, std::vector<TokenId>& ids) const {

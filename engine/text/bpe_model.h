@@ -3,7 +3,6 @@
 #define MEMGATE_ENGINE_TEXT_BPE_MODEL_H_
 
 #include <array>
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -16,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "engine/text/strings.h"
 #include "engine/text/token_model.h"
+#include "engine/text/word_memo.h"
 
 namespace memgate {
 
@@ -33,9 +33,6 @@ class BpeModel : public TokenModel {
     int32_t rank = 0;
     TokenId id = 0;
   };
-  // What Encode makes of a word that is spelled like a piece; found out at its first use.
-  enum class Memo : uint8_t { kUnknown, kSelf, kOther };
-
   BpeModel() = default;
   absl::Status AddMerges(const ModelSpec& spec, const StringViewMap<TokenId>& spelled);
   absl::Status AddMergesByScore(const ModelSpec& spec);
@@ -45,7 +42,6 @@ class BpeModel : public TokenModel {
   void MergeShort(std::vector<TokenId>& symbols) const;
   void MergeLong(std::vector<TokenId>& symbols) const;
 
-  // Constant after Create, except for the memo, whose entries only ever go from kUnknown to one value.
   Alphabet alphabet_ = Alphabet::kBytes;
   std::vector<std::string> words_;               // backs `by_text_`
   StringViewMap<TokenId> by_text_;               // piece as it stands in a text -> id
@@ -56,7 +52,7 @@ class BpeModel : public TokenModel {
   bool byte_fallback_ = false;
   bool ignore_merges_ = false;
   bool words_are_independent_ = false;
-  std::unique_ptr<std::atomic<Memo>[]> memo_;  // [largest id + 1]
+  WordMemo memo_;
 };
 
 }  // namespace memgate

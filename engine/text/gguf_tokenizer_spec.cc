@@ -1,7 +1,6 @@
 #include "engine/text/gguf_tokenizer_spec.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <string>
 #include <string_view>
@@ -107,15 +106,6 @@ void AddPhi3Flags(TokenizerSpec& spec) {
   }
 }
 
-absl::Status CheckScores(const GgufVocabulary& vocabulary) {
-  if (vocabulary.scores.empty()) return Invalid("scores", "missing");
-  for (size_t id = 0; id < vocabulary.scores.size(); ++id) {
-    if (!std::isfinite(vocabulary.scores[id]))
-      return Invalid("scores", Concat("that of token ", id, " is not finite"));
-  }
-  return absl::OkStatus();
-}
-
 std::optional<std::string> UnknownToken(const GgufVocabulary& vocabulary) {
   if (vocabulary.unknown_id.has_value()) return vocabulary.tokens[*vocabulary.unknown_id];
   for (size_t id = 0; id < vocabulary.types.size(); ++id) {
@@ -124,18 +114,42 @@ std::optional<std::string> UnknownToken(const GgufVocabulary& vocabulary) {
   return std::nullopt;
 }
 
-// "llama": SentencePiece's BPE. Texts are only escaped; its other normalisations are not in such files.
-absl::Status ReadSentencePieceBpe(const GgufVocabulary& vocabulary, TokenizerSpec& spec) {
-  if (absl::Status status = CheckScores(vocabulary); !status.ok()) return status;
+// What its two kinds of model have in common.
+absl::Status ReadSentencePiece(const GgufVocabulary& vocabulary, TokenizerSpec& spec) {
+  if (vocabulary.scores.empty()) return Invalid("scores", "missing");
   spec.model.alphabet = Alphabet::kCharacters;
   spec.model.fuse_unk = true;
-  spec.model.byte_fallback = true;
   spec.model.unk_token = UnknownToken(vocabulary);
+  return absl::OkStatus();
+}
+
+// "llama": SentencePiece's BPE. Texts are only escaped; its other normalisations are not in such files.
+absl::Status ReadSentencePieceBpe(const GgufVocabulary& vocabulary, TokenizerSpec& spec) {
+  if (absl::Status status = ReadSentencePiece(vocabulary, spec); !status.ok()) return status;
+  spec.model.byte_fallback = true;
   spec.strips_leading_space = vocabulary.add_space_prefix.value_or(true);
   if (spec.strips_leading_space) spec.normalizer.push_back(PrependRule{std::string(kSpaceMark)});
   spec.normalizer.push_back(ReplaceRule{" ", std::string(kSpaceMark)});
   if (vocabulary.add_bos.value_or(true) && spec.bos_id.has_value()) spec.begin_ids = {*spec.bos_id};
   AddPhi3Flags(spec);
+  return absl::OkStatus();
+}
+
+// "t5": SentencePiece's Unigram, with its normaliser. The defaults are those of the files' first reader.
+absl::Status ReadUnigram(const GgufVocabulary& vocabulary, TokenizerSpec& spec) {
+  if (absl::Status status = ReadSentencePiece(vocabulary, spec); !status.ok()) return status;
+  spec.model.kind = ModelKind::kUnigram;
+  const bool has_bytes = std::find(vocabulary.types.begin(), vocabulary.types.end(),
+                                   static_cast<int32_t>(GgufTokenType::kByte)) != vocabulary.types.end();
+  spec.model.byte_fallback = has_bytes;
+  SentencePieceRule rule;
+  rule.charsmap = vocabulary.precompiled_charsmap;
+  rule.add_dummy_prefix = vocabulary.add_space_prefix.value_or(false);
+  rule.remove_extra_spaces = vocabulary.remove_extra_whitespaces.value_or(false);
+  rule.space = kSpaceMark;
+  spec.strips_leading_space = rule.add_dummy_prefix || rule.remove_extra_spaces;
+  spec.normalizer.push_back(std::move(rule));
+  if (vocabulary.add_bos.value_or(false) && spec.bos_id.has_value()) spec.begin_ids = {*spec.bos_id};
   return absl::OkStatus();
 }
 
@@ -160,7 +174,9 @@ absl::Status ReadByteLevelBpe(const GgufVocabulary& vocabulary, TokenizerSpec& s
     return absl::UnimplementedError(
         Concat("tokenizer.ggml.pre: pre-tokeniser ", Quoted(vocabulary.pre), " is not supported"));
   }
-  for (const std::string_view pattern : pre->patterns) spec.splits.push_back({std::string(pattern)});
+  for (const std::string_view pattern : pre->patterns) {
+    spec.pre_tokenizer.push_back(SplitRule{std::string(pattern)});
+  }
   if (pre->composes) spec.normalizer.push_back(UnicodeRule{NormalizationForm::kNfc});
   spec.model.scores.clear();
   spec.model.alphabet = Alphabet::kBytes;
@@ -179,6 +195,8 @@ absl::StatusOr<TokenizerSpec> GgufTokenizerSpec(const GgufVocabulary& vocabulary
   if (!status.ok()) return status;
   if (vocabulary.model == "llama") {
     status = ReadSentencePieceBpe(vocabulary, spec);
+  } else if (vocabulary.model == "t5") {
+    status = ReadUnigram(vocabulary, spec);
   } else if (vocabulary.model == "gpt2") {
     status = ReadByteLevelBpe(vocabulary, spec);
   } else {

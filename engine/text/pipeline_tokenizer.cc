@@ -1,12 +1,11 @@
 #include "engine/text/pipeline_tokenizer.h"
 
 #include <algorithm>
-#include <utility>
+#include <deque>
 
 #include "absl/strings/numbers.h"
 #include "engine/text/byte_alphabet.h"
 #include "engine/text/strings.h"
-#include "engine/text/text_normalizer.h"
 #include "engine/text/unicode.h"
 
 namespace memgate {
@@ -44,33 +43,56 @@ PipelineTokenizer::StringTable::StringTable(const std::vector<std::string>& stri
 absl::StatusOr<std::unique_ptr<PipelineTokenizer>> PipelineTokenizer::Create(TokenizerSpec spec) {
   absl::StatusOr<std::unique_ptr<TokenModel>> model = TokenModel::Create(spec.model);
   if (!model.ok()) return model.status();
+  absl::StatusOr<TextNormalizer> normalizer = TextNormalizer::Compile(spec.normalizer);
+  if (!normalizer.ok()) {
+    return absl::Status(normalizer.status().code(), Concat("normalizer: ", normalizer.status().message()));
+  }
   std::unique_ptr<PipelineTokenizer> tokenizer(new PipelineTokenizer(std::move(spec)));
   tokenizer->model_ = *std::move(model);
-  for (const SplitRule& rule : tokenizer->spec_.splits) {
-    absl::StatusOr<TextSplitter> splitter =
-        rule.is_literal ? TextSplitter::ForLiteral(rule.pattern, rule.behavior, rule.invert)
-                        : TextSplitter::Compile(rule.pattern, rule.behavior, rule.invert);
-    if (!splitter.ok()) {
-      return absl::Status(splitter.status().code(), Concat("pre_tokenizer: ", splitter.status().message()));
-    }
-    tokenizer->splitters_.push_back(*std::move(splitter));
-  }
+  tokenizer->normalizer_ = *std::move(normalizer);
+  tokenizer->spec_.normalizer = {};
+  if (absl::Status status = tokenizer->CompilePreTokenizer(); !status.ok()) return status;
   if (absl::Status status = tokenizer->BuildMatchers(); !status.ok()) return status;
   tokenizer->BuildTables();
   return tokenizer;
 }
 
-absl::Status PipelineTokenizer::BuildMatchers() {
-  for (const AddedToken& token : spec_.added_tokens) {
-    if (!token.normalized || spec_.normalizer.empty()) {
-      as_written_.Add(token, token.content);
-      continue;
+absl::Status PipelineTokenizer::CompilePreTokenizer() {
+  for (const PreTokenizerRule& rule : spec_.pre_tokenizer) {
+    if (const auto* metaspace = std::get_if<MetaspaceRule>(&rule)) {
+      pre_tokenizer_.emplace_back(*metaspace);
+    } else if (const auto* split = std::get_if<SplitRule>(&rule)) {
+      absl::StatusOr<TextSplitter> splitter =
+          split->is_literal ? TextSplitter::ForLiteral(split->pattern, split->behavior, split->invert)
+                            : TextSplitter::Compile(split->pattern, split->behavior, split->invert);
+      if (!splitter.ok()) {
+        return absl::Status(splitter.status().code(), Concat("pre_tokenizer: ", splitter.status().message()));
+      }
+      pre_tokenizer_.emplace_back(*std::move(splitter));
+    } else {
+      pre_tokenizer_.emplace_back(PrefixSpaceRule{});
     }
-    const absl::StatusOr<std::string> pattern =
-        NormalizeText(spec_.normalizer, token.content, Prepending::kOn);
-    if (!pattern.ok()) return pattern.status();
-    in_normalized_.Add(token, *pattern);
   }
+  spec_.pre_tokenizer = {};
+  return absl::OkStatus();
+}
+
+absl::Status PipelineTokenizer::BuildMatchers() {
+  std::vector<AddedTokenMatcher::Entry> as_written;
+  std::vector<AddedTokenMatcher::Entry> in_normalized;
+  for (const AddedToken& token : spec_.added_tokens) {
+    if (!token.normalized || normalizer_.empty()) {
+      as_written.push_back({token, token.content});
+    } else if (!token.normalized_content.empty()) {
+      in_normalized.push_back({token, token.normalized_content});
+    } else {
+      absl::StatusOr<std::string> pattern = normalizer_.Normalize(token.content, Prepending::kOn);
+      if (!pattern.ok()) return pattern.status();
+      in_normalized.push_back({token, *std::move(pattern)});
+    }
+  }
+  as_written_ = AddedTokenMatcher(std::move(as_written));
+  in_normalized_ = AddedTokenMatcher(std::move(in_normalized));
   return absl::OkStatus();
 }
 
@@ -96,14 +118,13 @@ void PipelineTokenizer::BuildTables() {
     pieces[id] = std::move(piece);
   }
   for (const AddedToken& token : spec_.added_tokens) {
-    pieces[token.id] = token.content;
+    if (pieces[token.id].empty()) pieces[token.id] = token.content;
     bytes[token.id] = token.special ? "" : token.content;
   }
   pieces_ = StringTable(pieces);
   bytes_ = StringTable(bytes);
-  spec_.model.vocab = {};
-  spec_.model.scores = {};
-  spec_.model.merges = {};
+  spec_.added_tokens = {};
+  spec_.model = {};
 }
 
 absl::StatusOr<std::vector<TokenId>> PipelineTokenizer::Encode(std::string_view text, TextPosition position,
@@ -132,8 +153,8 @@ absl::StatusOr<std::vector<TokenId>> PipelineTokenizer::Encode(std::string_view 
 absl::Status PipelineTokenizer::EncodeAsWritten(std::string_view text, Place place, SpecialTokens special,
                                                 std::vector<TokenId>& ids) const {
   absl::StatusOr<std::string> normalized;
-  if (!spec_.normalizer.empty()) {
-    normalized = NormalizeText(spec_.normalizer, text, place.continues ? Prepending::kOff : Prepending::kOn);
+  if (!normalizer_.empty()) {
+    normalized = normalizer_.Normalize(text, place.continues ? Prepending::kOff : Prepending::kOn);
     if (!normalized.ok()) return normalized.status();
     text = *normalized;
   }
@@ -152,33 +173,52 @@ absl::Status PipelineTokenizer::EncodeAsWritten(std::string_view text, Place pla
   return absl::OkStatus();
 }
 
+struct PipelineTokenizer::Pieces {
+  std::vector<std::string_view> texts;
+  Place place;                        // of the first piece
+  std::deque<std::string> rewritten;  // what some of `texts` point into
+
+  absl::Status Apply(const TextSplitter& splitter) {
+    std::vector<std::string_view> finer;
+    for (const std::string_view text : texts) {
+      if (absl::Status status = splitter.Split(text, finer); !status.ok()) return status;
+    }
+    const bool same_start = !texts.empty() && !finer.empty() && finer[0].data() == texts[0].data();
+    if (!same_start) place = {};
+    texts = std::move(finer);
+    return absl::OkStatus();
+  }
+  absl::Status Apply(const MetaspaceRule& rule) {
+    for (size_t i = 0; i < texts.size(); ++i) {
+      std::string text = ReplaceEvery(texts[i], " ", rule.mark);
+      const bool wanted = rule.prepend == PrependScheme::kAlways ||
+                          (rule.prepend == PrependScheme::kFirst && i == 0 && place.starts_text);
+      if (wanted && !Continues(i) && !text.starts_with(rule.mark)) text.insert(0, rule.mark);
+      Rewrite(i, std::move(text));
+    }
+    return absl::OkStatus();
+  }
+  absl::Status Apply(const PrefixSpaceRule&) {
+    for (size_t i = 0; i < texts.size(); ++i) {
+      if (!Continues(i) && !texts[i].starts_with(' ')) Rewrite(i, Concat(" ", texts[i]));
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  bool Continues(size_t i) const { return i == 0 && place.continues; }
+  void Rewrite(size_t i, std::string text) { texts[i] = rewritten.emplace_back(std::move(text)); }
+};
+
 absl::Status PipelineTokenizer::EncodeNormalized(std::string_view text, Place place,
                                                  std::vector<TokenId>& ids) const {
   if (text.empty()) return absl::OkStatus();
-  std::string rewritten;
-  if (spec_.metaspace.has_value()) {
-    const MetaspaceSpec& metaspace = *spec_.metaspace;
-    rewritten = ReplaceEvery(text, " ", metaspace.mark);
-    const bool wanted = metaspace.prepend == PrependScheme::kAlways ||
-                        (metaspace.prepend == PrependScheme::kFirst && place.starts_text);
-    if (wanted && !place.continues && !rewritten.starts_with(metaspace.mark))
-      rewritten.insert(0, metaspace.mark);
-    text = rewritten;
+  Pieces pieces{{text}, place};
+  for (const auto& step : pre_tokenizer_) {
+    const absl::Status status = std::visit([&](const auto& rule) { return pieces.Apply(rule); }, step);
+    if (!status.ok()) return status;
   }
-  if (spec_.add_prefix_space && !place.continues && !text.starts_with(' ')) {
-    rewritten = Concat(" ", text);
-    text = rewritten;
-  }
-  std::vector<std::string_view> pieces = {text};
-  std::vector<std::string_view> finer;
-  for (const TextSplitter& splitter : splitters_) {
-    finer.clear();
-    for (const std::string_view piece : pieces) {
-      if (absl::Status status = splitter.Split(piece, finer); !status.ok()) return status;
-    }
-    pieces.swap(finer);
-  }
-  for (const std::string_view piece : pieces) {
+  for (const std::string_view piece : pieces.texts) {
     if (absl::Status status = EncodeWords(piece, ids); !status.ok()) return status;
   }
   return absl::OkStatus();
@@ -186,7 +226,7 @@ absl::Status PipelineTokenizer::EncodeNormalized(std::string_view text, Place pl
 
 absl::Status PipelineTokenizer::EncodeWords(std::string_view text, std::vector<TokenId>& ids) const {
   if (!model_->words_are_independent()) return model_->Encode(text, ids);
-  // SentencePiece-style models see a whole text as one word. Cutting it where no merge reaches across gives
+  // SentencePiece-style models see a whole text as one word. Cutting it where no piece reaches across gives
   // the same ids, and short words that repeat.
   while (!text.empty()) {
     const size_t bytes = FirstWordBytes(text);

@@ -1,5 +1,5 @@
-// The Tokenizer that runs a text through added tokens, normaliser, splitter and model; see tokenizer.h for
-// the contract.
+// The Tokenizer that runs a text through added tokens, normaliser, pre-tokeniser and model; see tokenizer.h
+// for the contract.
 #ifndef MEMGATE_ENGINE_TEXT_PIPELINE_TOKENIZER_H_
 #define MEMGATE_ENGINE_TEXT_PIPELINE_TOKENIZER_H_
 
@@ -7,11 +7,14 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/text/added_tokens.h"
+#include "engine/text/text_normalizer.h"
 #include "engine/text/text_splitter.h"
 #include "engine/text/token_model.h"
 #include "engine/text/tokenizer.h"
@@ -21,7 +24,8 @@ namespace memgate {
 
 class PipelineTokenizer : public Tokenizer {
  public:
-  // Errors as of TokenModel::Create and TextSplitter::Compile; the caller adds which file it is.
+  // Errors as of TokenModel::Create, TextNormalizer::Compile and TextSplitter::Compile; the caller adds which
+  // file it is.
   static absl::StatusOr<std::unique_ptr<PipelineTokenizer>> Create(TokenizerSpec spec);
 
   absl::StatusOr<std::vector<TokenId>> Encode(std::string_view text, TextPosition position,
@@ -52,24 +56,30 @@ class PipelineTokenizer : public Tokenizer {
     std::vector<size_t> offsets_;  // [number of strings + 1]
   };
 
-  explicit PipelineTokenizer(TokenizerSpec spec) : spec_(std::move(spec)) {}
-  absl::Status BuildMatchers();
-  void BuildTables();
-  std::string BytesOf(std::string_view piece) const;
   // `continues`: the text goes on from earlier tokens, so nothing is put before it.
   // `starts_text`: it is the start of the text given to Encode.
   struct Place {
     bool continues = false;
     bool starts_text = false;
   };
+  // The pieces of a text on its way through the pre-tokeniser, and the strings that rewritten ones point
+  // into.
+  struct Pieces;
+
+  explicit PipelineTokenizer(TokenizerSpec spec) : spec_(std::move(spec)) {}
+  absl::Status CompilePreTokenizer();
+  absl::Status BuildMatchers();
+  void BuildTables();
+  std::string BytesOf(std::string_view piece) const;
   absl::Status EncodeAsWritten(std::string_view text, Place place, SpecialTokens special,
                                std::vector<TokenId>& ids) const;
   absl::Status EncodeNormalized(std::string_view text, Place place, std::vector<TokenId>& ids) const;
   absl::Status EncodeWords(std::string_view text, std::vector<TokenId>& ids) const;
 
-  TokenizerSpec spec_;  // its vocabulary and merges are dropped once `model_` and the tables hold them
+  TokenizerSpec spec_;  // without what the members below are made of, once they are
   std::unique_ptr<TokenModel> model_;
-  std::vector<TextSplitter> splitters_;
+  TextNormalizer normalizer_;
+  std::vector<std::variant<TextSplitter, MetaspaceRule, PrefixSpaceRule>> pre_tokenizer_;
   AddedTokenMatcher as_written_;
   AddedTokenMatcher in_normalized_;
   StringTable bytes_;

@@ -1,5 +1,8 @@
 #include "engine/text/text_normalizer.h"
 
+#include <type_traits>
+#include <utility>
+
 #include "engine/text/strings.h"
 
 namespace memgate {
@@ -9,6 +12,33 @@ namespace {
 // that multiplies text.
 constexpr size_t kMaxGrowth = 32;
 constexpr size_t kGrowthAllowance = 4096;
+
+absl::Status TooLong() {
+  return absl::ResourceExhaustedError(Concat("the normaliser multiplies text by more than ", kMaxGrowth));
+}
+
+// Calls map(code point, character, out) for every character of `text`.
+template <typename Map>
+std::string MapCharacters(std::string_view text, Map map) {
+  std::string out;
+  out.reserve(text.size());
+  while (!text.empty()) {
+    const Utf8Step step = ReadUtf8(text);
+    map(step.code_point, text.substr(0, step.bytes), out);
+    text.remove_prefix(step.bytes);
+  }
+  return out;
+}
+
+// The character lists of the rule "Nmt", which stem from what SentencePiece calls nmt_nfkc.
+bool IsNmtControl(char32_t c) {
+  return (c >= 0x01 && c <= 0x08) || c == 0x0B || (c >= 0x0E && c <= 0x1F) || c == 0x7F || c == 0x8F ||
+         c == 0x9F;
+}
+bool IsNmtSpace(char32_t c) {
+  return c == 0x09 || c == 0x0A || c == 0x0C || c == 0x0D || c == 0x1680 || (c >= 0x200B && c <= 0x200F) ||
+         c == 0x2028 || c == 0x2029 || c == 0x2581 || c == 0xFEFF || c == 0xFFFD;
+}
 
 }  // namespace
 
@@ -24,27 +54,101 @@ std::string ReplaceEvery(std::string_view text, std::string_view from, std::stri
   return out;
 }
 
-absl::StatusOr<std::string> NormalizeText(const std::vector<NormalizerRule>& rules, std::string_view text,
-                                          Prepending prepending) {
-  std::string current(text);
+absl::StatusOr<TextNormalizer> TextNormalizer::Compile(const std::vector<NormalizerRule>& rules) {
+  TextNormalizer normalizer;
   for (const NormalizerRule& rule : rules) {
-    if (const auto* prepend = std::get_if<PrependRule>(&rule)) {
-      if (prepending == Prepending::kOn && !current.empty()) current.insert(0, prepend->prefix);
-    } else if (const auto* replace = std::get_if<ReplaceRule>(&rule)) {
-      // The growth of one rule is bounded by its lengths; check before building what may be huge.
-      if (replace->content.size() > kMaxGrowth * replace->pattern.size()) {
-        return absl::ResourceExhaustedError(
-            Concat("normaliser Replace multiplies text by more than ", kMaxGrowth));
+    const auto* replace = std::get_if<ReplaceRule>(&rule);
+    const auto* sentencepiece = std::get_if<SentencePieceRule>(&rule);
+    if (replace != nullptr && !replace->is_literal) {
+      absl::StatusOr<Regex> pattern = Regex::Compile(replace->pattern);
+      if (!pattern.ok()) return pattern.status();
+      normalizer.steps_.push_back(RegexReplacement{*std::move(pattern), replace->content});
+    } else if (sentencepiece != nullptr) {
+      absl::StatusOr<SentencePieceNormalizer> step = SentencePieceNormalizer::Create(*sentencepiece);
+      if (!step.ok()) return step.status();
+      normalizer.steps_.push_back(*std::move(step));
+    } else {
+      std::visit(
+          [&](const auto& simple) {
+            if constexpr (!std::is_same_v<std::decay_t<decltype(simple)>, SentencePieceRule>) {
+              normalizer.steps_.push_back(simple);
+            }
+          },
+          rule);
+    }
+  }
+  return normalizer;
+}
+
+// One step on one text.
+struct TextNormalizer::Application {
+  std::string_view text;
+  Prepending prepending;
+  size_t max_bytes;
+
+  using Result = absl::StatusOr<std::string>;
+
+  Result operator()(const PrependRule& rule) const {
+    if (prepending == Prepending::kOff || text.empty()) return std::string(text);
+    return Concat(rule.prefix, text);
+  }
+  Result operator()(const ReplaceRule& rule) const {
+    // The growth of one rule is bounded by its lengths; check before building what may be huge.
+    if (rule.content.size() > kMaxGrowth * rule.pattern.size()) return TooLong();
+    return ReplaceEvery(text, rule.pattern, rule.content);
+  }
+  Result operator()(const RegexReplacement& rule) const {
+    std::string out;
+    size_t done = 0;
+    const absl::Status status = rule.pattern.ForEachMatch(text, [&](size_t begin, size_t end) {
+      if (out.size() > max_bytes) return;
+      out.append(text.substr(done, begin - done)).append(rule.content);
+      done = end;
+    });
+    if (!status.ok()) return status;
+    if (out.size() > max_bytes) return TooLong();
+    out.append(text.substr(done));
+    return out;
+  }
+  Result operator()(const UnicodeRule& rule) const { return NormalizeUnicode(text, rule.form); }
+  Result operator()(const LowercaseRule&) const {
+    return MapCharacters(text,
+                         [](char32_t c, std::string_view, std::string& out) { AppendLowercase(c, out); });
+  }
+  Result operator()(const StripAccentsRule&) const {
+    return MapCharacters(text, [](char32_t c, std::string_view character, std::string& out) {
+      if (!IsUnicodeMark(c)) out += character;
+    });
+  }
+  Result operator()(const StripRule& rule) const {
+    std::string_view rest = text;
+    // In the middle of a conversation the white space before a word belongs to it.
+    if (rule.left && prepending == Prepending::kOn) rest.remove_prefix(LeadingSpaceBytes(rest));
+    if (rule.right) rest.remove_suffix(TrailingSpaceBytes(rest));
+    return std::string(rest);
+  }
+  Result operator()(const NmtRule&) const {
+    return MapCharacters(text, [](char32_t c, std::string_view character, std::string& out) {
+      if (IsNmtSpace(c)) {
+        out.push_back(' ');
+      } else if (!IsNmtControl(c)) {
+        out += character;
       }
-      current = ReplaceEvery(current, replace->pattern, replace->content);
-    } else if (const auto* unicode = std::get_if<UnicodeRule>(&rule)) {
-      absl::StatusOr<std::string> normalized = NormalizeUnicode(current, unicode->form);
-      if (!normalized.ok()) return normalized.status();
-      current = *std::move(normalized);
-    }
-    if (current.size() > kMaxGrowth * text.size() + kGrowthAllowance) {
-      return absl::ResourceExhaustedError(Concat("normaliser multiplies text by more than ", kMaxGrowth));
-    }
+    });
+  }
+  Result operator()(const SentencePieceNormalizer& normalizer) const {
+    return normalizer.Normalize(text, prepending, max_bytes);
+  }
+};
+
+absl::StatusOr<std::string> TextNormalizer::Normalize(std::string_view text, Prepending prepending) const {
+  const size_t max_bytes = kMaxGrowth * text.size() + kGrowthAllowance;
+  std::string current(text);
+  for (const Step& step : steps_) {
+    absl::StatusOr<std::string> next = std::visit(Application{current, prepending, max_bytes}, step);
+    if (!next.ok()) return next.status();
+    current = *std::move(next);
+    if (current.size() > max_bytes) return TooLong();
   }
   return current;
 }

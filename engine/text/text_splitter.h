@@ -1,14 +1,14 @@
-// Cuts a text into the pieces that BPE works on: the pre-tokeniser of a tokenizer.json.
+// Cuts a text into the pieces that a model works on: the pre-tokeniser of a tokenizer file.
 #ifndef MEMGATE_ENGINE_TEXT_TEXT_SPLITTER_H_
 #define MEMGATE_ENGINE_TEXT_TEXT_SPLITTER_H_
 
-#include <memory>
-#include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "engine/text/regex.h"
 
 namespace memgate {
 
@@ -17,6 +17,7 @@ enum class SplitBehavior {
   kIsolated,            // a piece of its own
   kMergedWithPrevious,  // the end of the piece before it
   kMergedWithNext,      // the start of the piece after it
+  kContiguous,          // a piece together with the matches that follow it without a gap
   kRemoved,             // dropped
 };
 
@@ -26,28 +27,21 @@ extern const std::string_view kGpt2Pattern;
 // One splitting rule. Thread-safe after construction.
 class TextSplitter {
  public:
-  // `pattern` is a Perl-compatible regular expression with Unicode classes. With `invert`, what lies between
-  // the matches is treated as the match. INVALID_ARGUMENT with PCRE2's message and offset if it does not
-  // compile.
-  static absl::StatusOr<TextSplitter> Compile(const std::string& pattern, SplitBehavior behavior,
-                                              bool invert);
+  // With `invert`, what lies between the matches is treated as the match. Errors as of Regex::Compile.
+  static absl::StatusOr<TextSplitter> Compile(std::string_view pattern, SplitBehavior behavior, bool invert);
   // The same for a fixed string.
   static absl::StatusOr<TextSplitter> ForLiteral(std::string_view literal, SplitBehavior behavior,
                                                  bool invert);
-
-  TextSplitter(TextSplitter&&) noexcept;
-  TextSplitter& operator=(TextSplitter&&) noexcept;
-  ~TextSplitter();
 
   // Appends the pieces of `text` (valid UTF-8), none empty, to `pieces`; they point into `text`.
   // RESOURCE_EXHAUSTED if a match takes more than a fixed number of steps.
   absl::Status Split(std::string_view text, std::vector<std::string_view>& pieces) const;
 
  private:
-  struct Pattern;
-  TextSplitter(std::unique_ptr<Pattern> pattern, SplitBehavior behavior, bool invert);
+  TextSplitter(Regex regex, SplitBehavior behavior, bool invert)
+      : regex_(std::move(regex)), behavior_(behavior), invert_(invert) {}
 
-  std::unique_ptr<Pattern> pattern_;
+  Regex regex_;
   SplitBehavior behavior_;
   bool invert_;
 };

@@ -2,6 +2,7 @@
 #ifndef MEMGATE_ENGINE_TEXT_TOKEN_MODEL_H_
 #define MEMGATE_ENGINE_TEXT_TOKEN_MODEL_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -36,7 +37,7 @@ enum class Alphabet {
 struct ModelSpec {
   ModelKind kind = ModelKind::kBpe;
   Alphabet alphabet = Alphabet::kBytes;
-  // Each piece as the file spells it. Ids are distinct and in [0, kMaxVocabSize).
+  // Each piece as the file spells it, valid UTF-8. Ids are distinct and in [0, kMaxVocabSize).
   std::vector<std::pair<std::string, TokenId>> vocab;
   // One finite score per entry of `vocab`, larger is better: of every kUnigram model, and of a kBpe model
   // without a list of merges, where any two pieces merge whose concatenation is a piece, best score first.
@@ -55,17 +56,26 @@ class TokenModel {
  public:
   virtual ~TokenModel() = default;
 
-  // INVALID_ARGUMENT names the merge or piece that is wrong.
+  // INVALID_ARGUMENT names the merge, piece or score that is wrong.
   static absl::StatusOr<std::unique_ptr<TokenModel>> Create(const ModelSpec& spec);
 
   // Appends the ids of `word` (valid UTF-8, one piece of the pre-tokeniser).
   // INVALID_ARGUMENT if a byte or character has no token and there is no unknown token: nothing is dropped.
   virtual absl::Status Encode(std::string_view word, std::vector<TokenId>& ids) const = 0;
 
+  // Longer pieces than this are refused where there are scores: looking for them takes time in proportion.
+  static constexpr size_t kMaxScoredPieceBytes = 1024;
+
   // True if no piece holds a space mark after another character, so that a text may be cut before each word
   // without changing its ids.
   virtual bool words_are_independent() const = 0;
 };
+
+// Whether a piece holds a space mark after another character.
+bool HasInnerSpaceMark(std::string_view piece);
+
+// How a vocabulary with byte fallback spells a byte: "<0x0A>".
+std::string ByteFallbackPiece(int byte);
 
 }  // namespace memgate
 

@@ -31,16 +31,21 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  // Reads `folder`/tokenizer.json and, if present, tokenizer_config.json. Supports byte-level BPE and
-  // SentencePiece-style BPE with byte fallback; UNIMPLEMENTED names any other model, normaliser or
-  // pre-tokeniser; INVALID_ARGUMENT names what is malformed.
+  // Reads `folder`/tokenizer.json or, where there is none, SentencePiece's tokenizer.model; and, if present,
+  // tokenizer_config.json and chat_template.jinja. NOT_FOUND if there is neither file. Supports BPE (of
+  // bytes, and of characters with byte fallback) and Unigram models; UNIMPLEMENTED names any other model,
+  // normaliser or pre-tokeniser; INVALID_ARGUMENT names what is malformed.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> FromFolder(const std::string& folder);
-  // The same from file contents; `config_json` may be empty. Pure: this is what the fuzzer drives.
+  // The same from the contents of tokenizer.json; `config_json` may be empty. Pure, as are the next two.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> FromJson(std::string_view tokenizer_json,
                                                              std::string_view config_json);
+  // The same from the contents of tokenizer.model.
+  static absl::StatusOr<std::unique_ptr<Tokenizer>> FromSentencePiece(std::string_view tokenizer_model,
+                                                                      std::string_view config_json);
 
-  // From the metadata of a GGUF file: SentencePiece-style BPE ("llama") and byte-level BPE ("gpt2").
-  // UNIMPLEMENTED names any other model or pre-tokeniser; INVALID_ARGUMENT names what is malformed.
+  // From the metadata of a GGUF file: models "llama" (BPE of characters), "gpt2" (BPE of bytes) and "t5"
+  // (Unigram). UNIMPLEMENTED names any other model or pre-tokeniser; INVALID_ARGUMENT names what is
+  // malformed.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> FromGguf(const GgufVocabulary& vocabulary);
 
   // INVALID_ARGUMENT if `text` is not valid UTF-8 (with the byte offset).

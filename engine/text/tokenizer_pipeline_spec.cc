@@ -2,8 +2,10 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "engine/text/json_reading.h"
 #include "engine/text/strings.h"
 
@@ -54,42 +56,70 @@ absl::StatusOr<PatternSpec> ReadPattern(const json& step, std::string_view where
   return Invalid(Concat(where, ": \"pattern\" is neither {\"String\": ...} nor {\"Regex\": ...}"));
 }
 
+absl::Status ReadReplace(const json& step, TokenizerSpec& spec) {
+  absl::StatusOr<PatternSpec> pattern = ReadPattern(step, "normalizer Replace");
+  if (!pattern.ok()) return pattern.status();
+  absl::StatusOr<std::string> content = JsonString(step, "content", "", "tokenizer.json normalizer Replace");
+  if (!content.ok()) return content.status();
+  spec.normalizer.push_back(ReplaceRule{pattern->text, *std::move(content), pattern->is_literal});
+  return absl::OkStatus();
+}
+
+absl::Status ReadStrip(const json& step, TokenizerSpec& spec) {
+  StripRule rule;
+  for (const auto& [key, flag] : {std::pair{"strip_left", &rule.left}, {"strip_right", &rule.right}}) {
+    const absl::StatusOr<bool> value = JsonBool(step, key, true, "tokenizer.json normalizer Strip");
+    if (!value.ok()) return value.status();
+    *flag = *value;
+  }
+  spec.normalizer.push_back(rule);
+  return absl::OkStatus();
+}
+
+absl::Status ReadCharsmap(const json& step, TokenizerSpec& spec) {
+  const absl::StatusOr<std::string> base64 =
+      JsonString(step, "precompiled_charsmap", "", "tokenizer.json normalizer Precompiled");
+  if (!base64.ok()) return base64.status();
+  if (base64->empty()) return absl::OkStatus();
+  SentencePieceRule rule;
+  if (!absl::Base64Unescape(*base64, &rule.charsmap)) {
+    return Invalid("normalizer Precompiled: precompiled_charsmap is not Base64");
+  }
+  spec.normalizer.push_back(std::move(rule));
+  return absl::OkStatus();
+}
+
 absl::Status ReadNormalizerStep(const json& step, const std::string& type, TokenizerSpec& spec) {
+  const std::pair<const char*, NormalizerRule> rules[] = {{"NFC", UnicodeRule{NormalizationForm::kNfc}},
+                                                          {"NFD", UnicodeRule{NormalizationForm::kNfd}},
+                                                          {"NFKC", UnicodeRule{NormalizationForm::kNfkc}},
+                                                          {"NFKD", UnicodeRule{NormalizationForm::kNfkd}},
+                                                          {"Lowercase", LowercaseRule{}},
+                                                          {"StripAccents", StripAccentsRule{}},
+                                                          {"Nmt", NmtRule{}}};
+  for (const auto& [name, rule] : rules) {
+    if (type != name) continue;
+    spec.normalizer.push_back(rule);
+    return absl::OkStatus();
+  }
+  if (type == "Replace") return ReadReplace(step, spec);
+  if (type == "Strip") return ReadStrip(step, spec);
+  if (type == "Precompiled") return ReadCharsmap(step, spec);
   if (type == "Prepend") {
     absl::StatusOr<std::string> prefix = JsonString(step, "prepend", "", "tokenizer.json normalizer Prepend");
     if (!prefix.ok()) return prefix.status();
     spec.normalizer.push_back(PrependRule{*std::move(prefix)});
     return absl::OkStatus();
   }
-  if (type == "Replace") {
-    absl::StatusOr<PatternSpec> pattern = ReadPattern(step, "normalizer Replace");
-    if (!pattern.ok()) return pattern.status();
-    if (!pattern->is_literal) return Unsupported("normalizer Replace with a Regex");
-    absl::StatusOr<std::string> content =
-        JsonString(step, "content", "", "tokenizer.json normalizer Replace");
-    if (!content.ok()) return content.status();
-    spec.normalizer.push_back(ReplaceRule{pattern->text, *std::move(content)});
-    return absl::OkStatus();
-  }
-  const std::pair<const char*, NormalizationForm> forms[] = {{"NFC", NormalizationForm::kNfc},
-                                                             {"NFD", NormalizationForm::kNfd},
-                                                             {"NFKC", NormalizationForm::kNfkc},
-                                                             {"NFKD", NormalizationForm::kNfkd}};
-  for (const auto& [name, form] : forms) {
-    if (type == name) {
-      spec.normalizer.push_back(UnicodeRule{form});
-      return absl::OkStatus();
-    }
-  }
   return Unsupported(Concat("normalizer ", Quoted(type)));
 }
 
-absl::StatusOr<MetaspaceSpec> ReadMetaspace(const json& step, std::string_view where) {
-  MetaspaceSpec spec;
+absl::StatusOr<MetaspaceRule> ReadMetaspace(const json& step, std::string_view where) {
+  MetaspaceRule rule;
   absl::StatusOr<std::string> mark = JsonString(step, "replacement", "\xE2\x96\x81", where);
   if (!mark.ok()) return mark.status();
   if (mark->empty()) return absl::InvalidArgumentError(Concat(where, ": \"replacement\" is empty"));
-  spec.mark = *std::move(mark);
+  rule.mark = *std::move(mark);
   // Files from before prepend_scheme say add_prefix_space.
   const absl::StatusOr<bool> add = JsonBool(step, "add_prefix_space", true, where);
   if (!add.ok()) return add.status();
@@ -97,66 +127,101 @@ absl::StatusOr<MetaspaceSpec> ReadMetaspace(const json& step, std::string_view w
       JsonString(step, "prepend_scheme", *add ? "always" : "never", where);
   if (!scheme.ok()) return scheme.status();
   if (*scheme == "always") {
-    spec.prepend = PrependScheme::kAlways;
+    rule.prepend = PrependScheme::kAlways;
   } else if (*scheme == "first") {
-    spec.prepend = PrependScheme::kFirst;
+    rule.prepend = PrependScheme::kFirst;
   } else if (*scheme != "never") {
     return absl::InvalidArgumentError(Concat(where, ": unknown prepend_scheme ", Quoted(*scheme)));
   }
-  return spec;
+  return rule;
 }
 
-absl::StatusOr<SplitBehavior> ReadBehavior(const json& step) {
-  const absl::StatusOr<std::string> name =
-      JsonString(step, "behavior", "", "tokenizer.json pre_tokenizer Split");
+absl::StatusOr<SplitBehavior> ReadBehavior(const json& step, std::string_view fallback,
+                                           std::string_view where) {
+  const absl::StatusOr<std::string> name = JsonString(step, "behavior", fallback, where);
   if (!name.ok()) return name.status();
-  if (*name == "Isolated") return SplitBehavior::kIsolated;
-  if (*name == "Removed") return SplitBehavior::kRemoved;
-  if (*name == "MergedWithPrevious") return SplitBehavior::kMergedWithPrevious;
-  if (*name == "MergedWithNext") return SplitBehavior::kMergedWithNext;
-  return Unsupported(Concat("pre_tokenizer Split behavior ", Quoted(*name)));
+  constexpr std::pair<std::string_view, SplitBehavior> kBehaviors[] = {
+      {"Isolated", SplitBehavior::kIsolated},
+      {"Removed", SplitBehavior::kRemoved},
+      {"MergedWithPrevious", SplitBehavior::kMergedWithPrevious},
+      {"MergedWithNext", SplitBehavior::kMergedWithNext},
+      {"Contiguous", SplitBehavior::kContiguous}};
+  for (const auto& [known, behavior] : kBehaviors) {
+    if (*name == known) return behavior;
+  }
+  return absl::InvalidArgumentError(Concat(where, ": unknown behavior ", Quoted(*name)));
+}
+
+absl::Status ReadSplit(const json& step, std::string_view where, TokenizerSpec& spec) {
+  absl::StatusOr<PatternSpec> pattern = ReadPattern(step, "pre_tokenizer Split");
+  if (!pattern.ok()) return pattern.status();
+  const absl::StatusOr<SplitBehavior> behavior = ReadBehavior(step, "", where);
+  if (!behavior.ok()) return behavior.status();
+  const absl::StatusOr<bool> invert = JsonBool(step, "invert", false, where);
+  if (!invert.ok()) return invert.status();
+  spec.pre_tokenizer.push_back(SplitRule{pattern->text, pattern->is_literal, *behavior, *invert});
+  return absl::OkStatus();
+}
+
+absl::Status ReadDigits(const json& step, std::string_view where, TokenizerSpec& spec) {
+  const absl::StatusOr<bool> individual = JsonBool(step, "individual_digits", false, where);
+  if (!individual.ok()) return individual.status();
+  spec.pre_tokenizer.push_back(SplitRule{*individual ? "\\p{N}" : "\\p{N}+"});
+  return absl::OkStatus();
+}
+
+// Unicode's punctuation and all of ASCII's, which has symbols among it.
+absl::Status ReadPunctuation(const json& step, std::string_view where, TokenizerSpec& spec) {
+  const absl::StatusOr<SplitBehavior> behavior = ReadBehavior(step, "Isolated", where);
+  if (!behavior.ok()) return behavior.status();
+  spec.pre_tokenizer.push_back(SplitRule{R"([\p{P}$+<=>^`|~])", false, *behavior});
+  return absl::OkStatus();
+}
+
+absl::Status ReadDelimiter(const json& step, std::string_view where, TokenizerSpec& spec) {
+  absl::StatusOr<std::string> delimiter = JsonString(step, "delimiter", "", where);
+  if (!delimiter.ok()) return delimiter.status();
+  if (delimiter->empty()) return absl::InvalidArgumentError(Concat(where, ": \"delimiter\" is empty"));
+  spec.pre_tokenizer.push_back(SplitRule{*std::move(delimiter), true, SplitBehavior::kRemoved});
+  return absl::OkStatus();
+}
+
+absl::Status ReadByteLevel(const json& step, std::string_view where, TokenizerSpec& spec) {
+  const absl::StatusOr<bool> use_regex = JsonBool(step, "use_regex", true, where);
+  if (!use_regex.ok()) return use_regex.status();
+  const absl::StatusOr<bool> prefix = JsonBool(step, "add_prefix_space", true, where);
+  if (!prefix.ok()) return prefix.status();
+  spec.model.alphabet = Alphabet::kBytes;
+  if (*prefix) spec.pre_tokenizer.push_back(PrefixSpaceRule{});
+  if (*use_regex) spec.pre_tokenizer.push_back(SplitRule{std::string(kGpt2Pattern)});
+  return absl::OkStatus();
+}
+
+absl::Status ReadMetaspaceStep(const json& step, std::string_view where, TokenizerSpec& spec) {
+  absl::StatusOr<MetaspaceRule> metaspace = ReadMetaspace(step, where);
+  if (!metaspace.ok()) return metaspace.status();
+  const absl::StatusOr<bool> split = JsonBool(step, "split", true, where);
+  if (!split.ok()) return split.status();
+  spec.space_mark = metaspace->mark;
+  spec.pre_tokenizer.push_back(*metaspace);
+  if (*split) spec.pre_tokenizer.push_back(SplitRule{metaspace->mark, true, SplitBehavior::kMergedWithNext});
+  return absl::OkStatus();
 }
 
 absl::Status ReadPreTokenizerStep(const json& step, const std::string& type, TokenizerSpec& spec) {
   const std::string where = Concat("tokenizer.json pre_tokenizer ", type);
-  if (type == "Split") {
-    absl::StatusOr<PatternSpec> pattern = ReadPattern(step, "pre_tokenizer Split");
-    if (!pattern.ok()) return pattern.status();
-    const absl::StatusOr<SplitBehavior> behavior = ReadBehavior(step);
-    if (!behavior.ok()) return behavior.status();
-    const absl::StatusOr<bool> invert = JsonBool(step, "invert", false, where);
-    if (!invert.ok()) return invert.status();
-    spec.splits.push_back({pattern->text, pattern->is_literal, *behavior, *invert});
+  if (type == "Split") return ReadSplit(step, where, spec);
+  if (type == "ByteLevel") return ReadByteLevel(step, where, spec);
+  if (type == "Metaspace") return ReadMetaspaceStep(step, where, spec);
+  if (type == "Digits") return ReadDigits(step, where, spec);
+  if (type == "Punctuation") return ReadPunctuation(step, where, spec);
+  if (type == "CharDelimiterSplit") return ReadDelimiter(step, where, spec);
+  if (type == "Whitespace") {  // words, and runs of what is neither word nor space
+    spec.pre_tokenizer.push_back(SplitRule{R"(\w+|[^\w\s]+)", false, SplitBehavior::kRemoved, true});
     return absl::OkStatus();
   }
-  if (type == "Digits") {
-    const absl::StatusOr<bool> individual = JsonBool(step, "individual_digits", false, where);
-    if (!individual.ok()) return individual.status();
-    spec.splits.push_back({*individual ? "\\p{N}" : "\\p{N}+"});
-    return absl::OkStatus();
-  }
-  if (type == "ByteLevel") {
-    const absl::StatusOr<bool> use_regex = JsonBool(step, "use_regex", true, where);
-    if (!use_regex.ok()) return use_regex.status();
-    const absl::StatusOr<bool> prefix = JsonBool(step, "add_prefix_space", true, where);
-    if (!prefix.ok()) return prefix.status();
-    if (*prefix && !spec.splits.empty())
-      return Unsupported("ByteLevel with add_prefix_space after another split");
-    spec.model.alphabet = Alphabet::kBytes;
-    spec.add_prefix_space = *prefix;
-    if (*use_regex) spec.splits.push_back({std::string(kGpt2Pattern)});
-    return absl::OkStatus();
-  }
-  if (type == "Metaspace") {
-    if (!spec.splits.empty() || spec.metaspace.has_value())
-      return Unsupported("Metaspace after another split");
-    absl::StatusOr<MetaspaceSpec> metaspace = ReadMetaspace(step, where);
-    if (!metaspace.ok()) return metaspace.status();
-    const absl::StatusOr<bool> split = JsonBool(step, "split", true, where);
-    if (!split.ok()) return split.status();
-    spec.space_mark = metaspace->mark;
-    if (*split) spec.splits.push_back({metaspace->mark, true, SplitBehavior::kMergedWithNext});
-    spec.metaspace = *std::move(metaspace);
+  if (type == "WhitespaceSplit") {
+    spec.pre_tokenizer.push_back(SplitRule{R"(\s)", false, SplitBehavior::kRemoved});
     return absl::OkStatus();
   }
   return Unsupported(Concat("pre_tokenizer ", Quoted(type)));
@@ -191,7 +256,7 @@ absl::Status ReadDecoderStep(const json& step, const std::string& type, Tokenize
     return absl::OkStatus();
   }
   if (type == "Metaspace") {
-    const absl::StatusOr<MetaspaceSpec> metaspace = ReadMetaspace(step, where);
+    const absl::StatusOr<MetaspaceRule> metaspace = ReadMetaspace(step, where);
     if (!metaspace.ok()) return metaspace.status();
     spec.space_mark = metaspace->mark;
     spec.strips_leading_space = metaspace->prepend != PrependScheme::kNever;

@@ -9,8 +9,8 @@
 
 namespace memgate {
 
-// Fills spec.normalizer, metaspace, add_prefix_space, splits, space_mark, strips_leading_space and
-// model.alphabet.
+// Fills spec.normalizer, pre_tokenizer, space_mark, strips_leading_space, model.alphabet and
+// model.byte_fallback.
 absl::Status ReadPipeline(const nlohmann::json& root, TokenizerSpec& spec);
 
 }  // namespace memgate

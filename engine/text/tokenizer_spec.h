@@ -1,15 +1,13 @@
-// What a tokenizer is, whatever file it comes from; and how a tokenizer.json and a tokenizer_config.json are
-// read into it.
+// What a tokenizer is, whatever file it comes from: checked, and without the file's own form.
 #ifndef MEMGATE_ENGINE_TEXT_TOKENIZER_SPEC_H_
 #define MEMGATE_ENGINE_TEXT_TOKENIZER_SPEC_H_
 
 #include <optional>
 #include <string>
-#include <string_view>
+#include <variant>
 #include <vector>
 
 #include "absl/container/flat_hash_set.h"
-#include "absl/status/statusor.h"
 #include "engine/text/added_tokens.h"
 #include "engine/text/text_normalizer.h"
 #include "engine/text/text_splitter.h"
@@ -17,29 +15,29 @@
 
 namespace memgate {
 
-// When a space mark is put before a text that does not start with one.
+// When a space mark is put before a piece that does not start with one.
 enum class PrependScheme { kNever, kFirst, kAlways };  // kFirst: only at the very start
 
-struct MetaspaceSpec {
-  std::string mark;  // what stands for a space
-  PrependScheme prepend = PrependScheme::kNever;
-};
-
+// Steps of the pre-tokeniser, each applied to every piece that the steps before it left.
 struct SplitRule {
   std::string pattern;
   bool is_literal = false;
   SplitBehavior behavior = SplitBehavior::kIsolated;
   bool invert = false;
 };
+struct MetaspaceRule {
+  std::string mark;  // what is written for a space
+  PrependScheme prepend = PrependScheme::kNever;
+};
+struct PrefixSpaceRule {};  // a space before a piece that does not start with one
+using PreTokenizerRule = std::variant<SplitRule, MetaspaceRule, PrefixSpaceRule>;
 
 struct TokenizerSpec {
   ModelSpec model;
   std::vector<AddedToken> added_tokens;
   absl::flat_hash_set<TokenId> special;  // ids of those added tokens that are no text
   std::vector<NormalizerRule> normalizer;
-  std::optional<MetaspaceSpec> metaspace;  // applied before `splits`
-  bool add_prefix_space = false;  // byte-level: a space before a segment that does not start with one
-  std::vector<SplitRule> splits;
+  std::vector<PreTokenizerRule> pre_tokenizer;
   std::string space_mark{kSpaceMark};  // kCharacters: what the decoder turns into a space
   bool strips_leading_space = false;
   std::vector<TokenId> begin_ids;  // put before a text that starts a conversation
@@ -53,11 +51,6 @@ struct TokenizerSpec {
 // ends an answer must not be something that a client can write into plain text. Fills `special` and adds
 // these ids to model.not_text.
 void MarkSpecialTokens(TokenizerSpec& spec);
-
-// INVALID_ARGUMENT names what is malformed, UNIMPLEMENTED the feature that is not supported. `config_json`
-// may be empty. Truncation and padding settings are ignored: nothing is cut or padded in silence.
-absl::StatusOr<TokenizerSpec> ParseTokenizerSpec(std::string_view tokenizer_json,
-                                                 std::string_view config_json);
 
 }  // namespace memgate
 

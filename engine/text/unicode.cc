@@ -125,6 +125,20 @@ void AppendUtf8(char32_t code_point, std::string& out) {
 
 bool IsUnicodeSpace(char32_t code_point) { return u_isUWhiteSpace(static_cast<UChar32>(code_point)); }
 
+bool IsUnicodeMark(char32_t code_point) {
+  return (U_GET_GC_MASK(static_cast<UChar32>(code_point)) & U_GC_M_MASK) != 0;
+}
+
+void AppendLowercase(char32_t code_point, std::string& out) {
+  constexpr char32_t kCapitalIWithDot = 0x130, kCombiningDot = 0x307;
+  if (code_point == kCapitalIWithDot) {  // the only character whose lower case is two
+    out.push_back('i');
+    AppendUtf8(kCombiningDot, out);
+  } else {
+    AppendUtf8(static_cast<char32_t>(u_tolower(static_cast<UChar32>(code_point))), out);
+  }
+}
+
 bool IsUnicodeWord(char32_t code_point) {
   const UChar32 c = static_cast<UChar32>(code_point);
   const uint32_t mask = U_GC_M_MASK | U_GC_ND_MASK | U_GC_PC_MASK;

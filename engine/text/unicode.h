@@ -39,8 +39,13 @@ void AppendUtf8(char32_t code_point, std::string& out);
 
 // Unicode White_Space.
 bool IsUnicodeSpace(char32_t code_point);
+// General category Mark.
+bool IsUnicodeMark(char32_t code_point);
 // Letters, marks, decimal digits, connectors: what a regular expression calls \w.
 bool IsUnicodeWord(char32_t code_point);
+
+// The character in lower case, by itself: what surrounds it plays no part.
+void AppendLowercase(char32_t code_point, std::string& out);
 
 // Where leading / trailing white space of valid UTF-8 ends / begins.
 size_t LeadingSpaceBytes(std::string_view text);

@@ -12,7 +12,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 ModelSpec CharacterSpec(std::vector<std::string> pieces,
-                      std::vector<std::pair<std::string, std::string>> merges) {
+                        std::vector<std::pair<std::string, std::string>> merges) {
   ModelSpec spec;
   spec.alphabet = Alphabet::kCharacters;
   for (size_t i = 0; i < pieces.size(); ++i) spec.vocab.emplace_back(pieces[i], static_cast<TokenId>(i));

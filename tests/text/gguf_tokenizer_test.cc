@@ -134,7 +134,7 @@ TEST(GgufTokenizerTest, NamesWhatIsMissingOrDoesNotFitTogether) {
   ExpectInvalid(vocabulary, "tokenizer.ggml.scores: missing");
   vocabulary = TinySentencePiece();
   vocabulary.scores[7] = std::numeric_limits<float>::quiet_NaN();
-  ExpectInvalid(vocabulary, "that of token 7 is not finite");
+  ExpectInvalid(vocabulary, "the score of piece 7 is not finite");
   vocabulary = TinySentencePiece();
   vocabulary.types.push_back(1);
   ExpectInvalid(vocabulary, "tokenizer.ggml.token_type: ");

@@ -79,8 +79,8 @@ TEST(TokenizerFileTest, TakesMergesAsStringsOrPairs) {
 TEST(TokenizerFileTest, NamesWhatIsNotSupported) {
   const auto unsupported = absl::StatusCode::kUnimplemented;
   json file = TinyByteLevelJson();
-  file["model"]["type"] = "Unigram";
-  ExpectRefused(file, unsupported, "\"Unigram\"");
+  file["model"]["type"] = "WordPiece";
+  ExpectRefused(file, unsupported, "\"WordPiece\"");
   file = TinyByteLevelJson();
   file["normalizer"] = {{"type", "BertNormalizer"}};
   ExpectRefused(file, unsupported, "\"BertNormalizer\"");
