@@ -8,6 +8,7 @@
 
 #include "engine/base/strings.h"
 #include "engine/loaded_model.h"
+#include "engine/output_constraints.h"
 #include "engine/scheduling/scheduler.h"
 #include "engine/scheduling/session.h"
 #include "engine/scheduling/status_reason.h"
@@ -27,6 +28,8 @@ class EngineImpl : public Engine {
  public:
   explicit EngineImpl(LoadedModel model)
       : model_(std::make_shared<LoadedModel>(std::move(model))),
+        constraints_(*model_->tokenizer, model_->info.config.vocab_size, model_->eos_ids,
+                     *model_->accountant),
         scheduler_(*model_->transformer,
                    {model_->tokenizer.get(), model_->info.config.vocab_size, model_->eos_ids},
                    {.max_batch_tokens = model_->options.max_batch_tokens,
@@ -53,6 +56,10 @@ class EngineImpl : public Engine {
   const Tokenizer& tokenizer() const override { return *model_->tokenizer; }
   absl::StatusOr<std::string> RenderChat(const std::vector<ChatTurn>& messages,
                                          bool first_turn) const override;
+
+  absl::StatusOr<std::shared_ptr<TokenConstraint>> Constrain(const OutputFormat& format) override {
+    return constraints_.Get(format);
+  }
 
   absl::StatusOr<std::shared_ptr<Session>> CreateSession(const SessionOptions& options) override;
   absl::StatusOr<SessionInfo> PlanSession(const SessionOptions& options) const override;
@@ -93,6 +100,7 @@ class EngineImpl : public Engine {
   int64_t FullKvBytes(int64_t tokens) const;
 
   const std::shared_ptr<const LoadedModel> model_;  // sessions hold it, too
+  OutputConstraints constraints_;
   Scheduler scheduler_;
   std::jthread weight_writer_;  // ends, soon, before the others go
 };
@@ -309,6 +317,10 @@ absl::StatusOr<std::shared_ptr<Turn>> EngineImpl::Submit(TurnRequest request,
     if (request.score) return absl::InvalidArgumentError("score: only text that is ingested can be scored");
     if (request.max_new_tokens < 1) return absl::InvalidArgumentError("max_tokens: must be at least 1");
     if (auto s = ValidateSamplingParams(request.sampling, vocab_size); !s.ok()) return s;
+    if (request.ignore_eos && request.constraint != nullptr) {
+      return absl::InvalidArgumentError(
+          "ignore_eos: an answer with a response_format ends where it is complete");
+    }
     request.max_new_tokens = std::min(request.max_new_tokens, kMaxNewTokens);
   }
   auto prompt_bytes =

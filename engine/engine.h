@@ -20,6 +20,7 @@
 #include "engine/session/byte_accountant.h"
 #include "engine/session/memory_report.h"
 #include "engine/session/shape.h"
+#include "engine/structured/output_format.h"
 #include "engine/text/chat_template.h"
 #include "engine/text/tokenizer.h"
 #include "engine/weight_cache_options.h"
@@ -134,6 +135,11 @@ class Engine {
   // FAILED_PRECONDITION if the model ships no template.
   virtual absl::StatusOr<std::string> RenderChat(const std::vector<ChatTurn>& messages,
                                                  bool first_turn) const = 0;
+
+  // What makes answers take a form; for TurnRequest::constraint. Equal formats share one while it is in use
+  // or among the latest. INVALID_ARGUMENT "POINTER: why" (schema) or "line, column: why" (grammar);
+  // RESOURCE_EXHAUSTED if the budget or the work that one token may take does not allow it.
+  virtual absl::StatusOr<std::shared_ptr<TokenConstraint>> Constrain(const OutputFormat& format) = 0;
 
   // INVALID_ARGUMENT (kind, shape), RESOURCE_EXHAUSTED (budget). Bytes are reserved before they are allocated
   // and released with the last reference.

@@ -30,8 +30,8 @@ grpc::ServerWriteReactor<v1::GenerateResponse>* GenerateCall::Start(const Servic
 absl::Status GenerateCall::Run(const v1::GenerateRequest& request) {
   if (!call_.permission().ok()) return call_.permission();
   if (auto s = CheckRequestId(request.request_id()); !s.ok()) return s;
-  auto turn = ReadGenerateRequest(request, context_.engine.model(), context_.limits.max_tokens,
-                                  context_.random_seed());
+  auto turn =
+      ReadGenerateRequest(request, context_.engine.model(), context_.limits.generate, context_.random_seed());
   if (!turn.ok()) return turn.status();
   with_logprobs_ = request.has_logprobs();
   turn->deadline = call_.deadline();
@@ -56,6 +56,10 @@ absl::Status GenerateCall::Run(const v1::GenerateRequest& request) {
     }
     replay_key_ = key;
   }
+  auto constraint = ReadConstraint(request, context_.engine);
+  if (!constraint.ok()) return constraint.status();
+  turn->constraint = *std::move(constraint);
+  if (turn->constraint != nullptr) context_.metrics.CountFormat(request.response_format());
   ConversationState state = ConversationState::kEmpty;
   if (!session_id.empty()) {
     auto use = context_.sessions.Begin(call_.tenant(), session_id);

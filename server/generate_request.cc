@@ -55,6 +55,25 @@ absl::Status CheckStops(const google::protobuf::RepeatedPtrField<std::string>& s
   return absl::OkStatus();
 }
 
+absl::Status CheckFormat(const v1::ResponseFormat& format, int64_t max_bytes) {
+  const auto check_size = [max_bytes](absl::string_view field, const std::string& text) {
+    if (static_cast<int64_t>(text.size()) <= max_bytes) return absl::OkStatus();
+    return FieldError(field, absl::StrCat(text.size(), " bytes; at most ", max_bytes, " are allowed"));
+  };
+  switch (format.format_case()) {
+    case v1::ResponseFormat::kJsonObject:
+      if (!format.json_object()) return FieldError("response_format.json_object", "must be true");
+      return absl::OkStatus();
+    case v1::ResponseFormat::kJsonSchema:
+      return check_size("response_format.json_schema", format.json_schema());
+    case v1::ResponseFormat::kGrammar:
+      return check_size("response_format.grammar", format.grammar());
+    case v1::ResponseFormat::FORMAT_NOT_SET:
+      return FieldError("response_format", "set json_object, json_schema or grammar");
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<SamplingParams> ReadSampling(const v1::GenerateRequest& request, const ModelInfo& model,
                                             uint64_t random_seed) {
   const v1::SamplingOptions& options = request.sampling();
@@ -122,15 +141,18 @@ absl::Status CheckTokenIds(const v1::TokenIds& tokens, int vocabulary_size) {
 }
 
 absl::StatusOr<TurnRequest> ReadGenerateRequest(const v1::GenerateRequest& request, const ModelInfo& model,
-                                                int64_t max_tokens_limit, uint64_t random_seed) {
+                                                const GenerateLimits& limits, uint64_t random_seed) {
   if (auto s = CheckInput(request, model.config.vocab_size); !s.ok()) return s;
   if (auto s = CheckStops(request.stop()); !s.ok()) return s;
+  if (request.has_response_format()) {
+    if (auto s = CheckFormat(request.response_format(), limits.max_format_bytes); !s.ok()) return s;
+  }
   TurnRequest turn;
   turn.mode = TurnMode::kGenerate;
   turn.max_new_tokens =
-      request.has_max_tokens() ? request.max_tokens() : std::min(kDefaultMaxTokens, max_tokens_limit);
-  if (turn.max_new_tokens < 1 || turn.max_new_tokens > max_tokens_limit) {
-    return FieldError("max_tokens", absl::StrCat(turn.max_new_tokens, " is outside 1..", max_tokens_limit));
+      request.has_max_tokens() ? request.max_tokens() : std::min(kDefaultMaxTokens, limits.max_tokens);
+  if (turn.max_new_tokens < 1 || turn.max_new_tokens > limits.max_tokens) {
+    return FieldError("max_tokens", absl::StrCat(turn.max_new_tokens, " is outside 1..", limits.max_tokens));
   }
   absl::StatusOr<SamplingParams> sampling = ReadSampling(request, model, random_seed);
   if (!sampling.ok()) return sampling.status();
@@ -153,6 +175,30 @@ absl::StatusOr<TurnRequest> ReadGenerateRequest(const v1::GenerateRequest& reque
                         absl::StrCat(request.path_preference(), " is not a known preference"));
   }
   return turn;
+}
+
+absl::StatusOr<std::shared_ptr<TokenConstraint>> ReadConstraint(const v1::GenerateRequest& request,
+                                                                Engine& engine) {
+  const v1::ResponseFormat& format = request.response_format();
+  OutputFormat wanted;
+  absl::string_view field = "response_format.json_object";
+  switch (format.format_case()) {
+    case v1::ResponseFormat::FORMAT_NOT_SET:
+      return std::shared_ptr<TokenConstraint>();
+    case v1::ResponseFormat::kJsonObject:
+      break;
+    case v1::ResponseFormat::kJsonSchema:
+      wanted = {OutputFormat::Kind::kJsonSchema, format.json_schema()};
+      field = "response_format.json_schema";
+      break;
+    case v1::ResponseFormat::kGrammar:
+      wanted = {OutputFormat::Kind::kGrammar, format.grammar()};
+      field = "response_format.grammar";
+      break;
+  }
+  auto constraint = engine.Constrain(wanted);
+  if (absl::IsInvalidArgument(constraint.status())) return FieldError(field, constraint.status().message());
+  return constraint;
 }
 
 absl::StatusOr<std::vector<TokenId>> EncodeInput(const v1::GenerateRequest& request, const Engine& engine,

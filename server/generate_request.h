@@ -4,6 +4,7 @@
 #define MEMGATE_SERVER_GENERATE_REQUEST_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -17,11 +18,22 @@ namespace memgate {
 // Whether a conversation holds tokens already.
 enum class ConversationState { kEmpty, kStarted };
 
-// Everything but input and lease. `random_seed` is used where the request has none. Errors are
-// INVALID_ARGUMENT "field: what is wrong". Checks the form of the input too, so that nothing needs a session
-// to be refused.
+// The server's.
+struct GenerateLimits {
+  int64_t max_tokens = 4096;
+  int64_t max_format_bytes = int64_t{256} << 10;
+};
+
+// Everything but input, lease and constraint. `random_seed` is used where the request has none. Errors are
+// INVALID_ARGUMENT "field: what is wrong". Checks the form of the input and the size of the response format
+// too, so that nothing needs a session to be refused.
 absl::StatusOr<TurnRequest> ReadGenerateRequest(const v1::GenerateRequest& request, const ModelInfo& model,
-                                                int64_t max_tokens_limit, uint64_t random_seed);
+                                                const GenerateLimits& limits, uint64_t random_seed);
+
+// What the request's response format asks of the answer; null without one. INVALID_ARGUMENT names the field
+// and what is wrong with the schema or grammar. REQUIRES: ReadGenerateRequest accepts it.
+absl::StatusOr<std::shared_ptr<TokenConstraint>> ReadConstraint(const v1::GenerateRequest& request,
+                                                                Engine& engine);
 
 // The tokens of the request's input, as they follow a conversation in `state`. INVALID_ARGUMENT if there is
 // nothing to answer; FAILED_PRECONDITION (NO_CHAT_TEMPLATE) for a chat on a model without template.

@@ -35,6 +35,8 @@ Metrics::Metrics()
                                     "Time from arrival to the end of a call.")),
       routes_(
           CounterFamily(*registry_, "memgate_route_decisions_total", "Turns by attention path and reason.")),
+      formats_(
+          CounterFamily(*registry_, "memgate_formatted_turns_total", "Turns by the form of their answer.")),
       first_token_seconds_(HistogramFamily(*registry_, "memgate_time_to_first_token_seconds",
                                            "Time from arrival to the first generated token.")
                                .Add({}, kWaitSeconds)),
@@ -67,6 +69,13 @@ void Metrics::CountRoute(const RouteDecision& route) {
       .Add({{"path", std::string(PathName(route.path))},
             {"reason", std::string(RouteReasonName(route.reason))}})
       .Increment();
+}
+
+void Metrics::CountFormat(const v1::ResponseFormat& format) {
+  std::string name = "grammar";
+  if (format.has_json_object()) name = "json_object";
+  if (format.has_json_schema()) name = "json_schema";
+  formats_.Add({{"format", name}}).Increment();
 }
 
 void Metrics::CountTurn(const TurnEnd& end, absl::Duration before_submit) {

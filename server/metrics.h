@@ -12,6 +12,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "engine/scheduling/turn.h"
+#include "memgate/v1/inference.pb.h"
 
 namespace memgate {
 
@@ -23,6 +24,8 @@ class Metrics {
   // A finished call. `method` is the RPC's name, `code` that of its status.
   void CountCall(absl::string_view method, absl::string_view code, absl::Duration duration);
   void CountRoute(const RouteDecision& route);
+  // A turn whose answer has to have this form.
+  void CountFormat(const v1::ResponseFormat& format);
   // A finished turn that generated. `before_submit` is the time from arrival to Submit.
   void CountTurn(const TurnEnd& end, absl::Duration before_submit);
   // Tokens that entered a session without an answer.
@@ -36,6 +39,7 @@ class Metrics {
   prometheus::Family<prometheus::Counter>& calls_;
   prometheus::Family<prometheus::Histogram>& call_seconds_;
   prometheus::Family<prometheus::Counter>& routes_;
+  prometheus::Family<prometheus::Counter>& formats_;
   prometheus::Histogram& first_token_seconds_;
   prometheus::Histogram& inter_token_seconds_;
   prometheus::Histogram& queue_seconds_;

@@ -179,6 +179,8 @@ const std::vector<OptionSpec>& Specs() {
        Bytes(&Options::max_message_bytes, 1024, int64_t{1} << 30)},
       {"max-tokens-limit", "TOKENS", "Largest max_tokens of a request. Default 4096.",
        Number(&Options::max_tokens_limit, 1, 1 << 24)},
+      {"max-format-bytes", "BYTES", "Largest JSON schema or grammar of a response format. Default 256KiB.",
+       Bytes(&Options::max_format_bytes, 0, int64_t{16} << 20)},
       {"tls-cert", "FILE", "Certificate chain (PEM) of this server. Default: no TLS.",
        Text(&Options::tls_cert)},
       {"tls-key", "FILE", "Private key (PEM) of --tls-cert.", Text(&Options::tls_key)},

@@ -41,6 +41,7 @@ struct Options {
   absl::Duration session_ttl = absl::Hours(24);  // zero = never
   int64_t max_message_bytes = int64_t{4} << 20;
   int64_t max_tokens_limit = 4096;
+  int64_t max_format_bytes = int64_t{256} << 10;
   std::string tls_cert, tls_key, tls_client_ca;
   std::string api_keys;
   bool allow_insecure_public = false;

@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "engine/engine.h"
 #include "server/auth.h"
+#include "server/generate_request.h"
 #include "server/log.h"
 #include "server/metrics.h"
 #include "server/replay_cache.h"
@@ -18,7 +19,7 @@
 namespace memgate {
 
 struct ServiceLimits {
-  int64_t max_tokens = 4096;
+  GenerateLimits generate;
   absl::Duration default_ttl;
 };
 

@@ -14,17 +14,18 @@ ALLOWED = {
     "engine/text": {"engine/base"},
     "engine/routing": {"engine/base"},
     "engine/sampling": {"engine/base"},
+    "engine/structured": {"engine/base", "engine/text"},
     "engine/memory": {"engine/base", "engine/kernels", "engine/checkpoint"},
 }
 ALLOWED["engine/session"] = ALLOWED["engine/memory"] | {"engine/memory"}
 ALLOWED["engine/attention"] = ALLOWED["engine/session"] | {"engine/session"}
 ALLOWED["engine/model"] = ALLOWED["engine/attention"] | {"engine/attention"}
 ALLOWED["engine/scheduling"] = ALLOWED["engine/model"] | {
-    "engine/model", "engine/routing", "engine/sampling", "engine/text"}
+    "engine/model", "engine/routing", "engine/sampling", "engine/structured", "engine/text"}
 ALLOWED["engine"] = ALLOWED["engine/scheduling"] | {"engine/scheduling"}
 # The server and the client reach the engine through its facade and the types that the facade names.
 ALLOWED["server"] = {"engine", "engine/base", "engine/scheduling", "engine/text", "engine/sampling", "engine/routing",
-                     "engine/session", "engine/kernels"}
+                     "engine/session", "engine/structured", "engine/kernels"}
 ALLOWED["client"] = {"engine/base"}
 
 # Library header prefix -> the only folders that may include it.

@@ -17,7 +17,8 @@ namespace {
 
 using nlohmann::ordered_json;
 
-absl::StatusOr<std::string> ReadPromptFile(const std::string& path, std::istream& in) {
+// The text of the file that `option` names; - is standard input.
+absl::StatusOr<std::string> ReadTextFile(const char* option, const std::string& path, std::istream& in) {
   std::ostringstream text;
   if (path == "-") {
     text << in.rdbuf();
@@ -28,7 +29,7 @@ absl::StatusOr<std::string> ReadPromptFile(const std::string& path, std::istream
   // fails on it.
   if (file && file.peek() != std::ifstream::traits_type::eof()) text << file.rdbuf();
   if (!file.is_open() || file.bad()) {
-    return absl::NotFoundError(absl::StrCat("cannot read --prompt-file ", path));
+    return absl::NotFoundError(absl::StrCat("cannot read --", option, " ", path));
   }
   return text.str();
 }
@@ -70,6 +71,24 @@ absl::Status ReadPath(const Arguments& arguments, v1::GenerateRequest* request) 
   return UsageError(absl::StrCat("--path takes auto, exact or gated, not \"", path, "\""));
 }
 
+absl::Status ReadFormat(const Invocation& invocation, v1::GenerateRequest* request) {
+  const Arguments& arguments = invocation.arguments;
+  if (arguments.Has("json-object") + arguments.Has("json-schema") + arguments.Has("grammar") > 1) {
+    return UsageError("give one of --json-object, --json-schema and --grammar");
+  }
+  if (arguments.Has("json-object")) request->mutable_response_format()->set_json_object(true);
+  for (const char* option : {"json-schema", "grammar"}) {
+    if (!arguments.Has(option)) continue;
+    auto text = ReadTextFile(option, arguments.Text(option), invocation.terminal.in);
+    if (!text.ok()) return text.status();
+    if (auto s = CheckUtf8(absl::StrCat("--", option), *text); !s.ok()) return UsageError(s.message());
+    v1::ResponseFormat* format = request->mutable_response_format();
+    *(option == absl::string_view("grammar") ? format->mutable_grammar() : format->mutable_json_schema()) =
+        *std::move(text);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ReadInput(const Invocation& invocation, v1::GenerateRequest* request) {
   const Arguments& arguments = invocation.arguments;
   const bool has_positional = !arguments.positional().empty();
@@ -87,7 +106,7 @@ absl::Status ReadInput(const Invocation& invocation, v1::GenerateRequest* reques
   }
   std::string prompt;
   if (arguments.Has("prompt-file")) {
-    auto text = ReadPromptFile(arguments.Text("prompt-file"), invocation.terminal.in);
+    auto text = ReadTextFile("prompt-file", arguments.Text("prompt-file"), invocation.terminal.in);
     if (!text.ok()) return text.status();
     prompt = *std::move(text);
   } else if (has_positional) {
@@ -128,8 +147,9 @@ absl::StatusOr<v1::GenerateRequest> ReadRequest(const Invocation& invocation) {
   read.Int32("max-tokens", [&](int32_t v) { request.set_max_tokens(v); });
   read.Int32("logprobs", [&](int32_t v) { request.set_logprobs(v); });
   if (!read.status().ok()) return read.status();
-  for (const absl::Status& status : {ReadInput(invocation, &request), ReadPath(arguments, &request),
-                                     ReadSampling(arguments, request.mutable_sampling())}) {
+  for (const absl::Status& status :
+       {ReadInput(invocation, &request), ReadFormat(invocation, &request), ReadPath(arguments, &request),
+        ReadSampling(arguments, request.mutable_sampling())}) {
     if (!status.ok()) return status;
   }
   return request;
@@ -185,6 +205,9 @@ Command GenerateCommand() {
            {"max-tokens", "N", "generate at most N tokens (default 256)"},
            {"stop", "TEXT", "end before this text; may be repeated"},
            {"ignore-eos", "", "go on at an end-of-sequence token"},
+           {"json-object", "", "answer with a JSON object"},
+           {"json-schema", "FILE", "answer with JSON that is valid against this schema"},
+           {"grammar", "FILE", "answer with a text of this grammar (GBNF)"},
            {"path", "PATH", "auto, exact or gated attention (default auto)"},
            {"temperature", "X", "0 = always the likeliest token (default: the model's)"},
            {"top-k", "N", "choose among the N likeliest tokens"},

@@ -1,6 +1,7 @@
 #include "engine/sampling/sampler.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <optional>
@@ -254,10 +255,23 @@ int32_t Sampler::Draw(absl::Span<const float> scores, float best) {
   return DrawFromCandidates(candidates, u);
 }
 
-absl::StatusOr<SampledToken> Sampler::Sample(absl::Span<const float> logits) {
+absl::Span<const float> Sampler::Masked(absl::Span<const float> logits, absl::Span<const uint64_t> allowed) {
+  masked_.assign(logits.size(), -std::numeric_limits<float>::infinity());
+  for (size_t word = 0; word < allowed.size(); ++word) {
+    for (uint64_t bits = allowed[word]; bits != 0; bits &= bits - 1) {
+      const size_t id = 64 * word + static_cast<size_t>(std::countr_zero(bits));
+      masked_[id] = logits[id];
+    }
+  }
+  return masked_;
+}
+
+absl::StatusOr<SampledToken> Sampler::Sample(absl::Span<const float> logits,
+                                             absl::Span<const uint64_t> allowed) {
   if (static_cast<int64_t>(logits.size()) != vocab_size_) {
     return absl::InternalError(absl::StrCat(logits.size(), " logits for a vocabulary of ", vocab_size_));
   }
+  if (!allowed.empty()) logits = Masked(logits, allowed);
   std::vector<float> adjusted;
   absl::Span<const float> scores = logits;
   if (Adjusts()) {

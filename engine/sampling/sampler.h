@@ -35,7 +35,8 @@ absl::Status ValidateSamplingParams(const SamplingParams& params, int vocab_size
 
 struct ScoredToken {
   int32_t id = 0;
-  float logprob = 0;  // natural log, before bias, penalties, temperature and filters
+  float logprob =
+      0;  // natural log, among the allowed tokens, before bias, penalties, temperature and filters
 };
 
 struct SampledToken {
@@ -56,9 +57,13 @@ class Sampler {
   // Picks a token and records it. logits: [V]; values that are not finite are never picked. INTERNAL if none
   // is finite or the size is not V: the model is broken, not the request. Order: bias, repetition, frequency
   // and presence penalties, temperature, top-k, top-p, min-p, draw. Greedy ties go to the lower id.
-  absl::StatusOr<SampledToken> Sample(absl::Span<const float> logits);
+  // `allowed`: one bit per id, bit id % 64 of word id / 64; before all of this the logits of other ids become
+  // minus infinity. Empty = all are allowed.
+  absl::StatusOr<SampledToken> Sample(absl::Span<const float> logits,
+                                      absl::Span<const uint64_t> allowed = {});
 
  private:
+  absl::Span<const float> Masked(absl::Span<const float> logits, absl::Span<const uint64_t> allowed);
   bool Adjusts() const;                                      // whether bias or penalties change any logit now
   void Adjust(absl::Span<float> scores) const;               // [V], in place
   int32_t Draw(absl::Span<const float> scores, float best);  // `best`: the largest finite score
@@ -68,6 +73,7 @@ class Sampler {
   std::mt19937_64 random_;
   absl::flat_hash_set<int32_t> seen_;  // prompt and generated; kept only for the repetition penalty
   absl::flat_hash_map<int32_t, int> generated_counts_;
+  std::vector<float> masked_;  // [V] once tokens were masked
 };
 
 }  // namespace memgate

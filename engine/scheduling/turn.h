@@ -17,9 +17,10 @@
 
 namespace memgate {
 
-class Session;       // state of one conversation; engine/scheduling/session.h
-class SessionLease;  // the right to run turns on a session; engine/scheduling/session.h
-class Turn;          // one running request; engine/scheduling/turn_state.h
+class Session;          // state of one conversation; engine/scheduling/session.h
+class SessionLease;     // the right to run turns on a session; engine/scheduling/session.h
+class TokenConstraint;  // which tokens an answer may consist of; engine/structured/token_constraint.h
+class Turn;             // one running request; engine/scheduling/turn_state.h
 
 enum class TurnMode { kGenerate, kIngest };
 enum class FinishReason { kStop, kLength, kCut };
@@ -40,6 +41,8 @@ struct TurnRequest {
   SamplingParams sampling;
   std::vector<std::string> stop;
   bool ignore_eos = false;
+  // kGenerate only: the form of the answer, from Engine::Constrain; null = any. Not with ignore_eos.
+  std::shared_ptr<TokenConstraint> constraint;
   // kIngest only: what the scores of `tokens` are added to; absent = they are not scored. Only a token with
   // nothing before it has no score: the first of an empty session, or of one without a pending token. A step
   // scores at most as many tokens as there may be active turns.

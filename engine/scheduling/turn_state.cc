@@ -7,8 +7,20 @@
 #include "absl/algorithm/container.h"
 #include "engine/kernels/parallel.h"
 #include "engine/sampling/log_probability.h"
+#include "engine/scheduling/status_reason.h"
 
 namespace memgate {
+
+namespace {
+
+absl::Status NoTokenFits() {
+  return WithReason(
+      absl::FailedPreconditionError("response_format: the grammar goes on with bytes that no token "
+                                    "of the model's vocabulary begins with"),
+      "NO_TOKEN_FITS");
+}
+
+}  // namespace
 
 bool Turn::Begin(std::shared_ptr<SessionLease> lease, const Vocabulary& vocabulary, const TurnStart& start,
                  absl::Time now) {
@@ -20,6 +32,7 @@ bool Turn::Begin(std::shared_ptr<SessionLease> lease, const Vocabulary& vocabula
     sampler_->ObservePrompt(request_.tokens);
     detokenizer_.emplace(*vocabulary.tokenizer, TextPosition::kContinuation);
     stop_.emplace(request_.stop);
+    if (request_.constraint != nullptr) cursor_.emplace(std::move(request_.constraint));
   }
   input_ = std::move(request_.tokens);
   begins_with_pending_ = lease_->pending_token() != kNoToken;
@@ -95,12 +108,29 @@ absl::Status Turn::Score(const SequenceChunk& chunk, absl::Span<const float> log
 }
 
 bool Turn::Sample(absl::Span<const float> logits, const Vocabulary& vocabulary, absl::Time now) {
-  absl::StatusOr<SampledToken> token = sampler_->Sample(logits);
+  absl::StatusOr<TokenConstraint::Allowed> allowed = TokenConstraint::Allowed();
+  if (cursor_) {
+    allowed = cursor_->Next();
+    if (allowed.ok() && allowed->bits.empty()) {
+      // Of a model without an end token the answer ends where nothing can follow.
+      End(allowed->complete ? absl::OkStatus() : NoTokenFits(), FinishReason::kStop, now);
+      return true;
+    }
+  }
+  if (!allowed.ok()) {
+    End(allowed.status(), FinishReason::kStop, now);
+    return true;
+  }
+  absl::StatusOr<SampledToken> token = sampler_->Sample(logits, allowed->bits);
   if (!token.ok()) {
     End(token.status(), FinishReason::kStop, now);
     return true;
   }
-  const int32_t id = token->id;
+  return Take(*std::move(token), vocabulary, now);
+}
+
+bool Turn::Take(SampledToken token, const Vocabulary& vocabulary, absl::Time now) {
+  const int32_t id = token.id;
   input_.assign(1, id);
   next_ = 0;
   if (generated_++ == 0) {
@@ -114,7 +144,11 @@ bool Turn::Sample(absl::Span<const float> logits, const Vocabulary& vocabulary, 
     End(absl::OkStatus(), FinishReason::kStop, now);
     return true;
   }
-  Emit(stop_->Push(detokenizer_->Push(id)), *std::move(token));
+  if (absl::Status status = cursor_ ? cursor_->Take(id) : absl::OkStatus(); !status.ok()) {
+    End(std::move(status), FinishReason::kStop, now);
+    return true;
+  }
+  Emit(stop_->Push(detokenizer_->Push(id)), std::move(token));
   if (!matched_stop_.empty()) {
     End(absl::OkStatus(), FinishReason::kStop, now);
     return true;
@@ -175,6 +209,8 @@ void Turn::End(absl::Status status, FinishReason reason, absl::Time now) {
   // The session and the prompt's bytes are free before anybody hears that the turn is over.
   if (request_.lease != nullptr) request_.lease->LeaveTurn();
   request_.lease.reset();
+  request_.constraint.reset();
+  cursor_.reset();
   input_ = {};
   prompt_bytes_.Release();
   lease_.reset();

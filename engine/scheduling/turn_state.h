@@ -14,6 +14,7 @@
 #include "engine/sampling/stop_matcher.h"
 #include "engine/scheduling/session.h"
 #include "engine/scheduling/turn.h"
+#include "engine/structured/token_constraint.h"
 #include "engine/text/tokenizer.h"
 
 namespace memgate {
@@ -63,6 +64,8 @@ class Turn {
 
  private:
   bool Sample(absl::Span<const float> logits, const Vocabulary& vocabulary, absl::Time now);
+  // The turn goes on with `token`; returns true if it has ended.
+  bool Take(SampledToken token, const Vocabulary& vocabulary, absl::Time now);
   absl::Status Score(const SequenceChunk& chunk, absl::Span<const float> logits, int vocab_size);
   void Emit(StopMatcher::Result result, std::optional<SampledToken> token);
   void LeavePendingToken(bool finished);
@@ -82,6 +85,7 @@ class Turn {
   int64_t folded_before_ = 0;
   int64_t generated_ = 0;
   std::optional<Sampler> sampler_;
+  std::optional<TokenConstraint::Cursor> cursor_;  // while the turn is active, if its answer is constrained
   std::optional<Detokenizer> detokenizer_;
   std::optional<StopMatcher> stop_;
   std::string matched_stop_;

@@ -1,11 +1,14 @@
 #include "engine/text/json_reading.h"
 
+#include <vector>
+
 #include "engine/text/strings.h"
 
 namespace memgate {
 namespace {
 
 constexpr int kMaxDepth = 64;
+constexpr int kMaxMembers = 2000;
 
 bool NestsTooDeep(std::string_view text) {
   int depth = 0;
@@ -48,6 +51,29 @@ absl::StatusOr<nlohmann::json> ParseJsonObject(std::string_view text, std::strin
     return absl::InvalidArgumentError(Concat(what, ": not valid JSON: ", error.what()));
   }
   if (!json.is_object()) return absl::InvalidArgumentError(Concat(what, ": not a JSON object"));
+  return json;
+}
+
+absl::StatusOr<nlohmann::ordered_json> ParseOrderedJson(std::string_view text) {
+  using Json = nlohmann::ordered_json;
+  if (NestsTooDeep(text)) return absl::InvalidArgumentError(Concat("nested deeper than ", kMaxDepth));
+  std::vector<int> members(kMaxDepth + 2, 0);  // of the open object of each depth
+  bool too_wide = false;
+  const auto keep = [&](int depth, Json::parse_event_t event, const Json&) {
+    if (event == Json::parse_event_t::object_start) members[depth + 1] = 0;
+    if (event == Json::parse_event_t::key && ++members[depth] > kMaxMembers) too_wide = true;
+    return !too_wide;
+  };
+  Json json;
+  try {
+    json = Json::parse(text.begin(), text.end(), keep);
+  } catch (const Json::parse_error& error) {
+    return absl::InvalidArgumentError(Concat("not valid JSON at byte ", error.byte));
+  } catch (const Json::exception& error) {  // a number out of range
+    return absl::InvalidArgumentError(Concat("not valid JSON: ", error.what()));
+  }
+  if (too_wide)
+    return absl::InvalidArgumentError(Concat("an object has more than ", kMaxMembers, " members"));
   return json;
 }
 

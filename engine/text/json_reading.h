@@ -15,6 +15,10 @@ namespace memgate {
 // A JSON object. INVALID_ARGUMENT, naming `what`, if the text is no JSON, no object or nested deeper than 64.
 absl::StatusOr<nlohmann::json> ParseJsonObject(std::string_view text, std::string_view what);
 
+// Any JSON document; members keep their order. INVALID_ARGUMENT "why" if the text is no JSON, nested deeper
+// than 64, or an object has more than 2,000 members: ordered ones are searched one by one.
+absl::StatusOr<nlohmann::ordered_json> ParseOrderedJson(std::string_view text);
+
 // The member, or null if it is absent. `object` may be of any type.
 const nlohmann::json& JsonMember(const nlohmann::json& object, const char* key);
 

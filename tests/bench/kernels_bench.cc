@@ -1,9 +1,11 @@
 // memgate-bench-kernels: each kernel against what the machine reaches in the same run (peaks.h).
 //
-//   memgate-bench-kernels [--threads N] [--peaks] [--benchmark_filter=REGEX ...]
+//   memgate-bench-kernels [--threads N] [--peaks] [--tokenizer FOLDER] [--benchmark_filter=REGEX ...]
 //
 // "roofline" is the share: the time that the kernel's bytes or operations would take at the peak, whichever
-// is longer, over the time it took. --peaks prints the peaks alone, as JSON.
+// is longer, over the time it took. --peaks prints the peaks alone, as JSON. The
+// masks of structured output (structured_bench.h) are timed on made-up vocabularies, or on that of
+// --tokenizer.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -36,6 +38,7 @@
 #include "engine/sampling/sampler.h"
 #include "tests/bench/dnnl_bytes.h"
 #include "tests/bench/peaks.h"
+#include "tests/bench/structured_bench.h"
 
 namespace memgate::bench {
 namespace {
@@ -360,10 +363,12 @@ void RegisterAll(const Peaks& peaks, ColdLayers& cold, ColdDnnlBytes& dnnl_bytes
   });
 }
 
-// Takes "--threads N" and "--peaks" out of the arguments; the others are for the benchmark library.
+// Takes "--threads N", "--tokenizer FOLDER" and "--peaks" out of the arguments; the others are for the
+// benchmark library.
 struct Arguments {
   int threads = 0;
   bool only_peaks = false;
+  std::string tokenizer_folder;
   std::vector<char*> others;
 };
 
@@ -371,6 +376,9 @@ bool Parse(int argc, char** argv, Arguments* arguments) {
   for (int i = 0; i < argc; ++i) {
     if (std::strcmp(argv[i], "--peaks") == 0) {
       arguments->only_peaks = true;
+    } else if (std::strcmp(argv[i], "--tokenizer") == 0) {
+      if (++i == argc) return false;
+      arguments->tokenizer_folder = argv[i];
     } else if (std::strcmp(argv[i], "--threads") == 0) {
       if (++i == argc || !absl::SimpleAtoi(argv[i], &arguments->threads) || arguments->threads < 0)
         return false;
@@ -384,7 +392,7 @@ bool Parse(int argc, char** argv, Arguments* arguments) {
 int Main(int argc, char** argv) {
   Arguments arguments;
   if (!Parse(argc, argv, &arguments)) {
-    std::fprintf(stderr, "memgate-bench-kernels: --threads takes a whole number\n");
+    std::fprintf(stderr, "memgate-bench-kernels: --threads takes a whole number, --tokenizer a folder\n");
     return 2;
   }
   int count = static_cast<int>(arguments.others.size());
@@ -405,6 +413,7 @@ int Main(int argc, char** argv) {
   ColdLayers cold;
   ColdDnnlBytes dnnl_bytes;
   RegisterAll(peaks, cold, dnnl_bytes);
+  RegisterStructuredBenchmarks(arguments.tokenizer_folder);
   benchmark::RunSpecifiedBenchmarks();
   return EXIT_SUCCESS;
 }

@@ -76,6 +76,58 @@ TEST(SamplerTest, NeverPicksLogitsThatAreNotFinite) {
   EXPECT_EQ(Drawn(filtered, logits), (std::set<int32_t>{2, 4}));
 }
 
+TEST(SamplerTest, TokensThatAreNotAllowedAreNeverPickedWhateverTheirLogit) {
+  std::vector<float> logits = Scrambled();
+  std::vector<uint64_t> allowed((logits.size() + 63) / 64, 0);
+  const std::set<int32_t> ids = {0, 63, 64, 500, 999};
+  for (const int32_t id : ids) {
+    allowed[id / 64] |= uint64_t{1} << (id % 64);
+    logits[id] -= 100;
+  }
+  SamplingParams params = At(50);
+  params.logit_bias = {{1, 100}, {63, 3}};
+  Sampler sampler(params, 1000);
+  std::set<int32_t> drawn;
+  for (int i = 0; i < 500; ++i) drawn.insert(sampler.Sample(logits, allowed)->id);
+  EXPECT_EQ(drawn, ids);
+  const auto greedy = Sampler({}, 1000).Sample(logits, allowed);
+  EXPECT_EQ(greedy->id,
+            *std::max_element(ids.begin(), ids.end(), [&](int a, int b) { return logits[a] < logits[b]; }));
+}
+
+TEST(SamplerTest, LogprobsAreAmongTheAllowedTokens) {
+  SamplingParams params;
+  params.logprobs = 5;
+  Sampler sampler(params, 4);
+  const std::vector<uint64_t> allowed = {0b1010};
+  const auto token = sampler.Sample(Logs({0.5, 0.1, 0.1, 0.3}), allowed);
+  ASSERT_TRUE(token.ok());
+  EXPECT_EQ(token->id, 3);
+  EXPECT_NEAR(token->chosen.logprob, std::log(0.75), 1e-5);
+  ASSERT_EQ(token->top.size(), 2u);
+  EXPECT_EQ(token->top[1].id, 1);
+  EXPECT_NEAR(token->top[1].logprob, std::log(0.25), 1e-5);
+}
+
+TEST(SamplerTest, AllowingEveryTokenChangesNothing) {
+  const std::vector<float> logits = Scrambled();
+  SamplingParams params = At(0.7f);
+  params.top_k = 50;
+  params.top_p = 0.9f;
+  params.repetition_penalty = 1.2f;
+  Sampler free(params, 1000);
+  Sampler masked(params, 1000);
+  std::vector<uint64_t> allowed(16, ~uint64_t{0});
+  allowed[15] = (uint64_t{1} << (1000 - 15 * 64)) - 1;
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(free.Sample(logits)->id, masked.Sample(logits, allowed)->id);
+}
+
+TEST(SamplerTest, FailsWhenNoAllowedLogitIsFinite) {
+  const std::vector<uint64_t> allowed = {0b10};
+  EXPECT_EQ(Sampler({}, 2).Sample(std::vector<float>{1, kNan}, allowed).status().code(),
+            absl::StatusCode::kInternal);
+}
+
 TEST(SamplerTest, FailsWhenNoLogitIsFinite) {
   for (const float temperature : {0.0f, 1.0f}) {
     Sampler sampler(At(temperature), 3);

@@ -56,6 +56,55 @@ TEST(GenerateTest, EqualRequestsGetEqualAnswers) {
             Generate(server.inference(), request).token_ids());
 }
 
+v1::GenerateRequest FormattedRequest(const std::string& schema, uint64_t seed) {
+  v1::GenerateRequest request = PromptRequest("", "hello", 300);
+  request.set_ignore_eos(false);
+  request.mutable_response_format()->set_json_schema(schema);
+  request.mutable_sampling()->set_temperature(1);
+  request.mutable_sampling()->set_seed(seed);
+  return request;
+}
+
+TEST(GenerateTest, AnswersHaveTheFormThatWasAskedFor) {
+  TestServer server;
+  const std::string schema =
+      R"({"type": "array", "items": {"enum": ["on", "off"]}, "minItems": 2, "maxItems": 4})";
+  for (uint64_t seed = 1; seed <= 5; ++seed) {
+    const Generated result = Generate(server.inference(), FormattedRequest(schema, seed));
+    ASSERT_TRUE(result.status.ok()) << result.status.error_message();
+    EXPECT_EQ(result.events.back().done().finish_reason(), v1::FINISH_REASON_STOP);
+    EXPECT_THAT(result.text(),
+                testing::MatchesRegex("[ \n\t]*\\[[ \n\t]*\"(on|off)\"(,[ \n\t]*\"(on|off)\")+[ \n\t]*\\]"));
+  }
+}
+
+TEST(GenerateTest, FormattedAnswersAreReplayed) {
+  TestServer server;
+  v1::GenerateRequest request = FormattedRequest(R"({"type": "string", "minLength": 8, "maxLength": 8})", 3);
+  request.set_request_id("again");
+  const Generated first = Generate(server.inference(), request);
+  ASSERT_TRUE(first.status.ok()) << first.status.error_message();
+  EXPECT_EQ(Generate(server.inference(), request).text(), first.text());
+}
+
+TEST(GenerateTest, WrongFormatsAreRefusedByField) {
+  TestServer server;
+  v1::GenerateRequest request = FormattedRequest(R"({"properties": {"a": {"not": {}}}})", 1);
+  Generated result = Generate(server.inference(), request);
+  EXPECT_EQ(result.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(BadRequestOf(result.status).field_violations(0).field(), "response_format.json_schema");
+  EXPECT_THAT(result.status.error_message(), testing::HasSubstr("/properties/a/not: "));
+
+  request.mutable_response_format()->set_grammar("root ::= missing");
+  result = Generate(server.inference(), request);
+  EXPECT_EQ(BadRequestOf(result.status).field_violations(0).field(), "response_format.grammar");
+
+  request.mutable_response_format()->set_json_object(true);
+  request.set_ignore_eos(true);
+  result = Generate(server.inference(), request);
+  EXPECT_EQ(BadRequestOf(result.status).field_violations(0).field(), "ignore_eos");
+}
+
 TEST(GenerateTest, ReturnsLogprobsOnlyIfAsked) {
   TestServer server;
   v1::GenerateRequest request = PromptRequest("", "hello", 3);

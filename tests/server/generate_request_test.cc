@@ -30,7 +30,8 @@ class GenerateRequestTest : public testing::Test {
     delete folder_;
   }
   static absl::StatusOr<TurnRequest> Read(const v1::GenerateRequest& request, int64_t limit = kLimit) {
-    return ReadGenerateRequest(request, engine_->model(), limit, 4711);
+    return ReadGenerateRequest(request, engine_->model(), {.max_tokens = limit, .max_format_bytes = 100},
+                               4711);
   }
 
   static inline TempFolder* folder_ = nullptr;
@@ -92,6 +93,12 @@ TEST_F(GenerateRequestTest, NamesTheFieldOfEveryBadInput) {
          r.mutable_tokens()->add_ids(kTinyVocabSize);
        }},
       {"tokens.ids[0]", [](auto& r) { r.mutable_tokens()->add_ids(-1); }},
+      {"response_format", [](auto& r) { r.mutable_response_format(); }},
+      {"response_format.json_object", [](auto& r) { r.mutable_response_format()->set_json_object(false); }},
+      {"response_format.json_schema",
+       [](auto& r) { r.mutable_response_format()->set_json_schema(std::string(101, ' ')); }},
+      {"response_format.grammar",
+       [](auto& r) { r.mutable_response_format()->set_grammar(std::string(101, ' ')); }},
   };
   for (const BadRequestCase& bad : cases) {
     v1::GenerateRequest request;
@@ -128,7 +135,7 @@ TEST_F(GenerateRequestTest, ModelDefaultsApplyUnlessTheRequestSetsAValue) {
   model.generation.top_k = 20;
   v1::GenerateRequest request;
   request.mutable_sampling()->set_temperature(0);
-  const auto turn = ReadGenerateRequest(request, model, kLimit, 1);
+  const auto turn = ReadGenerateRequest(request, model, {.max_tokens = kLimit}, 1);
   ASSERT_TRUE(turn.ok());
   EXPECT_EQ(turn->sampling.temperature, 0) << "an explicit zero is a value";
   EXPECT_EQ(turn->sampling.top_k, 20);

@@ -101,6 +101,7 @@ TEST(OptionsTest, EveryOptionCanBeSetByFlagAndByVariable) {
                                                      {"session-ttl", "0"},
                                                      {"max-message-bytes", "1MiB"},
                                                      {"max-tokens-limit", "77"},
+                                                     {"max-format-bytes", "2KiB"},
                                                      {"tls-cert", "/c"},
                                                      {"tls-key", "/k"},
                                                      {"tls-client-ca", "/a"},
@@ -126,6 +127,7 @@ TEST(OptionsTest, EveryOptionCanBeSetByFlagAndByVariable) {
     EXPECT_EQ(line->options.weight_cache_mb, 9);
     EXPECT_EQ(line->options.kv, KvFormat::kBf16);
     EXPECT_EQ(line->options.max_tokens_limit, 77);
+    EXPECT_EQ(line->options.max_format_bytes, 2048);
     EXPECT_EQ(line->options.session_ttl, absl::ZeroDuration());
     EXPECT_EQ(line->options.log_format, LogFormat::kJson);
     EXPECT_EQ(line->options.log_level, LogLevel::kError);

@@ -51,17 +51,22 @@ TEST(ServerTest, MetricsTellWhatHappenedWithoutNamingAnybody) {
   ASSERT_TRUE(
       Generate(server.inference(), PromptRequest("secret-name", std::string(50, 'x'), 7)).status.ok());
   EXPECT_FALSE(Generate(server.inference(), PromptRequest("nobody", "x", 1)).status.ok());
+  v1::GenerateRequest formatted = PromptRequest("", "x", 1);
+  formatted.set_ignore_eos(false);
+  formatted.mutable_response_format()->set_grammar("root ::= \"a\"");
+  EXPECT_TRUE(Generate(server.inference(), formatted).status.ok());
   const std::string metrics = Scrape(server.server().metrics_port());
   for (const char* series : {
-           "memgate_requests_total{code=\"OK\",method=\"Generate\"} 1",
+           "memgate_requests_total{code=\"OK\",method=\"Generate\"} 2",
            "memgate_requests_total{code=\"NOT_FOUND\",method=\"Generate\"} 1",
            "memgate_requests_total{code=\"OK\",method=\"CreateSession\"} 1",
-           "memgate_request_duration_seconds_count{code=\"OK\",method=\"Generate\"} 1",
-           "memgate_time_to_first_token_seconds_count 1",
+           "memgate_request_duration_seconds_count{code=\"OK\",method=\"Generate\"} 2",
+           "memgate_formatted_turns_total{format=\"grammar\"} 1",
+           "memgate_time_to_first_token_seconds_count 2",
            "memgate_inter_token_seconds_count 6",
-           "memgate_queue_seconds_count 1",
-           "memgate_prompt_tokens_total 50",
-           "memgate_generated_tokens_total 7",
+           "memgate_queue_seconds_count 2",
+           "memgate_prompt_tokens_total 51",
+           "memgate_generated_tokens_total 8",
            "memgate_ingested_tokens_total 0",
            "memgate_route_decisions_total{path=\"gated\",reason=\"exceeds_exact_limit\"} 1",
            "memgate_sessions{kind=\"memgate\"} 1",

@@ -1,0 +1,423 @@
+#include "engine/structured/schema_reader.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "engine/structured/string_formats.h"
+#include "engine/text/json_reading.h"
+#include "engine/text/strings.h"
+
+namespace memgate {
+namespace {
+
+using Json = SchemaNode::Json;
+
+constexpr int kMaxSchemas = 4096;
+constexpr size_t kMaxNames = 2000;
+constexpr size_t kMaxChoices = 10'000;
+constexpr int64_t kMaxCount = 1'000'000;
+constexpr int32_t kMaxMultiple = 10'000;
+
+std::string Below(const std::string& pointer, std::string_view key) {
+  return Concat(pointer, "/", absl::StrReplaceAll(ToAbsl(key), {{"~", "~0"}, {"/", "~1"}}));
+}
+
+}  // namespace
+
+absl::Status SchemaError(const std::string& pointer, std::string_view what) {
+  return absl::InvalidArgumentError(Concat(pointer.empty() ? "/" : pointer, ": ", what));
+}
+
+// Reads schema after schema: those that one names wait until it is done.
+class SchemaReader {
+ public:
+  explicit SchemaReader(Json document) : document_(std::move(document)) {}
+
+  absl::StatusOr<SchemaDocument> Read() {
+    Enter(document_, "");
+    while (!waiting_.empty()) {
+      const auto [json, node] = waiting_.back();
+      waiting_.pop_back();
+      if (absl::Status status = ReadSchema(*json, *node); !status.ok()) return status;
+      if (result_.size() > kMaxSchemas) {
+        return absl::InvalidArgumentError(Concat("more than ", kMaxSchemas, " schemas"));
+      }
+    }
+    return std::move(result_);
+  }
+
+ private:
+  using Handler = absl::Status (SchemaReader::*)(const Json& value, const std::string& pointer,
+                                                 SchemaNode& node);
+
+  // The node of a schema, which is read later unless it was already.
+  SchemaNode::Ref Enter(const Json& json, const std::string& pointer) {
+    const auto [entry, is_new] = entered_.try_emplace(&json, nullptr);
+    if (is_new) {
+      SchemaNode& node = result_.nodes_.emplace_back();
+      node.index = result_.size() - 1;
+      node.pointer = pointer;
+      entry->second = &node;
+      waiting_.emplace_back(&json, &node);
+    }
+    return entry->second;
+  }
+
+  absl::Status ReadSchema(const Json& json, SchemaNode& node) {
+    if (json.is_boolean()) {
+      node.nothing = !json.get<bool>();
+      return absl::OkStatus();
+    }
+    if (!json.is_object()) return SchemaError(node.pointer, "a schema is an object, true or false");
+    for (const auto& [key, value] : json.items()) {
+      const std::string pointer = Below(node.pointer, key);
+      const auto handler = Handlers().find(key);
+      if (handler == Handlers().end()) {
+        if (IsAnnotation(key)) continue;
+        return SchemaError(pointer, "this keyword cannot be enforced");
+      }
+      if (!handler->second.combines) node.restricts = true;
+      if (absl::Status status = (this->*handler->second.read)(value, pointer, node); !status.ok())
+        return status;
+    }
+    return ReadArrayItems(json, node);
+  }
+
+  // They say something about a schema, or hold schemas that others refer to.
+  static bool IsAnnotation(std::string_view key) {
+    static const auto* const kKeys = new absl::flat_hash_set<std::string>{
+        "$schema",   "$id",         "$comment",   "title",           "description",      "default",
+        "examples",  "$defs",       "readOnly",   "contentEncoding", "contentMediaType", "contentSchema",
+        "writeOnly", "definitions", "deprecated", "discriminator"};
+    return kKeys->contains(std::string(key)) || key.starts_with("x-");
+  }
+
+  struct Keyword {
+    Handler read;
+    bool combines = false;  // only combines other schemas
+  };
+  static const absl::flat_hash_map<std::string, Keyword>& Handlers() {
+    static const auto* const kHandlers = new absl::flat_hash_map<std::string, Keyword>{
+        {"$ref", {&SchemaReader::ReadReference, true}},
+        {"allOf", {&SchemaReader::ReadAllOf, true}},
+        {"anyOf", {&SchemaReader::ReadAnyOf, true}},
+        {"oneOf", {&SchemaReader::ReadAnyOf, true}},
+        {"type", {&SchemaReader::ReadTypes}},
+        {"enum", {&SchemaReader::ReadEnum}},
+        {"const", {&SchemaReader::ReadConst}},
+        {"minLength", {&SchemaReader::ReadMinLength}},
+        {"maxLength", {&SchemaReader::ReadMaxLength}},
+        {"pattern", {&SchemaReader::ReadPattern}},
+        {"format", {&SchemaReader::ReadFormat}},
+        {"minimum", {&SchemaReader::ReadMinimum}},
+        {"maximum", {&SchemaReader::ReadMaximum}},
+        {"exclusiveMinimum", {&SchemaReader::ReadExclusiveMinimum}},
+        {"exclusiveMaximum", {&SchemaReader::ReadExclusiveMaximum}},
+        {"multipleOf", {&SchemaReader::ReadMultipleOf}},
+        {"items", {&SchemaReader::KeepForLater}},
+        {"prefixItems", {&SchemaReader::KeepForLater}},
+        {"additionalItems", {&SchemaReader::KeepForLater}},
+        {"minItems", {&SchemaReader::ReadMinItems}},
+        {"maxItems", {&SchemaReader::ReadMaxItems}},
+        {"uniqueItems", {&SchemaReader::ReadUniqueItems}},
+        {"properties", {&SchemaReader::ReadProperties}},
+        {"required", {&SchemaReader::ReadRequired}},
+        {"additionalProperties", {&SchemaReader::ReadAdditional}},
+        {"minProperties", {&SchemaReader::ReadMinProperties}},
+        {"maxProperties", {&SchemaReader::ReadMaxProperties}},
+    };
+    return *kHandlers;
+  }
+
+  absl::Status ReadReference(const Json& value, const std::string& pointer, SchemaNode& node) {
+    if (!value.is_string()) return SchemaError(pointer, "not a string");
+    const std::string& text = value.get_ref<const std::string&>();
+    if (!text.starts_with('#') || (text.size() > 1 && text[1] != '/')) {
+      return SchemaError(pointer, "only references within the schema are followed: # and #/...");
+    }
+    const Json* target = &document_;
+    std::string place;
+    const std::vector<std::string> keys = absl::StrSplit(text, '/');
+    for (size_t i = 1; i < keys.size(); ++i) {
+      std::string key;
+      if (!DecodePercent(keys[i], key)) return SchemaError(pointer, "not a URI fragment");
+      key = absl::StrReplaceAll(key, {{"~1", "/"}, {"~0", "~"}});
+      size_t element = 0;
+      if (target->is_object() && target->contains(key)) {
+        target = &(*target)[key];
+      } else if (target->is_array() && absl::SimpleAtoi(key, &element) && element < target->size()) {
+        target = &(*target)[element];
+      } else {
+        return SchemaError(pointer, Concat("there is no ", Quoted(text)));
+      }
+      place = Below(place, key);
+    }
+    node.reference = Enter(*target, place);
+    return absl::OkStatus();
+  }
+
+  static bool DecodePercent(const std::string& text, std::string& decoded) {
+    for (size_t i = 0; i < text.size(); ++i) {
+      int byte = 0;
+      if (text[i] != '%') {
+        decoded += text[i];
+      } else if (i + 2 < text.size() && absl::SimpleHexAtoi(text.substr(i + 1, 2), &byte)) {
+        decoded += static_cast<char>(byte);
+        i += 2;
+      } else {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  absl::StatusOr<std::vector<SchemaNode::Ref>> ReadSchemas(const Json& value, const std::string& pointer) {
+    if (!value.is_array()) return SchemaError(pointer, "not an array of schemas");
+    std::vector<SchemaNode::Ref> schemas;
+    for (size_t i = 0; i < value.size(); ++i) schemas.push_back(Enter(value[i], Concat(pointer, "/", i)));
+    return schemas;
+  }
+
+  absl::Status ReadAllOf(const Json& value, const std::string& pointer, SchemaNode& node) {
+    auto schemas = ReadSchemas(value, pointer);
+    if (!schemas.ok()) return schemas.status();
+    node.all_of = *std::move(schemas);
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadAnyOf(const Json& value, const std::string& pointer, SchemaNode& node) {
+    auto schemas = ReadSchemas(value, pointer);
+    if (!schemas.ok()) return schemas.status();
+    node.any_of.push_back(*std::move(schemas));
+    return absl::OkStatus();
+  }
+
+  static unsigned TypeNamed(std::string_view name) {
+    constexpr std::pair<std::string_view, unsigned> kTypes[] = {
+        {"null", kNullType},       {"boolean", kBooleanType},
+        {"integer", kIntegerType}, {"number", kNumberType | kIntegerType},
+        {"string", kStringType},   {"array", kArrayType},
+        {"object", kObjectType}};
+    for (const auto& [known, bits] : kTypes) {
+      if (known == name) return bits;
+    }
+    return 0;
+  }
+
+  absl::Status ReadTypes(const Json& value, const std::string& pointer, SchemaNode& node) {
+    node.types = 0;
+    const auto add = [&](const Json& name) {
+      const unsigned bits = name.is_string() ? TypeNamed(name.get_ref<const std::string&>()) : 0;
+      node.types |= bits;
+      return bits != 0;
+    };
+    bool known = true;
+    if (value.is_array()) {
+      for (const Json& name : value) known = known && add(name);
+    } else {
+      known = add(value);
+    }
+    return known ? absl::OkStatus() : SchemaError(pointer, "not the name of a type, or a list of them");
+  }
+
+  absl::Status AddChoices(std::vector<Json> choices, SchemaNode& node) {
+    if (!node.choices) {
+      node.choices = std::move(choices);
+    } else {  // enum beside const
+      std::erase_if(*node.choices, [&](const Json& value) {
+        return std::find(choices.begin(), choices.end(), value) == choices.end();
+      });
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadEnum(const Json& value, const std::string& pointer, SchemaNode& node) {
+    if (!value.is_array()) return SchemaError(pointer, "not an array");
+    if (value.size() > kMaxChoices) return SchemaError(pointer, Concat("more than ", kMaxChoices, " values"));
+    return AddChoices(value.get<std::vector<Json>>(), node);
+  }
+
+  absl::Status ReadConst(const Json& value, const std::string&, SchemaNode& node) {
+    return AddChoices({value}, node);
+  }
+
+  // A count as JSON writes it: 2 or 2.0.
+  static absl::Status ReadCount(const Json& value, const std::string& pointer, int64_t& count) {
+    if (!value.is_number() || value.get<double>() < 0 ||
+        value.get<double>() != std::floor(value.get<double>())) {
+      return SchemaError(pointer, "not a whole number of at least 0");
+    }
+    count = static_cast<int64_t>(std::min(value.get<double>(), double{kMaxCount}));
+    return absl::OkStatus();
+  }
+  // The least counts beyond kMaxCount could not be reached; the largest do not matter.
+  static absl::Status ReadLargest(const Json& value, const std::string& pointer, int64_t& count) {
+    const absl::Status status = ReadCount(value, pointer, count);
+    if (count == kMaxCount) count = -1;
+    return status;
+  }
+
+  absl::Status ReadMinLength(const Json& value, const std::string& pointer, SchemaNode& node) {
+    return ReadCount(value, pointer, node.min_length);
+  }
+  absl::Status ReadMaxLength(const Json& value, const std::string& pointer, SchemaNode& node) {
+    return ReadLargest(value, pointer, node.max_length);
+  }
+
+  absl::Status ReadPattern(const Json& value, const std::string& pointer, SchemaNode& node) {
+    if (!value.is_string()) return SchemaError(pointer, "not a string");
+    node.pattern = value.get<std::string>();
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadFormat(const Json& value, const std::string& pointer, SchemaNode& node) {
+    if (!value.is_string()) return SchemaError(pointer, "not a string");
+    const std::string& format = value.get_ref<const std::string&>();
+    node.format = PatternOfFormat(format);
+    if (!node.format.empty() || ReadNumberFormat(format, node.numbers)) return absl::OkStatus();
+    return SchemaError(pointer, "this format cannot be enforced");
+  }
+
+  // OpenAPI's. All numbers that are written fit 64 bits or a double.
+  static bool ReadNumberFormat(std::string_view format, NumberBounds& numbers) {
+    if (format == "int32") {
+      numbers.RaiseLower({*ParseDecimal("-2147483648"), false});
+      numbers.LowerUpper({*ParseDecimal("2147483647"), false});
+    }
+    if (format == "int32" || format == "int64") numbers.whole = true;
+    return format == "int32" || format == "int64" || format == "float" || format == "double";
+  }
+
+  static absl::StatusOr<Decimal> ReadNumber(const Json& value, const std::string& pointer) {
+    if (!value.is_number()) return SchemaError(pointer, "not a number");
+    absl::StatusOr<Decimal> decimal = ParseDecimal(value.dump());
+    if (!decimal.ok()) return SchemaError(pointer, ToStdView(decimal.status().message()));
+    return decimal;
+  }
+
+  absl::Status ReadBound(const Json& value, const std::string& pointer, bool exclusive, bool lower,
+                         SchemaNode& node) {
+    absl::StatusOr<Decimal> number = ReadNumber(value, pointer);
+    if (!number.ok()) return number.status();
+    lower ? node.numbers.RaiseLower({*number, exclusive}) : node.numbers.LowerUpper({*number, exclusive});
+    return absl::OkStatus();
+  }
+  absl::Status ReadMinimum(const Json& value, const std::string& pointer, SchemaNode& node) {
+    return ReadBound(value, pointer, /*exclusive=*/false, /*lower=*/true, node);
+  }
+  absl::Status ReadMaximum(const Json& value, const std::string& pointer, SchemaNode& node) {
+    return ReadBound(value, pointer, /*exclusive=*/false, /*lower=*/false, node);
+  }
+  absl::Status ReadExclusiveMinimum(const Json& value, const std::string& pointer, SchemaNode& node) {
+    return ReadBound(value, pointer, /*exclusive=*/true, /*lower=*/true, node);
+  }
+  absl::Status ReadExclusiveMaximum(const Json& value, const std::string& pointer, SchemaNode& node) {
+    return ReadBound(value, pointer, /*exclusive=*/true, /*lower=*/false, node);
+  }
+
+  absl::Status ReadMultipleOf(const Json& value, const std::string& pointer, SchemaNode& node) {
+    absl::StatusOr<Decimal> number = ReadNumber(value, pointer);
+    if (!number.ok()) return number.status();
+    int32_t divisor = 0;
+    if (number->negative || !number->fraction.empty() || !absl::SimpleAtoi(number->whole, &divisor) ||
+        divisor < 1 || divisor > kMaxMultiple) {
+      return SchemaError(pointer, Concat("only whole numbers of 1 to ", kMaxMultiple, " can be enforced"));
+    }
+    node.numbers.whole = true;
+    if (divisor > 1) node.numbers.multiple_of = divisor;
+    return absl::OkStatus();
+  }
+
+  // They mean different things beside each other: ReadArrayItems looks at all of them at once.
+  absl::Status KeepForLater(const Json&, const std::string&, SchemaNode& node) {
+    node.has_array_keywords = true;
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadArrayItems(const Json& json, SchemaNode& node) {
+    // Before draft 2020-12 a list under `items` was what `prefixItems` is now, `additionalItems` its rest.
+    const bool listed = json.contains("items") && json["items"].is_array();
+    const char* const prefix = listed ? "items" : "prefixItems";
+    const char* const rest = listed ? "additionalItems" : "items";
+    if (listed && json.contains("prefixItems")) {
+      return SchemaError(Below(node.pointer, "items"), "not a schema, beside prefixItems");
+    }
+    if (json.contains(prefix)) {
+      auto schemas = ReadSchemas(json[prefix], Below(node.pointer, prefix));
+      if (!schemas.ok()) return schemas.status();
+      node.prefix_items = *std::move(schemas);
+    }
+    if (json.contains(rest)) node.items = Enter(json[rest], Below(node.pointer, rest));
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadMinItems(const Json& value, const std::string& pointer, SchemaNode& node) {
+    node.has_array_keywords = true;
+    return ReadCount(value, pointer, node.min_items);
+  }
+  absl::Status ReadMaxItems(const Json& value, const std::string& pointer, SchemaNode& node) {
+    node.has_array_keywords = true;
+    return ReadLargest(value, pointer, node.max_items);
+  }
+
+  absl::Status ReadUniqueItems(const Json& value, const std::string& pointer, SchemaNode&) {
+    if (value.is_boolean() && !value.get<bool>()) return absl::OkStatus();
+    return SchemaError(pointer, "this keyword cannot be enforced");
+  }
+
+  absl::Status ReadProperties(const Json& value, const std::string& pointer, SchemaNode& node) {
+    if (!value.is_object()) return SchemaError(pointer, "not an object");
+    node.has_object_keywords = true;
+    for (const auto& [name, schema] : value.items()) {
+      const SchemaNode::Ref ref = Enter(schema, Below(pointer, name));
+      node.properties.emplace_back(name, ref);
+      node.property_table.emplace(name, ref);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadRequired(const Json& value, const std::string& pointer, SchemaNode& node) {
+    node.has_object_keywords = true;
+    const auto is_string = [](const Json& name) { return name.is_string(); };
+    if (!value.is_array() || !std::all_of(value.begin(), value.end(), is_string)) {
+      return SchemaError(pointer, "not an array of strings");
+    }
+    if (value.size() > kMaxNames) return SchemaError(pointer, Concat("more than ", kMaxNames, " names"));
+    node.required = value.get<std::vector<std::string>>();
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadAdditional(const Json& value, const std::string& pointer, SchemaNode& node) {
+    node.has_object_keywords = true;
+    node.additional = Enter(value, pointer);
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadMinProperties(const Json& value, const std::string& pointer, SchemaNode& node) {
+    node.has_object_keywords = true;
+    return ReadCount(value, pointer, node.min_properties);
+  }
+  absl::Status ReadMaxProperties(const Json& value, const std::string& pointer, SchemaNode& node) {
+    node.has_object_keywords = true;
+    return ReadLargest(value, pointer, node.max_properties);
+  }
+
+  const Json document_;
+  SchemaDocument result_;
+  absl::flat_hash_map<const Json*, SchemaNode::Ref> entered_;
+  std::vector<std::pair<const Json*, SchemaNode*>> waiting_;
+};
+
+absl::StatusOr<SchemaDocument> SchemaDocument::Read(std::string_view text) {
+  absl::StatusOr<Json> document = ParseOrderedJson(text);
+  if (!document.ok()) return document.status();
+  return SchemaReader(*std::move(document)).Read();
+}
+
+}  // namespace memgate

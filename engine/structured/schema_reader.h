@@ -1,0 +1,91 @@
+// JSON schemas as they are written: every keyword read, or refused by name.
+#ifndef MEMGATE_ENGINE_STRUCTURED_SCHEMA_READER_H_
+#define MEMGATE_ENGINE_STRUCTURED_SCHEMA_READER_H_
+
+#include <cstdint>
+#include <deque>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/structured/json_numbers.h"
+
+namespace memgate {
+
+// The types of JSON values, as bits. Integers are numbers, too: kNumberType comes with kIntegerType.
+enum SchemaType : unsigned {
+  kNullType = 1,
+  kBooleanType = 2,
+  kIntegerType = 4,
+  kNumberType = 8,
+  kStringType = 16,
+  kArrayType = 32,
+  kObjectType = 64,
+  kAllTypes = 127,
+};
+
+// One schema. What is absent restricts nothing.
+struct SchemaNode {
+  using Json = nlohmann::ordered_json;
+  using Ref = const SchemaNode*;
+
+  int index = 0;           // in the order of reading: a schema comes before those within it
+  std::string pointer;     // JSON pointer of its place, for messages
+  bool nothing = false;    // `false`: no value fits
+  bool restricts = false;  // whether it has keywords of its own, beside $ref, allOf, anyOf, oneOf
+
+  unsigned types = kAllTypes;
+  std::optional<std::vector<Json>> choices;  // enum or const
+
+  Ref reference = nullptr;  // $ref
+  std::vector<Ref> all_of;
+  std::vector<std::vector<Ref>> any_of;  // anyOf, oneOf
+
+  int64_t min_length = 0, max_length = -1;  // characters; max < 0 = any
+  std::string pattern, format;              // format: the pattern that stands for it; empty = none
+
+  NumberBounds numbers;
+
+  std::vector<Ref> prefix_items;
+  Ref items = nullptr;
+  int64_t min_items = 0, max_items = -1;
+  bool has_array_keywords = false;
+
+  std::vector<std::pair<std::string, Ref>> properties;  // as written
+  absl::flat_hash_map<std::string, Ref> property_table;
+  std::vector<std::string> required;
+  Ref additional = nullptr;
+  int64_t min_properties = 0, max_properties = -1;
+  bool has_object_keywords = false;
+};
+
+// A schema and those that it refers to. Limits: 64 levels of nesting, 4,096 schemas, 2,000 members of an
+// object, 10,000 choices.
+class SchemaDocument {
+ public:
+  // INVALID_ARGUMENT "POINTER: why" for what is not of the form that the specification (draft 2020-12) gives
+  // a keyword, and for every keyword that cannot be enforced. Definitions that nothing refers to are not
+  // read.
+  static absl::StatusOr<SchemaDocument> Read(std::string_view text);
+
+  const SchemaNode& root() const { return nodes_.front(); }
+  const SchemaNode& node(int index) const { return nodes_[index]; }
+  int size() const { return static_cast<int>(nodes_.size()); }
+
+ private:
+  friend class SchemaReader;
+  std::deque<SchemaNode> nodes_;  // never moved: they point to each other
+};
+
+// INVALID_ARGUMENT "pointer: what"; the root's pointer is written "/".
+absl::Status SchemaError(const std::string& pointer, std::string_view what);
+
+}  // namespace memgate
+
+#endif  // MEMGATE_ENGINE_STRUCTURED_SCHEMA_READER_H_
