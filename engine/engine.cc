@@ -55,6 +55,7 @@ class EngineImpl : public Engine {
   const ModelInfo& model() const override { return model_->info; }
   const Tokenizer& tokenizer() const override { return *model_->tokenizer; }
   absl::StatusOr<std::string> RenderChat(const std::vector<ChatTurn>& messages,
+                                         const std::vector<std::string>& tools,
                                          bool first_turn) const override;
 
   absl::StatusOr<std::shared_ptr<TokenConstraint>> Constrain(const OutputFormat& format) override {
@@ -106,6 +107,7 @@ class EngineImpl : public Engine {
 };
 
 absl::StatusOr<std::string> EngineImpl::RenderChat(const std::vector<ChatTurn>& messages,
+                                                   const std::vector<std::string>& tools,
                                                    bool first_turn) const {
   if (!model_->chat_template.ok()) {
     return WithReason(absl::FailedPreconditionError(Concat("this model cannot take chat messages: ",
@@ -114,6 +116,7 @@ absl::StatusOr<std::string> EngineImpl::RenderChat(const std::vector<ChatTurn>& 
   }
   const Tokenizer& tokenizer = *model_->tokenizer;
   ChatRenderOptions options;
+  options.tools = tools;
   options.now_unix_seconds = absl::ToUnixSeconds(model_->options.clock());
   if (first_turn && tokenizer.bos_id()) options.bos_token = tokenizer.Piece(*tokenizer.bos_id());
   if (tokenizer.eos_id()) options.eos_token = tokenizer.Piece(*tokenizer.eos_id());

@@ -132,8 +132,10 @@ class Engine {
 
   virtual const ModelInfo& model() const = 0;
   virtual const Tokenizer& tokenizer() const = 0;
-  // FAILED_PRECONDITION if the model ships no template.
+  // `tools`: what the template finds as such, JSON each. FAILED_PRECONDITION if the model ships no template;
+  // others as of ChatTemplate::Render.
   virtual absl::StatusOr<std::string> RenderChat(const std::vector<ChatTurn>& messages,
+                                                 const std::vector<std::string>& tools,
                                                  bool first_turn) const = 0;
 
   // What makes answers take a form; for TurnRequest::constraint. Equal formats share one while it is in use

@@ -10,9 +10,34 @@ namespace {
 
 constexpr int64_t kDefaultMaxTokens = 256;
 constexpr int kMaxMessages = 4096;
+constexpr int kMaxTools = 128;
 constexpr int kMaxStops = 16;
 constexpr size_t kMaxStopBytes = 256;
 constexpr int kMaxLogprobs = 20;
+
+absl::Status CheckMessage(const v1::ChatMessage& message, const std::string& where) {
+  const std::string& role = message.role();
+  if (role != "system" && role != "user" && role != "assistant" && role != "tool") {
+    return FieldError(where + "role", "must be \"system\", \"user\", \"assistant\" or \"tool\"");
+  }
+  if (message.tool_calls_size() > 0 && role != "assistant") {
+    return FieldError(where + "tool_calls", "only an assistant calls tools");
+  }
+  if (message.tool_calls_size() > kMaxTools) {
+    return FieldError(where + "tool_calls",
+                      absl::StrCat(message.tool_calls_size(), " calls; at most ", kMaxTools));
+  }
+  for (int i = 0; i < message.tool_calls_size(); ++i) {
+    if (message.tool_calls(i).name().empty()) {
+      return FieldError(absl::StrCat(where, "tool_calls[", i, "].name"), "is required");
+    }
+  }
+  if (role != "tool" && !(message.name().empty() && message.tool_call_id().empty())) {
+    return FieldError(where + (message.name().empty() ? "tool_call_id" : "name"),
+                      "only a tool's message has one");
+  }
+  return absl::OkStatus();
+}
 
 absl::Status CheckChat(const v1::ChatMessages& chat) {
   if (chat.messages().empty() || chat.messages_size() > kMaxMessages) {
@@ -20,11 +45,10 @@ absl::Status CheckChat(const v1::ChatMessages& chat) {
                       absl::StrCat(chat.messages_size(), " messages; expected 1..", kMaxMessages));
   }
   for (int i = 0; i < chat.messages_size(); ++i) {
-    const std::string& role = chat.messages(i).role();
-    if (role != "system" && role != "user" && role != "assistant") {
-      return FieldError(absl::StrCat("chat.messages[", i, "].role"),
-                        "must be \"system\", \"user\" or \"assistant\"");
-    }
+    if (auto s = CheckMessage(chat.messages(i), absl::StrCat("chat.messages[", i, "].")); !s.ok()) return s;
+  }
+  if (chat.tools_size() > kMaxTools) {
+    return FieldError("chat.tools", absl::StrCat(chat.tools_size(), " tools; at most ", kMaxTools));
   }
   return absl::OkStatus();
 }
@@ -111,12 +135,25 @@ absl::StatusOr<std::vector<TokenId>> EncodeText(const std::string& text, const E
   return tokens;
 }
 
+ChatTurn ToTurn(const v1::ChatMessage& message) {
+  ChatTurn turn = {.role = message.role(),
+                   .content = message.content(),
+                   .name = message.name(),
+                   .tool_call_id = message.tool_call_id()};
+  for (const v1::ToolCall& call : message.tool_calls()) {
+    turn.tool_calls.push_back({call.id(), call.name(), call.arguments()});
+  }
+  return turn;
+}
+
 absl::StatusOr<std::vector<TokenId>> EncodeChat(const v1::ChatMessages& chat, const Engine& engine,
                                                 ConversationState state) {
   std::vector<ChatTurn> turns;
   turns.reserve(chat.messages_size());
-  for (const v1::ChatMessage& message : chat.messages()) turns.push_back({message.role(), message.content()});
-  absl::StatusOr<std::string> text = engine.RenderChat(turns, state == ConversationState::kEmpty);
+  for (const v1::ChatMessage& message : chat.messages()) turns.push_back(ToTurn(message));
+  const std::vector<std::string> tools(chat.tools().begin(), chat.tools().end());
+  absl::StatusOr<std::string> text = engine.RenderChat(turns, tools, state == ConversationState::kEmpty);
+  if (absl::IsInvalidArgument(text.status())) return FieldError("chat", text.status().message());
   if (!text.ok()) {
     return WithDefaultReason(text.status(), absl::StatusCode::kFailedPrecondition, "NO_CHAT_TEMPLATE");
   }

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "engine/text/jinja_evaluator.h"
+#include "engine/text/jinja_json.h"
 #include "engine/text/jinja_parser.h"
 #include "engine/text/strings.h"
 #include "engine/text/unicode.h"
@@ -21,37 +22,100 @@ constexpr int64_t kMinSteps = 1'000'000;
 constexpr int64_t kCopiesOfInput = 32;
 constexpr int64_t kMinBytes = 8 << 20;
 
+// Counts the bytes of what a template is given.
+class InputReader {
+ public:
+  size_t bytes() const { return bytes_; }
+
+  absl::StatusOr<Value> Text(const std::string& text, std::string_view what) {
+    if (absl::Status status = CheckUtf8(text); !status.ok()) {
+      return absl::InvalidArgumentError(Concat(what, ": ", ToStdView(status.message())));
+    }
+    bytes_ += text.size();
+    return Value::String(text);
+  }
+
+  absl::StatusOr<Value> Json(const std::string& text, std::string_view what) {
+    absl::StatusOr<Value> value = jinja::ValueFromJson(text);
+    if (!value.ok())
+      return absl::InvalidArgumentError(Concat(what, ": ", ToStdView(value.status().message())));
+    bytes_ += text.size();
+    return value;
+  }
+
+  absl::StatusOr<Value> ToolCall(const ChatToolCall& call, std::string_view where) {
+    absl::StatusOr<Value> name = Text(call.name, Concat(where, ": name"));
+    if (!name.ok()) return name;
+    absl::StatusOr<Value> arguments = Json(call.arguments, Concat(where, ": arguments"));
+    if (!arguments.ok()) return arguments;
+    Dict dict;
+    if (!call.id.empty()) {
+      absl::StatusOr<Value> id = Text(call.id, Concat(where, ": id"));
+      if (!id.ok()) return id;
+      dict.emplace_back("id", *id);
+    }
+    dict.emplace_back("type", Value::String("function"));
+    dict.emplace_back("function", Value::FromDict({{"name", *name}, {"arguments", *arguments}}));
+    return Value::FromDict(std::move(dict));
+  }
+
+  absl::StatusOr<Value> Message(const ChatTurn& turn, std::string_view where) {
+    Dict dict;
+    const auto add = [&](const char* field, const std::string& text) {
+      absl::StatusOr<Value> value = Text(text, Concat(where, ": ", field));
+      if (value.ok()) dict.emplace_back(field, *value);
+      return value.status();
+    };
+    if (absl::Status s = add("role", turn.role); !s.ok()) return s;
+    if (absl::Status s = add("content", turn.content); !s.ok()) return s;
+    List calls;
+    for (size_t i = 0; i < turn.tool_calls.size(); ++i) {
+      absl::StatusOr<Value> call = ToolCall(turn.tool_calls[i], Concat(where, ": tool call ", i));
+      if (!call.ok()) return call;
+      calls.push_back(*call);
+    }
+    if (!calls.empty()) dict.emplace_back("tool_calls", Value::FromList(std::move(calls)));
+    for (const auto& [field, text] : {std::pair{"name", &turn.name}, {"tool_call_id", &turn.tool_call_id}}) {
+      if (text->empty()) continue;
+      if (absl::Status s = add(field, *text); !s.ok()) return s;
+    }
+    return Value::FromDict(std::move(dict));
+  }
+
+ private:
+  size_t bytes_ = 0;
+};
+
 class JinjaChatTemplate : public ChatTemplate {
  public:
   explicit JinjaChatTemplate(jinja::Body body) : body_(std::move(body)) {}
 
   absl::StatusOr<std::string> Render(const std::vector<ChatTurn>& messages,
                                      const ChatRenderOptions& options) const override {
+    InputReader reader;
     List list;
-    size_t input_bytes = 0;
     for (size_t i = 0; i < messages.size(); ++i) {
-      const ChatTurn& turn = messages[i];
-      for (const auto& [field, text] : {std::pair{"role", &turn.role}, {"content", &turn.content}}) {
-        if (absl::Status status = CheckUtf8(*text); !status.ok()) {
-          return absl::InvalidArgumentError(
-              Concat("message ", i, ": ", field, ": ", ToStdView(status.message())));
-        }
-        input_bytes += text->size();
-      }
-      list.push_back(
-          Value::FromDict({{"role", Value::String(turn.role)}, {"content", Value::String(turn.content)}}));
+      absl::StatusOr<Value> message = reader.Message(messages[i], Concat("message ", i));
+      if (!message.ok()) return message.status();
+      list.push_back(*std::move(message));
+    }
+    List tools;
+    for (size_t i = 0; i < options.tools.size(); ++i) {
+      absl::StatusOr<Value> tool = reader.Json(options.tools[i], Concat("tool ", i));
+      if (!tool.ok()) return tool.status();
+      tools.push_back(*std::move(tool));
     }
     // tools and documents are none rather than undefined, as templates find them elsewhere.
     Dict globals = {{"messages", Value::FromList(std::move(list))},
-                    {"tools", Value::NoneValue()},
+                    {"tools", tools.empty() ? Value::NoneValue() : Value::FromList(std::move(tools))},
                     {"documents", Value::NoneValue()},
                     {"add_generation_prompt", Value::Bool(options.add_generation_prompt)},
                     {"bos_token", Value::String(options.bos_token)},
                     {"eos_token", Value::String(options.eos_token)}};
-    const jinja::Context::Limits limits = {kMinSteps +
-                                               kStepsPerMessage * static_cast<int64_t>(messages.size()) +
-                                               static_cast<int64_t>(input_bytes),
-                                           kMinBytes + kCopiesOfInput * static_cast<int64_t>(input_bytes)};
+    const int64_t items = static_cast<int64_t>(messages.size() + options.tools.size());
+    const int64_t input_bytes = static_cast<int64_t>(reader.bytes());
+    const jinja::Context::Limits limits = {kMinSteps + kStepsPerMessage * items + input_bytes,
+                                           kMinBytes + kCopiesOfInput * input_bytes};
     return jinja::Evaluator(std::move(globals), options.now_unix_seconds, limits).Render(body_);
   }
 

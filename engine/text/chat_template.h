@@ -13,9 +13,20 @@
 
 namespace memgate {
 
+// A function that an assistant's message calls.
+struct ChatToolCall {
+  std::string id;         // empty = the call has none
+  std::string name;       // of the function
+  std::string arguments;  // JSON: what the template finds, an object or a string, as it wants them
+};
+
+// Strings are UTF-8.
 struct ChatTurn {
-  std::string role;     // "system", "user", "assistant"
-  std::string content;  // UTF-8
+  std::string role;  // "system", "user", "assistant", "tool", or what else the template knows
+  std::string content;
+  std::vector<ChatToolCall> tool_calls = {};  // of an assistant
+  std::string name = {};                      // of the tool that answers; empty = not said
+  std::string tool_call_id = {};              // of the call that it answers; empty = not said
 };
 
 struct ChatRenderOptions {
@@ -25,19 +36,23 @@ struct ChatRenderOptions {
   // What strftime_now formats, in UTC. Without it a template sees no such function; some then name a fixed
   // date, others fail.
   std::optional<int64_t> now_unix_seconds;
+  // What the template finds as `tools`: each one JSON. None at all is none, not an empty list.
+  std::vector<std::string> tools = {};
 };
 
 // A compiled template. Renders as Hugging Face libraries do: trim_blocks and lstrip_blocks on, messages as
-// dicts with "role" and "content", tools and documents none, bos_token, eos_token and add_generation_prompt
-// from the options, raise_exception, namespace, range and strftime_now as functions. Thread-safe after
-// construction.
+// dicts with "role" and "content", and "tool_calls", "name" and "tool_call_id" where they are set; a call is
+// {"type": "function", "id", "function": {"name", "arguments"}}; documents none; tools, bos_token, eos_token
+// and add_generation_prompt from the options; raise_exception, namespace, range and strftime_now as
+// functions. Thread-safe after construction.
 class ChatTemplate {
  public:
   virtual ~ChatTemplate() = default;
   // INVALID_ARGUMENT with the line for a syntax error; UNIMPLEMENTED with the line for a construct outside
   // the supported subset of Jinja (docs/formats.md).
   static absl::StatusOr<std::unique_ptr<ChatTemplate>> Compile(std::string_view source);
-  // INVALID_ARGUMENT with the line for run-time errors, raise_exception included. Work is bounded: a template
+  // INVALID_ARGUMENT with the line for run-time errors, raise_exception included, and with the place of text
+  // that is not UTF-8 or tools and arguments that are not JSON. Work is bounded: a template
   // that does not end within a fixed number of steps or bytes fails with RESOURCE_EXHAUSTED.
   virtual absl::StatusOr<std::string> Render(const std::vector<ChatTurn>& messages,
                                              const ChatRenderOptions& options) const = 0;

@@ -197,9 +197,9 @@ TEST_F(EngineLoadTest, SlidingWindowModelsBoundTheExactContext) {
 
 TEST_F(EngineLoadTest, ChatNeedsATemplate) {
   auto with = LoadTiny();
-  EXPECT_TRUE(with->RenderChat({{"user", "hello"}}, true).ok());
+  EXPECT_TRUE(with->RenderChat({{"user", "hello"}}, {}, true).ok());
   auto without = LoadTiny({.chat_template = false});
-  const auto refused = without->RenderChat({{"user", "hello"}}, true);
+  const auto refused = without->RenderChat({{"user", "hello"}}, {}, true);
   EXPECT_EQ(refused.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(ReasonOf(refused.status()), "NO_CHAT_TEMPLATE");
 }

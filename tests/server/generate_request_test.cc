@@ -87,6 +87,31 @@ TEST_F(GenerateRequestTest, NamesTheFieldOfEveryBadInput) {
          r.mutable_chat()->add_messages()->set_role("user");
          r.mutable_chat()->add_messages()->set_role("robot");
        }},
+      {"chat.messages[0].tool_calls",
+       [](auto& r) {
+         r.mutable_chat()->add_messages()->set_role("user");
+         r.mutable_chat()->mutable_messages(0)->add_tool_calls()->set_name("f");
+       }},
+      {"chat.messages[0].tool_calls[0].name",
+       [](auto& r) {
+         r.mutable_chat()->add_messages()->set_role("assistant");
+         r.mutable_chat()->mutable_messages(0)->add_tool_calls()->set_arguments("{}");
+       }},
+      {"chat.messages[0].tool_calls",
+       [](auto& r) {
+         r.mutable_chat()->add_messages()->set_role("assistant");
+         for (int i = 0; i < 129; ++i) r.mutable_chat()->mutable_messages(0)->add_tool_calls()->set_name("f");
+       }},
+      {"chat.messages[0].tool_call_id",
+       [](auto& r) {
+         r.mutable_chat()->add_messages()->set_role("user");
+         r.mutable_chat()->mutable_messages(0)->set_tool_call_id("1");
+       }},
+      {"chat.tools",
+       [](auto& r) {
+         r.mutable_chat()->add_messages()->set_role("user");
+         for (int i = 0; i < 129; ++i) r.mutable_chat()->add_tools("{}");
+       }},
       {"tokens.ids[1]",
        [](auto& r) {
          r.mutable_tokens()->add_ids(0);
@@ -175,6 +200,30 @@ TEST_F(GenerateRequestTest, CountsWhatGenerateWouldTakeIn) {
   EXPECT_EQ(*counted, *EncodeInput(generate, *engine_, ConversationState::kEmpty));
   EXPECT_GT(counted->size(), 5u);
   EXPECT_EQ(FieldOf(EncodeInput(v1::CountTokensRequest(), *engine_).status()), "input");
+}
+
+TEST_F(GenerateRequestTest, ToolsAndCallsReachTheTemplateOrAreRefused) {
+  v1::CountTokensRequest request;
+  request.mutable_chat()->add_tools(R"({"type": "function", "function": {"name": "f"}})");
+  auto* call = request.mutable_chat()->add_messages();
+  call->set_role("assistant");
+  call->add_tool_calls()->set_name("f");
+  call->mutable_tool_calls(0)->set_arguments(R"({"x": 1})");
+  auto* answer = request.mutable_chat()->add_messages();
+  answer->set_role("tool");
+  answer->set_name("f");
+  answer->set_content("hello");
+  EXPECT_TRUE(EncodeInput(request, *engine_).ok()) << EncodeInput(request, *engine_).status();
+
+  call->mutable_tool_calls(0)->set_arguments("{x: 1}");
+  absl::Status status = EncodeInput(request, *engine_).status();
+  EXPECT_EQ(FieldOf(status), "chat");
+  EXPECT_THAT(std::string(status.message()),
+              testing::HasSubstr("message 0: tool call 0: arguments: not valid JSON at byte 2"));
+  call->mutable_tool_calls(0)->set_arguments("{}");
+  request.mutable_chat()->add_tools("");
+  status = EncodeInput(request, *engine_).status();
+  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("tool 1: not valid JSON"));
 }
 
 }  // namespace

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Renders chat templates with Jinja itself, as Hugging Face libraries set it up.
 
-Reads a list of cases as JSON from standard input, each {"template", "messages", "options"}, and writes a list of
-{"text"} or {"error"} to standard output. chat_template_reference_test.cc compares them with the engine's own.
+Reads a list of cases as JSON from standard input, each {"template", "messages", "tools", "options"}, and writes a list
+of {"text"} or {"error"} to standard output. Tools, and the arguments of calls ("arguments_json"), are JSON as text, so
+that their members keep their order. chat_template_reference_test.cc compares them with the engine's own.
 """
 
 import datetime
@@ -40,8 +41,12 @@ def render(case):
     options = case["options"]
     now_unix_seconds = options.pop("now_unix_seconds", None)
     try:
+        for message in case["messages"]:
+            for call in message.get("tool_calls", ()):
+                call["function"]["arguments"] = json.loads(call["function"].pop("arguments_json"))
+        tools = [json.loads(tool) for tool in case["tools"]] or None
         template = compile_template(case["template"], now_unix_seconds)
-        return {"text": template.render(messages=case["messages"], tools=None, documents=None, **options)}
+        return {"text": template.render(messages=case["messages"], tools=tools, documents=None, **options)}
     except Exception as error:  # any error of a template is an answer
         return {"error": f"{type(error).__name__}: {error}"}
 

@@ -18,6 +18,7 @@ namespace memgate {
 namespace {
 
 using nlohmann::json;
+using nlohmann::ordered_json;
 
 constexpr int64_t kNow = 1753600000;  // 27 July 2025
 
@@ -27,6 +28,21 @@ struct Case {
   std::vector<ChatTurn> messages;
   ChatRenderOptions options;
 };
+
+// A message as Hugging Face's libraries hand it to a template.
+ordered_json MessageJson(const ChatTurn& turn) {
+  ordered_json message = {{"role", turn.role}, {"content", turn.content}};
+  for (const ChatToolCall& call : turn.tool_calls) {
+    ordered_json entry = ordered_json::object();
+    if (!call.id.empty()) entry["id"] = call.id;
+    entry["type"] = "function";
+    entry["function"] = {{"name", call.name}, {"arguments_json", call.arguments}};
+    message["tool_calls"].push_back(entry);
+  }
+  if (!turn.name.empty()) message["name"] = turn.name;
+  if (!turn.tool_call_id.empty()) message["tool_call_id"] = turn.tool_call_id;
+  return message;
+}
 
 std::vector<std::vector<ChatTurn>> Conversations() {
   return {
@@ -45,7 +61,42 @@ std::vector<std::vector<ChatTurn>> Conversations() {
       {{"user", "twice"}, {"user", "the same role"}},
       {{"assistant", "first"}, {"user", "second"}},
       {{"user", "q"}, {"tool", "{\"t\": 1}"}, {"assistant", "r"}},
+      // Tools are called, one and two at a time, with arguments as an object or as a string; ids of nine
+      // characters, as Mistral's template asks for.
+      {{"user", "How warm is K2?"},
+       {"assistant",
+        "",
+        {{"call00001", "read", R"({"device": "K2", "unit": "\u00b0C", "n": [1, 2.5, null, true]})"}}},
+       {"tool", "{\"value\": 61}", {}, "read", "call00001"}},
+      {{"system", "Be brief."},
+       {"user", "And K3, P1?"},
+       {"assistant",
+        "<think>\ntwo calls\n</think>\n\nI look.",
+        {{"", "read", R"({"device": "K3"})"}, {"", "read", R"({})"}}},
+       {"tool", "62"},
+       {"tool", "12"},
+       {"assistant", "62 and 12"},
+       {"user", "Thanks"}},
+      {{"user", "q"},
+       {"assistant", "", {{"call00002", "f", R"("{\"x\": 1}")"}}},
+       {"tool", "r", {}, "", "call00002"},
+       {"assistant", "", {{"call00003", "f", R"({"x": "\"<&>\n"})"}}},
+       {"tool", "s", {}, "f", "call00003"},
+       {"assistant", "done"}},
   };
+}
+
+// A list of none, and two functions as their descriptions are published; the order of members is that of the
+// text.
+std::vector<std::vector<std::string>> Tools() {
+  return {
+      {},
+      {R"({"type": "function", "function": {"name": "read", "description": "Reads a device's temperature.",
+               "parameters": {"type": "object", "properties": {"device": {"type": "string", "description": "e.g. \"K2\""},
+               "unit": {"type": "string", "enum": ["\u00b0C", "K"]}}, "required": ["device"]}}})",
+       R"({"type": "function", "function": {"name": "f", "description": "", "parameters": {"type": "object",
+               "properties": {"x": {"type": ["number", "null"], "default": 1e-7}, "a": {"type": "integer"}}},
+               "return": {"type": "string", "description": "what it found"}}})"}};
 }
 
 std::string Temporary(const std::string& name) {
@@ -54,16 +105,16 @@ std::string Temporary(const std::string& name) {
 
 // What Jinja makes of the cases: {"text"} or {"error"} each.
 json RenderWithJinja(const std::vector<Case>& cases) {
-  json input = json::array();
+  ordered_json input = ordered_json::array();
   for (const Case& c : cases) {
-    json messages = json::array();
-    for (const ChatTurn& turn : c.messages)
-      messages.push_back({{"role", turn.role}, {"content", turn.content}});
-    json options = {{"add_generation_prompt", c.options.add_generation_prompt},
-                    {"bos_token", c.options.bos_token},
-                    {"eos_token", c.options.eos_token}};
+    ordered_json messages = ordered_json::array();
+    for (const ChatTurn& turn : c.messages) messages.push_back(MessageJson(turn));
+    ordered_json options = {{"add_generation_prompt", c.options.add_generation_prompt},
+                            {"bos_token", c.options.bos_token},
+                            {"eos_token", c.options.eos_token}};
     if (c.options.now_unix_seconds.has_value()) options["now_unix_seconds"] = *c.options.now_unix_seconds;
-    input.push_back({{"template", c.source}, {"messages", messages}, {"options", options}});
+    input.push_back(
+        {{"template", c.source}, {"messages", messages}, {"tools", c.options.tools}, {"options", options}});
   }
   const std::string in = Temporary("memgate_templates_in");
   const std::string out = Temporary("memgate_templates_out");
@@ -107,13 +158,19 @@ TEST(ChatTemplateReferenceTest, PublishedTemplatesRenderAsInJinja) {
     std::ostringstream source;
     source << std::ifstream(entry.path()).rdbuf();
     for (const auto& messages : Conversations()) {
-      for (const bool prompt : {true, false}) {
-        cases.push_back({entry.path().filename(), source.str(), messages, {prompt, "<s>", "</s>", kNow}});
-        cases.push_back({entry.path().filename(), source.str(), messages, {prompt, "<s>", "</s>"}});
+      for (const auto& tools : Tools()) {
+        for (const bool prompt : {true, false}) {
+          cases.push_back(
+              {entry.path().filename(), source.str(), messages, {prompt, "<s>", "</s>", kNow, tools}});
+          cases.push_back({entry.path().filename(),
+                           source.str(),
+                           messages,
+                           {prompt, "<s>", "</s>", std::nullopt, tools}});
+        }
       }
     }
   }
-  ASSERT_GE(cases.size(), 12u * 12 * 4);
+  ASSERT_GE(cases.size(), 12u * 15 * 8);
   ExpectSameAsJinja(cases);
 }
 
