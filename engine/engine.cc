@@ -231,6 +231,7 @@ absl::StatusOr<std::shared_ptr<Session>> EngineImpl::Fork(const SessionLease& le
   (*copy_lease)->state().CopyFrom(lease.state());
   (*copy_lease)->set_pending_token(lease.pending_token());
   (*copy_lease)->set_turns(lease.turns());
+  (*copy_lease)->set_chat_tail(lease.chat_tail());
   return copy;
 }
 
@@ -238,6 +239,7 @@ void EngineImpl::Reset(SessionLease& lease) {
   lease.state().Clear();
   lease.set_pending_token(kNoToken);
   lease.set_turns(0);
+  lease.set_chat_tail({});
   lease.Publish();
 }
 

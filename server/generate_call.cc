@@ -67,9 +67,17 @@ absl::Status GenerateCall::Run(const v1::GenerateRequest& request) {
     use_ = *std::move(use);
     if (context_.engine.Describe(*use_->session()).accounting.total > 0) state = ConversationState::kStarted;
   }
-  auto tokens = EncodeInput(request, context_.engine, state);
-  if (!tokens.ok()) return tokens.status();
-  turn->tokens = *std::move(tokens);
+  turn->chat = request.has_chat();
+  if (turn->chat && state == ConversationState::kStarted) {
+    auto input = EncodeContinuation(request.chat(), context_.engine, *use_->lease());
+    if (!input.ok()) return input.status();
+    chat_prefix_ = input->prefix;
+    turn->tokens = std::move(input->tokens);
+  } else {
+    auto tokens = EncodeInput(request, context_.engine, state);
+    if (!tokens.ok()) return tokens.status();
+    turn->tokens = *std::move(tokens);
+  }
   return Submit(*std::move(turn));
 }
 
@@ -99,6 +107,7 @@ void GenerateCall::OnStart(const TurnStart& start) {
   context_.metrics.CountRoute(start.route);
   v1::GenerateResponse event;
   *event.mutable_route() = ToProto(start);
+  event.mutable_route()->set_chat_prefix(chat_prefix_);
   Send(std::move(event));
 }
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "engine/scheduling/session.h"
+#include "server/chat_continuation.h"
 #include "server/error.h"
 
 namespace memgate {
@@ -40,9 +42,19 @@ absl::Status CheckMessage(const v1::ChatMessage& message, const std::string& whe
 }
 
 absl::Status CheckChat(const v1::ChatMessages& chat) {
-  if (chat.messages().empty() || chat.messages_size() > kMaxMessages) {
-    return FieldError("chat.messages",
-                      absl::StrCat(chat.messages_size(), " messages; expected 1..", kMaxMessages));
+  if (chat.messages().empty() || chat.messages_size() + chat.earlier_size() > kMaxMessages) {
+    return FieldError("chat.messages", absl::StrCat(chat.messages_size() + chat.earlier_size(),
+                                                    " messages; expected 1..", kMaxMessages));
+  }
+  if (!v1::OnChangedPrefix_IsValid(chat.on_changed_prefix())) {
+    return FieldError("chat.on_changed_prefix",
+                      absl::StrCat(chat.on_changed_prefix(), " is no known choice"));
+  }
+  if (chat.on_changed_prefix() == v1::ON_CHANGED_PREFIX_REBUILD && chat.earlier().empty()) {
+    return FieldError("chat.earlier", "is required to rebuild a session");
+  }
+  for (int i = 0; i < chat.earlier_size(); ++i) {
+    if (auto s = CheckMessage(chat.earlier(i), absl::StrCat("chat.earlier[", i, "].")); !s.ok()) return s;
   }
   for (int i = 0; i < chat.messages_size(); ++i) {
     if (auto s = CheckMessage(chat.messages(i), absl::StrCat("chat.messages[", i, "].")); !s.ok()) return s;
@@ -135,6 +147,8 @@ absl::StatusOr<std::vector<TokenId>> EncodeText(const std::string& text, const E
   return tokens;
 }
 
+constexpr const char* kPrefixChanged = "PREFIX_CHANGED";
+
 ChatTurn ToTurn(const v1::ChatMessage& message) {
   ChatTurn turn = {.role = message.role(),
                    .content = message.content(),
@@ -146,17 +160,17 @@ ChatTurn ToTurn(const v1::ChatMessage& message) {
   return turn;
 }
 
+absl::Status ChatError(const absl::Status& status) {
+  if (absl::IsInvalidArgument(status)) return FieldError("chat", status.message());
+  return WithDefaultReason(status, absl::StatusCode::kFailedPrecondition, "NO_CHAT_TEMPLATE");
+}
+
 absl::StatusOr<std::vector<TokenId>> EncodeChat(const v1::ChatMessages& chat, const Engine& engine,
                                                 ConversationState state) {
-  std::vector<ChatTurn> turns;
-  turns.reserve(chat.messages_size());
-  for (const v1::ChatMessage& message : chat.messages()) turns.push_back(ToTurn(message));
+  const std::vector<ChatTurn> turns = ToTurns(chat.messages());
   const std::vector<std::string> tools(chat.tools().begin(), chat.tools().end());
   absl::StatusOr<std::string> text = engine.RenderChat(turns, tools, state == ConversationState::kEmpty);
-  if (absl::IsInvalidArgument(text.status())) return FieldError("chat", text.status().message());
-  if (!text.ok()) {
-    return WithDefaultReason(text.status(), absl::StatusCode::kFailedPrecondition, "NO_CHAT_TEMPLATE");
-  }
+  if (!text.ok()) return ChatError(text.status());
   auto tokens = EncodeText(*text, engine, state, "chat");
   if (!tokens.ok()) return tokens;
   // Templates write the begin token themselves; the tokenizer's own one would stand before it a second time.
@@ -254,6 +268,39 @@ absl::StatusOr<std::vector<TokenId>> EncodeInput(const v1::GenerateRequest& requ
                       "continued without)");
   }
   return tokens;
+}
+
+std::vector<ChatTurn> ToTurns(const google::protobuf::RepeatedPtrField<v1::ChatMessage>& messages) {
+  std::vector<ChatTurn> turns;
+  turns.reserve(messages.size());
+  for (const v1::ChatMessage& message : messages) turns.push_back(ToTurn(message));
+  return turns;
+}
+
+absl::StatusOr<ContinuedInput> EncodeContinuation(const v1::ChatMessages& chat, Engine& engine,
+                                                  SessionLease& lease) {
+  absl::StatusOr<ChatContinuation> continuation = ContinueChat(chat, engine, lease.chat_tail());
+  if (!continuation.ok()) return ChatError(continuation.status());
+  ContinuedInput input;
+  input.prefix = continuation->prefix;
+  if (input.prefix == v1::CHAT_PREFIX_CHANGED && chat.on_changed_prefix() == v1::ON_CHANGED_PREFIX_REFUSE) {
+    return ErrorWithReason(absl::StatusCode::kFailedPrecondition, kPrefixChanged,
+                           "the chat template renders the latest answer otherwise than the session holds it");
+  }
+  absl::StatusOr<std::vector<TokenId>> tokens;
+  if (input.prefix == v1::CHAT_PREFIX_CHANGED && chat.on_changed_prefix() == v1::ON_CHANGED_PREFIX_REBUILD) {
+    v1::ChatMessages whole = chat;
+    *whole.mutable_messages() = chat.earlier();
+    whole.mutable_messages()->MergeFrom(chat.messages());
+    tokens = EncodeChat(whole, engine, ConversationState::kEmpty);
+    if (tokens.ok()) engine.Reset(lease);
+    input.prefix = v1::CHAT_PREFIX_REBUILT;
+  } else {
+    tokens = EncodeText(continuation->text, engine, ConversationState::kStarted, "chat");
+  }
+  if (!tokens.ok()) return tokens.status();
+  input.tokens = *std::move(tokens);
+  return input;
 }
 
 absl::StatusOr<std::vector<TokenId>> EncodeInput(const v1::CountTokensRequest& request,

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "engine/engine.h"
 #include "memgate/v1/inference.pb.h"
+#include "memgate/v1/types.pb.h"
 
 namespace memgate {
 
@@ -40,6 +41,18 @@ absl::StatusOr<std::shared_ptr<TokenConstraint>> ReadConstraint(const v1::Genera
 absl::StatusOr<std::vector<TokenId>> EncodeInput(const v1::GenerateRequest& request, const Engine& engine,
                                                  ConversationState state);
 absl::StatusOr<std::vector<TokenId>> EncodeInput(const v1::CountTokensRequest& request, const Engine& engine);
+
+// The same for the chat of a request whose session holds tokens; see chat_continuation.h. Empties the session
+// if that is asked for and needed. FAILED_PRECONDITION (PREFIX_CHANGED) if it would change and must not.
+struct ContinuedInput {
+  std::vector<TokenId> tokens;
+  v1::ChatPrefix prefix = v1::CHAT_PREFIX_UNCHECKED;
+};
+absl::StatusOr<ContinuedInput> EncodeContinuation(const v1::ChatMessages& chat, Engine& engine,
+                                                  SessionLease& lease);
+
+// What a template is given for messages of the API.
+std::vector<ChatTurn> ToTurns(const google::protobuf::RepeatedPtrField<v1::ChatMessage>& messages);
 
 // INVALID_ARGUMENT names the first id outside the vocabulary.
 absl::Status CheckTokenIds(const v1::TokenIds& tokens, int vocabulary_size);

@@ -13,9 +13,13 @@ std::string Words(std::string label) { return absl::StrReplaceAll(label, {{"_", 
 
 std::string Summary(const v1::RouteInfo& route, const v1::GenerateDone& done) {
   const v1::Timings& timings = done.timings();
-  return absl::StrCat("path ", EnumLabel(route.path()), " (", Words(EnumLabel(route.reason())), "), memory ",
-                      route.memory_kind(), "\n", DescribeTokens(done.accounting()), "\nsession ",
-                      HumanBytes(route.session_bytes()), ", full KV cache ",
+  const char* const changed =
+      route.chat_prefix() == v1::CHAT_PREFIX_CHANGED
+          ? "the chat template renders the latest answer otherwise than the session holds it\n"
+          : "";
+  return absl::StrCat(changed, "path ", EnumLabel(route.path()), " (", Words(EnumLabel(route.reason())),
+                      "), memory ", route.memory_kind(), "\n", DescribeTokens(done.accounting()),
+                      "\nsession ", HumanBytes(route.session_bytes()), ", full KV cache ",
                       HumanBytes(route.full_kv_bytes()),
                       absl::StrFormat("\nfirst token %.1f ms, %.1f tokens/s, %d tokens, ended by %s\n",
                                       timings.time_to_first_token_ms(), timings.decode_tokens_per_s(),

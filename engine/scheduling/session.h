@@ -23,6 +23,16 @@ struct SessionFill {
   int64_t turns = 0;
 };
 
+// How the latest turn of a chat ended, so that the next one can be rendered as its continuation. Of fixed
+// size but for the answer, of which at most kMaxBytes are kept.
+struct ChatTail {
+  static constexpr size_t kMaxBytes = 4096;
+  bool after_answer = false;  // the session ends with the answer to chat messages
+  bool whole = false;         // `answer` is all that the session holds of it, but for the end token
+  std::string answer;
+  int32_t end_token = kNoToken;  // that ended it, if one did
+};
+
 // The state belongs to the holder of the lease; everything else is thread-safe.
 class Session {
  public:
@@ -50,6 +60,7 @@ class Session {
   // begins with it, so a session can always be continued.
   int32_t pending_token_ = kNoToken;
   int64_t turns_ = 0;
+  ChatTail chat_tail_;
   std::atomic<bool> leased_{false};
   mutable Mutex mutex_;
   SessionFill fill_ ABSL_GUARDED_BY(mutex_);
@@ -70,6 +81,8 @@ class SessionLease {
   void set_pending_token(int32_t token) { session_->pending_token_ = token; }
   int64_t turns() const { return session_->turns_; }
   void set_turns(int64_t turns) { session_->turns_ = turns; }
+  const ChatTail& chat_tail() const { return session_->chat_tail_; }
+  void set_chat_tail(ChatTail tail) { session_->chat_tail_ = std::move(tail); }
   // Tokens of the conversation, the pending one included.
   int64_t total_tokens() const { return state().length() + (pending_token() != kNoToken); }
   TokenAccounting Accounting() const { return state().Accounting(pending_token() != kNoToken); }

@@ -141,6 +141,7 @@ bool Turn::Take(SampledToken token, const Vocabulary& vocabulary, absl::Time now
   last_token_ = now;
 
   if (!request_.ignore_eos && absl::c_linear_search(vocabulary.eos_ids, id)) {
+    tail_.end_token = id;
     End(absl::OkStatus(), FinishReason::kStop, now);
     return true;
   }
@@ -162,6 +163,7 @@ bool Turn::Take(SampledToken token, const Vocabulary& vocabulary, absl::Time now
 
 void Turn::Emit(StopMatcher::Result result, std::optional<SampledToken> token) {
   if (result.matched) matched_stop_ = *result.matched;
+  if (request_.chat && tail_.answer.size() <= ChatTail::kMaxBytes) tail_.answer += result.text;
   TurnDelta delta{.text = std::move(result.text)};
   if (token) delta.tokens.push_back(*std::move(token));
   if (!delta.text.empty() || !delta.tokens.empty()) observer_->OnDelta(delta);
@@ -178,6 +180,14 @@ void Turn::LeavePendingToken(bool finished) {
   // taken in (Advance).
 }
 
+// An answer that a stop string cut is longer in the session than what the client saw of it.
+void Turn::LeaveChatTail(bool finished) {
+  tail_.after_answer = request_.chat && finished;
+  tail_.whole = matched_stop_.empty() && tail_.answer.size() <= ChatTail::kMaxBytes;
+  if (!tail_.after_answer || !tail_.whole) tail_.answer.clear();
+  lease_->set_chat_tail(std::move(tail_));
+}
+
 void Turn::End(absl::Status status, FinishReason reason, absl::Time now) {
   TurnEnd end{.status = std::move(status), .reason = reason};
   end.prompt_tokens = prompt_tokens_;
@@ -192,6 +202,7 @@ void Turn::End(absl::Status status, FinishReason reason, absl::Time now) {
     }
     if (!matched_stop_.empty()) end.reason = FinishReason::kStop;
     LeavePendingToken(end.status.ok());
+    LeaveChatTail(end.status.ok());
     // Text is ingested in as many engine turns as it arrives in parts; only answers are worth counting.
     if (request_.mode == TurnMode::kGenerate) lease_->set_turns(lease_->turns() + 1);
     end.matched_stop = matched_stop_;

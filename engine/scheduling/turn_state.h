@@ -69,6 +69,7 @@ class Turn {
   absl::Status Score(const SequenceChunk& chunk, absl::Span<const float> logits, int vocab_size);
   void Emit(StopMatcher::Result result, std::optional<SampledToken> token);
   void LeavePendingToken(bool finished);
+  void LeaveChatTail(bool finished);
 
   TurnRequest request_;  // its tokens move into input_ when the turn begins
   const int64_t prompt_tokens_;
@@ -89,6 +90,7 @@ class Turn {
   std::optional<Detokenizer> detokenizer_;
   std::optional<StopMatcher> stop_;
   std::string matched_stop_;
+  ChatTail tail_;  // of a chat
 
   const absl::Time arrival_;
   absl::Time begin_;

@@ -56,6 +56,63 @@ TEST(GenerateTest, EqualRequestsGetEqualAnswers) {
             Generate(server.inference(), request).token_ids());
 }
 
+v1::GenerateRequest ChatRequest(const std::string& session, const std::string& content) {
+  v1::GenerateRequest request = PromptRequest(session, "", 4);
+  v1::ChatMessage* message = request.mutable_chat()->add_messages();
+  message->set_role("user");
+  message->set_content(content);
+  return request;
+}
+
+TEST(GenerateTest, ChatsInSessionsSayWhetherTheyContinue) {
+  TestServer server;
+  server.CreateSession("chat");
+  Generated turn = Generate(server.inference(), ChatRequest("chat", "one"));
+  ASSERT_TRUE(turn.status.ok()) << turn.status.error_message();
+  EXPECT_EQ(turn.events.front().route().chat_prefix(), v1::CHAT_PREFIX_UNSPECIFIED);
+  EXPECT_EQ(turn.events.front().route().prompt_tokens(), 6);  // <|user|>, 3 bytes, <|end|>, <|assistant|>
+  turn = Generate(server.inference(), ChatRequest("chat", "two"));
+  ASSERT_TRUE(turn.status.ok()) << turn.status.error_message();
+  EXPECT_EQ(turn.events.front().route().chat_prefix(), v1::CHAT_PREFIX_CONTINUES);
+  EXPECT_EQ(turn.events.front().route().prompt_tokens(), 7);  // and the <|end|> of the answer that was cut
+  ASSERT_TRUE(Generate(server.inference(), PromptRequest("chat", "no chat", 4)).status.ok());
+  turn = Generate(server.inference(), ChatRequest("chat", "three"));
+  EXPECT_EQ(turn.events.front().route().chat_prefix(), v1::CHAT_PREFIX_UNCHECKED);
+}
+
+// The template drops what the answer says.
+TEST(GenerateTest, ChangedPrefixesAreReportedRefusedOrRebuilt) {
+  TestServer::Setup setup;
+  setup.chat_template =
+      "{% for m in messages %}{{ '<|' + m.role + '|>' + (m.content if m.role == 'user' else '') + '<|end|>' "
+      "}}{% endfor %}"
+      "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}";
+  TestServer server(setup);
+  server.CreateSession("chat");
+  ASSERT_TRUE(Generate(server.inference(), ChatRequest("chat", "one")).status.ok());
+  const int64_t held = Get(server, "chat").accounting().total_tokens();
+
+  v1::GenerateRequest request = ChatRequest("chat", "two");
+  request.mutable_chat()->set_on_changed_prefix(v1::ON_CHANGED_PREFIX_REFUSE);
+  Generated turn = Generate(server.inference(), request);
+  EXPECT_EQ(turn.status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(ErrorInfoOf(turn.status).reason(), "PREFIX_CHANGED");
+  EXPECT_EQ(Get(server, "chat").accounting().total_tokens(), held);
+
+  request.mutable_chat()->set_on_changed_prefix(v1::ON_CHANGED_PREFIX_REBUILD);
+  *request.mutable_chat()->add_earlier() = ChatRequest("", "one").chat().messages(0);
+  request.mutable_chat()->add_earlier()->set_role("assistant");
+  turn = Generate(server.inference(), request);
+  ASSERT_TRUE(turn.status.ok()) << turn.status.error_message();
+  EXPECT_EQ(turn.events.front().route().chat_prefix(), v1::CHAT_PREFIX_REBUILT);
+  EXPECT_EQ(turn.events.front().route().prompt_tokens(), 13);  // 5 + 2 + 6
+  EXPECT_EQ(Get(server, "chat").accounting().total_tokens(), 17);
+
+  turn = Generate(server.inference(), ChatRequest("chat", "three"));
+  ASSERT_TRUE(turn.status.ok()) << turn.status.error_message();
+  EXPECT_EQ(turn.events.front().route().chat_prefix(), v1::CHAT_PREFIX_CHANGED);
+}
+
 v1::GenerateRequest FormattedRequest(const std::string& schema, uint64_t seed) {
   v1::GenerateRequest request = PromptRequest("", "hello", 300);
   request.set_ignore_eos(false);

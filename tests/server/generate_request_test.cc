@@ -112,6 +112,21 @@ TEST_F(GenerateRequestTest, NamesTheFieldOfEveryBadInput) {
          r.mutable_chat()->add_messages()->set_role("user");
          for (int i = 0; i < 129; ++i) r.mutable_chat()->add_tools("{}");
        }},
+      {"chat.on_changed_prefix",
+       [](auto& r) {
+         r.mutable_chat()->add_messages()->set_role("user");
+         r.mutable_chat()->set_on_changed_prefix(static_cast<v1::OnChangedPrefix>(9));
+       }},
+      {"chat.earlier",
+       [](auto& r) {
+         r.mutable_chat()->add_messages()->set_role("user");
+         r.mutable_chat()->set_on_changed_prefix(v1::ON_CHANGED_PREFIX_REBUILD);
+       }},
+      {"chat.earlier[0].role",
+       [](auto& r) {
+         r.mutable_chat()->add_messages()->set_role("user");
+         r.mutable_chat()->add_earlier();
+       }},
       {"tokens.ids[1]",
        [](auto& r) {
          r.mutable_tokens()->add_ids(0);

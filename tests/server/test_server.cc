@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <fstream>
 #include <iostream>
 
 #include "absl/strings/str_cat.h"
@@ -35,7 +36,11 @@ Detail DetailOf(const grpc::Status& status) {
 }  // namespace
 
 TestServer::TestServer(Setup setup) : log_(LogLevel::kError, LogFormat::kText) {
+  if (!setup.chat_template.empty()) setup.model.chat_template = false;
   setup.options.model = setup.engine.model_folder = WriteTinyModel(folder_.File("tiny"), setup.model);
+  if (!setup.chat_template.empty()) {
+    std::ofstream(setup.options.model + "/chat_template.jinja") << setup.chat_template;
+  }
   if (setup.options.listen == Options().listen) setup.options.listen = "127.0.0.1:0";
   // The metrics endpoint takes two seconds to stop; tests that need one ask for it.
   if (setup.options.metrics_listen == Options().metrics_listen) setup.options.metrics_listen = "off";

@@ -42,6 +42,7 @@ class TestServer {
     Options options;
     EngineOptions engine;
     TinyModelOptions model = {.eos_token_id = -1, .memory = TinyMemory::kMemgate};
+    std::string chat_template;  // instead of the tiny model's own, if not empty
   };
   // Stops the test program if the server does not start.
   TestServer() : TestServer(Setup()) {}
