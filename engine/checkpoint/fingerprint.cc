@@ -44,6 +44,15 @@ void UpdateTerminated(Sha256& hash, std::string_view text) {
   hash.Update("", 1);  // the byte 0
 }
 
+// The bytes of all rows, in order.
+void UpdateValues(Sha256& hash, const TensorView& view) {
+  if (view.paired_rows == 0) return hash.Update(view.data, view.bytes);
+  for (int64_t row = 0; row < view.rows(); ++row) {
+    const TensorView part = view.Row(row);
+    hash.Update(part.data, part.bytes);
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> Fingerprint(const TensorSource& tensors,
@@ -58,7 +67,7 @@ absl::StatusOr<std::string> Fingerprint(const TensorSource& tensors,
       const uint64_t dimension = static_cast<uint64_t>(size);
       hash.Update(&dimension, sizeof(dimension));  // little-endian, as the host (tensor.cc)
     }
-    hash.Update(view->data, view->bytes);
+    UpdateValues(hash, *view);
   }
   for (const auto& [key, value] : settings) {
     UpdateTerminated(hash, key);

@@ -11,28 +11,32 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "engine/checkpoint/dtype.h"
 #include "engine/checkpoint/mapped_file.h"
 
 namespace memgate {
 
-enum class DType { kF32, kF16, kBF16 };
-
-size_t DTypeBytes(DType dtype);
-std::string_view DTypeName(DType dtype);  // as safetensors spells it: "F32", "F16", "BF16"
-
-// A row-major, contiguous, little-endian tensor inside a mapped file. Borrows; lives as long as its source.
-// `data` need not be aligned to the element size.
+// A row-major, little-endian tensor inside a mapped file. Borrows; lives as long as its source. `data` need
+// not be aligned to the element size.
 struct TensorView {
   std::string name;
   DType dtype = DType::kF32;
   std::vector<int64_t> shape;
   const std::byte* data = nullptr;
   size_t bytes = 0;
+  // Rows are stored one after the other, in order. Except where this is not 0: then rows come in heads of
+  // 2 * paired_rows, and row i of a head is followed by row i + paired_rows, as llama-architecture GGUF files
+  // have queries and keys.
+  int64_t paired_rows = 0;
 
   int64_t elements() const;
+  int64_t rows() const;     // all dimensions but the last
+  int64_t columns() const;  // the last dimension; 1 for a scalar
+  // One row, of shape {columns()}. REQUIRES: 0 <= index < rows().
+  TensorView Row(int64_t index) const;
 };
 
-// Converts `view` to f32. REQUIRES: out.size() == view.elements().
+// Converts `view` to f32, rows in order (DecodeElements). REQUIRES: out.size() == view.elements().
 void ToFloat(const TensorView& view, absl::Span<float> out);
 
 // Named tensors. Thread-safe after construction.

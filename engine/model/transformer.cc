@@ -90,15 +90,11 @@ absl::StatusOr<absl::Span<const float>> Transformer::Forward(absl::Span<const Se
 // Token embeddings; returns T.
 int Transformer::Embed(absl::Span<const SequenceChunk> batch, Workspace& work) const {
   const int c = config_.hidden_size;
-  const size_t row_bytes = c * DTypeBytes(weights_.embedding.dtype);
   int t = 0;
   for (const SequenceChunk& chunk : batch) {
     for (size_t j = 0; j < chunk.tokens.size(); ++j, ++t) {
-      TensorView row = weights_.embedding;
-      row.shape = {c};
-      row.data += chunk.tokens[j] * row_bytes;
-      row.bytes = row_bytes;
-      ToFloat(row, absl::MakeSpan(work.hidden_).subspan(int64_t{t} * c, c));
+      ToFloat(weights_.embedding.Row(chunk.tokens[j]),
+              absl::MakeSpan(work.hidden_).subspan(int64_t{t} * c, c));
     }
   }
   if (config_.embedding_scale != 1.0f) Multiply(config_.embedding_scale, int64_t{t} * c, work.hidden_.data());

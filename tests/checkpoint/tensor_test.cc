@@ -93,13 +93,32 @@ TEST(TensorViewTest, ScalarHasOneElement) {
   EXPECT_EQ((TensorView{"t", DType::kF32, {3, 1, 5}, nullptr, 60}).elements(), 15);
 }
 
+TEST(TensorViewTest, PairedRowsComeInTheOrderOfTheirHalves) {
+  // Two heads of six rows; each value is the row's place in the file.
+  std::vector<float> stored(12 * 2);
+  for (size_t i = 0; i < stored.size(); ++i) stored[i] = static_cast<float>(i / 2);
+  const std::string data(reinterpret_cast<const char*>(stored.data()), stored.size() * sizeof(float));
+  TensorView view = ViewOf(DType::kF32, {12, 2}, data);
+  view.paired_rows = 3;
+  std::vector<float> out(24);
+  ToFloat(view, absl::MakeSpan(out));
+  const std::vector<float> order = {0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11};
+  for (int row = 0; row < 12; ++row) {
+    EXPECT_EQ(out[2 * row], order[row]) << row;
+    EXPECT_EQ(out[2 * row + 1], order[row]) << row;
+    std::vector<float> one(2);
+    ToFloat(view.Row(row), absl::MakeSpan(one));
+    EXPECT_EQ(one[0], order[row]) << row;
+  }
+}
+
 TEST(DTypeTest, NamesAndSizesFollowSafetensors) {
   EXPECT_EQ(DTypeName(DType::kF32), "F32");
   EXPECT_EQ(DTypeName(DType::kF16), "F16");
   EXPECT_EQ(DTypeName(DType::kBF16), "BF16");
-  EXPECT_EQ(DTypeBytes(DType::kF32), 4u);
-  EXPECT_EQ(DTypeBytes(DType::kF16), 2u);
-  EXPECT_EQ(DTypeBytes(DType::kBF16), 2u);
+  EXPECT_EQ(DTypeBytes(DType::kF32, 3), 12);
+  EXPECT_EQ(DTypeBytes(DType::kF16, 3), 6);
+  EXPECT_EQ(DTypeBytes(DType::kBF16, 3), 6);
 }
 
 // Holds one tensor "w" of shape [2, 3].

@@ -16,10 +16,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (!entry.dtype.has_value()) continue;
     const memgate::TensorView view{entry.name, *entry.dtype, std::move(entry.shape),
                                    file.data() + entry.begin, entry.end - entry.begin};
-    if (view.elements() * static_cast<int64_t>(memgate::DTypeBytes(view.dtype)) !=
-        static_cast<int64_t>(view.bytes)) {
-      std::abort();
-    }
+    if (memgate::DTypeBytes(view.dtype, view.elements()) != static_cast<int64_t>(view.bytes)) std::abort();
     std::vector<float> values(view.elements());
     memgate::ToFloat(view, absl::MakeSpan(values));
   }
