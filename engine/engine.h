@@ -28,8 +28,8 @@
 namespace memgate {
 
 struct EngineOptions {
-  std::string model_folder;  // Hugging Face layout
-  // Folder with memory.json and memory.safetensors; empty = look into model_folder, then run without.
+  std::string model_path;  // a folder in the Hugging Face layout, or a GGUF file
+  // Folder with memory.json and memory.safetensors; empty = look into the model's folder, then run without.
   std::string memory_folder;
   // None: chosen by the model's size (engine/weight_choice.h).
   std::optional<WeightFormat> weights = WeightFormat::kF32;
@@ -58,7 +58,7 @@ struct MemoryKindInfo {
 };
 
 struct ModelInfo {
-  std::string name;  // last component of the folder
+  std::string name;  // last component of the path, without ".gguf"
   ModelConfig config;
   int64_t parameters = 0;
   WeightFormat weights = WeightFormat::kF32;

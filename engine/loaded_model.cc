@@ -1,11 +1,11 @@
 #include "engine/loaded_model.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <utility>
 
 #include "engine/base/strings.h"
-#include "engine/checkpoint/hugging_face.h"
+#include "engine/checkpoint/checkpoint.h"
+#include "engine/checkpoint/mapped_file.h"
 #include "engine/kernels/parallel.h"
 #include "engine/scheduling/status_reason.h"
 #include "engine/session/session_state.h"
@@ -19,7 +19,7 @@ int64_t FullKvBytesPerToken(const ModelConfig& config, KvFormat format) {
 }
 
 absl::Status CheckOptions(const EngineOptions& options) {
-  if (options.model_folder.empty()) return absl::InvalidArgumentError("model folder: must be set");
+  if (options.model_path.empty()) return absl::InvalidArgumentError("model: must be set");
   if (options.max_batch_tokens < 1) return absl::InvalidArgumentError("max batch tokens: must be at least 1");
   if (options.max_active_turns < 1 || options.max_active_turns > options.max_batch_tokens) {
     return absl::InvalidArgumentError(
@@ -32,14 +32,15 @@ absl::Status CheckOptions(const EngineOptions& options) {
   return absl::OkStatus();
 }
 
-absl::Status LoadText(LoadedModel& model) {
-  auto tokenizer = Tokenizer::FromFolder(model.options.model_folder);
+absl::Status LoadText(const Checkpoint& checkpoint, LoadedModel& model) {
+  const std::string& path = model.options.model_path;
+  auto tokenizer = OpenTokenizer(path, checkpoint.vocabulary);
   if (!tokenizer.ok()) return tokenizer.status();
   model.tokenizer = *std::move(tokenizer);
-  if (model.tokenizer->vocab_size() > model.info.config.vocab_size) {
-    return absl::InvalidArgumentError(
-        Concat(model.options.model_folder, "/tokenizer.json: ", model.tokenizer->vocab_size(),
-               " tokens, but the model has only ", model.info.config.vocab_size));
+  if (model.tokenizer->vocab_size() > checkpoint.config.vocab_size) {
+    return absl::InvalidArgumentError(Concat(path, ": the tokenizer has ", model.tokenizer->vocab_size(),
+                                             " tokens, but the model has only ",
+                                             checkpoint.config.vocab_size));
   }
   if (!model.tokenizer->chat_template().empty()) {
     model.chat_template = ChatTemplate::Compile(model.tokenizer->chat_template());
@@ -90,7 +91,8 @@ absl::Status LoadTransformer(LoadedModel& model) {
 // Reserves before it reads.
 absl::Status LoadKinds(LoadedModel& model) {
   const bool required = !model.options.memory_folder.empty();
-  const std::string& folder = required ? model.options.memory_folder : model.options.model_folder;
+  const std::string folder =
+      required ? model.options.memory_folder : CheckpointFolder(model.options.model_path);
   const auto bytes = KindRegistry::ModuleBytes(folder);
   if (!bytes.ok()) return bytes.status();
   auto reserved = ReserveBytes(*model.accountant, *bytes, "the weights of memory modules");
@@ -115,6 +117,14 @@ void DescribeKinds(LoadedModel& model) {
 
 }  // namespace
 
+absl::StatusOr<std::unique_ptr<Tokenizer>> OpenTokenizer(const std::string& path,
+                                                         const std::optional<GgufVocabulary>& vocabulary) {
+  if (!vocabulary) return Tokenizer::FromFolder(path);
+  auto tokenizer = Tokenizer::FromGguf(*vocabulary);
+  if (!tokenizer.ok()) return WithPath(path, tokenizer.status());
+  return tokenizer;
+}
+
 absl::StatusOr<Reservation> ReserveBytes(ByteAccountant& accountant, int64_t bytes, std::string_view what) {
   auto reservation = accountant.Reserve(bytes, what);
   if (!reservation.ok()) return WithReason(reservation.status(), "MEMORY_BUDGET");
@@ -125,7 +135,7 @@ absl::StatusOr<LoadedModel> LoadModel(EngineOptions options) {
   if (auto s = CheckOptions(options); !s.ok()) return s;
   // Weights are packed by, and some for, as many threads as will multiply them.
   const ScopedComputeThreads threads(options.threads);
-  auto checkpoint = OpenHuggingFaceFolder(options.model_folder);
+  auto checkpoint = OpenCheckpoint(options.model_path);
   if (!checkpoint.ok()) return checkpoint.status();
   LoadedModel model;
   model.options = std::move(options);
@@ -134,17 +144,16 @@ absl::StatusOr<LoadedModel> LoadModel(EngineOptions options) {
   model.weight_store = std::make_unique<const WeightStore>(model.options.weight_cache);
   ModelInfo& info = model.info;
   info.config = checkpoint->config;
-  info.generation = std::move(checkpoint->generation);
+  info.generation = checkpoint->generation;
   ChooseFormat(model);
   info.kv_format = model.options.kv;
   info.full_kv_bytes_per_token = FullKvBytesPerToken(info.config, info.kv_format);
-  const std::filesystem::path folder = std::filesystem::path(model.options.model_folder).lexically_normal();
-  info.name = folder.has_filename() ? folder.filename().string() : folder.parent_path().filename().string();
+  info.name = CheckpointName(model.options.model_path);
   if (const int64_t window = info.config.sliding_window(); window > 0) {
     model.options.exact_limit_tokens = std::min<int64_t>(model.options.exact_limit_tokens, window);
   }
 
-  if (auto s = LoadText(model); !s.ok()) return s;
+  if (auto s = LoadText(*checkpoint, model); !s.ok()) return s;
   auto fingerprint = model.weight_store->FingerprintOf(*model.tensors, info.weights, model.options.clock());
   if (!fingerprint.ok()) return fingerprint.status();
   info.fingerprint = *std::move(fingerprint);

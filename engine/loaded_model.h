@@ -3,6 +3,8 @@
 #define MEMGATE_ENGINE_LOADED_MODEL_H_
 
 #include <memory>
+#include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -13,6 +15,7 @@
 #include "engine/model/transformer.h"
 #include "engine/session/byte_accountant.h"
 #include "engine/text/chat_template.h"
+#include "engine/text/gguf_vocabulary.h"
 #include "engine/text/tokenizer.h"
 #include "engine/weight_store.h"
 
@@ -35,6 +38,11 @@ struct LoadedModel {
   Reservation module_bytes;
   Reservation work_bytes;
 };
+
+// The tokenizer in the model folder `path`, or of the GGUF file `path`, whose `vocabulary` it then is.
+// Messages start with the path.
+absl::StatusOr<std::unique_ptr<Tokenizer>> OpenTokenizer(const std::string& path,
+                                                         const std::optional<GgufVocabulary>& vocabulary);
 
 // Reads model, tokenizer and memory module; reserves bytes before it packs. Errors as Engine::Load.
 absl::StatusOr<LoadedModel> LoadModel(EngineOptions options);

@@ -53,7 +53,7 @@ absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const Options& options, Weigh
   const absl::Time begin = absl::Now();
   const auto progress = std::make_shared<LoadProgress>(log, absl::Now);
   auto engine =
-      Engine::Load({.model_folder = options.model,
+      Engine::Load({.model_path = options.model,
                     .memory_folder = options.memory,
                     .weights = options.weights,
                     .kv = options.kv,

@@ -253,7 +253,8 @@ absl::StatusOr<uint64_t> Alignment(const GgufFile& file) {
 absl::Status PlaceTensors(uint64_t data_begin, uint64_t alignment, uint64_t file_bytes,
                           std::vector<GgufTensor>& tensors) {
   // The last bytes of padding may be missing where nothing follows them.
-  const uint64_t data_bytes = file_bytes > data_begin ? file_bytes - data_begin : 0;
+  data_begin = std::min(data_begin, file_bytes);
+  const uint64_t data_bytes = file_bytes - data_begin;
   for (GgufTensor& tensor : tensors) {
     if (tensor.begin % alignment != 0) {
       return TensorError(tensor.name,

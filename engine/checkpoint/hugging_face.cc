@@ -1,6 +1,6 @@
 #include "engine/checkpoint/hugging_face.h"
 
-#include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -30,13 +30,7 @@ absl::StatusOr<GenerationDefaults> ReadGenerationDefaults(const std::string& fol
     if (!ids.ok()) return WithPath(path, ids.status());
     defaults.eos_token_ids = *std::move(ids);
   }
-  for (const int32_t id : defaults.eos_token_ids) {
-    if (id >= vocab_size) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(path, ": eos_token_id: ", id, " is outside the vocabulary of ", vocab_size));
-    }
-  }
-  if (defaults.top_k.has_value()) defaults.top_k = std::min(*defaults.top_k, vocab_size);
+  if (auto status = FitToVocabulary(vocab_size, defaults); !status.ok()) return WithPath(path, status);
   return defaults;
 }
 
@@ -55,7 +49,7 @@ absl::StatusOr<Checkpoint> OpenHuggingFaceFolder(const std::string& folder) {
 
   absl::StatusOr<std::unique_ptr<TensorSource>> tensors = OpenSafetensorsFolder(folder);
   if (!tensors.ok()) return tensors.status();
-  return Checkpoint{*std::move(config), *std::move(generation), *std::move(tensors)};
+  return Checkpoint{*std::move(config), *std::move(generation), *std::move(tensors), std::nullopt};
 }
 
 }  // namespace memgate

@@ -9,17 +9,11 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/model_config.h"
 #include "engine/checkpoint/tensor.h"
 
 namespace memgate {
-
-struct Checkpoint {
-  ModelConfig config;
-  GenerationDefaults generation;
-  std::unique_ptr<TensorSource>
-      tensors;  // names as in Hugging Face: "model.layers.0.self_attn.q_proj.weight"
-};
 
 // Parses config.json of the architectures in architectures/. INVALID_ARGUMENT names the key and what is
 // wrong; UNIMPLEMENTED names the architecture, rope type, activation or other feature that is not supported

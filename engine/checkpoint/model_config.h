@@ -33,6 +33,8 @@ struct RopeConfig {
   // Positions are divided by this ("rope_type": "linear"); 1 = off.
   double linear_factor = 1.0;
   std::optional<Llama3RopeScaling> llama3;
+  // [D/2]: each frequency is divided by this; empty = off. What GGUF files hold instead of `llama3`.
+  std::vector<float> divisors;
   std::optional<LongRopeScaling> longrope;
 };
 

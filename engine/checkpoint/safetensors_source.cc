@@ -39,6 +39,7 @@ class SafetensorsSource : public TensorSource {
   absl::StatusOr<TensorView> Find(std::string_view name) const override;
   bool Has(std::string_view name) const override { return tensors_.find(name) != tensors_.end(); }
   std::vector<std::string> Names() const override;
+  std::map<std::string, std::string, std::less<>> Unsupported() const override { return unsupported_; }
   std::vector<FileIdentity> Files() const override { return identities_; }
 
   // Whether a file holds `name`, readable or not.

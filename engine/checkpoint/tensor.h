@@ -4,6 +4,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -48,6 +50,8 @@ class TensorSource {
   virtual bool Has(std::string_view name) const = 0;
   // In ascending byte order.
   virtual std::vector<std::string> Names() const = 0;
+  // Tensors that are there but of a type that memgate does not read, which Names() leaves out: name -> type.
+  virtual std::map<std::string, std::string, std::less<>> Unsupported() const { return {}; }
   // Everything that the tensors are read from, as it was when it was opened; none for tensors of other
   // origin.
   virtual std::vector<FileIdentity> Files() const { return {}; }

@@ -25,6 +25,7 @@ std::vector<double> RopeFrequencies(const RopeConfig& rope, int head_dim, int64_
   for (int i = 0; i < head_dim / 2; ++i) {
     const double frequency = std::pow(rope.theta, -2.0 * i / head_dim) / rope.linear_factor;
     frequencies[i] = rope.llama3 ? StretchLlama3(frequency, *rope.llama3) : frequency;
+    if (!rope.divisors.empty()) frequencies[i] /= rope.divisors[i];
     if (rope.longrope) {
       const bool fits = context_tokens <= rope.longrope->original_max_position;
       frequencies[i] /= (fits ? rope.longrope->short_factors : rope.longrope->long_factors)[i];

@@ -11,9 +11,9 @@
 namespace memgate {
 
 // theta^(-2i/D) for i in [0, D/2), divided by linear_factor; or stretched per frequency as Llama 3.1 does:
-// long wavelengths by `factor`, short ones not at all, a linear blend between; or divided by the short or
-// long factors of longrope, whichever are meant for a context of `context_tokens`. All 0 where a layer does
-// not rotate. Unit: radians per position.
+// long wavelengths by `factor`, short ones not at all, a linear blend between; or divided by `divisors`,
+// or by the short or long factors of longrope, whichever are meant for a context of `context_tokens`. All 0
+// where a layer does not rotate. Unit: radians per position. REQUIRES: `divisors` is empty or [D/2].
 std::vector<double> RopeFrequencies(const RopeConfig& rope, int head_dim, int64_t context_tokens);
 
 // Constant after construction: thread-safe.

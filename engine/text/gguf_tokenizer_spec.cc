@@ -153,8 +153,19 @@ absl::Status ReadUnigram(const GgufVocabulary& vocabulary, TokenizerSpec& spec) 
   return absl::OkStatus();
 }
 
+// Whether text can only become some of the tokens through merges: those of more than one character.
+bool NeedsMerges(const GgufVocabulary& vocabulary) {
+  for (size_t id = 0; id < vocabulary.tokens.size(); ++id) {
+    if (TypeOf(vocabulary, id) != GgufTokenType::kNormal) continue;
+    const std::string& piece = vocabulary.tokens[id];
+    const auto begins = [](char byte) { return (byte & 0xC0) != 0x80; };  // a UTF-8 character
+    if (std::count_if(piece.begin(), piece.end(), begins) > 1) return true;
+  }
+  return false;
+}
+
 absl::Status ReadMerges(const GgufVocabulary& vocabulary, ModelSpec& model) {
-  if (vocabulary.merges.empty()) return Invalid("merges", "missing");
+  if (vocabulary.merges.empty() && NeedsMerges(vocabulary)) return Invalid("merges", "missing");
   model.merges.reserve(vocabulary.merges.size());
   for (const std::string& merge : vocabulary.merges) {
     const size_t space = merge.find(' ', 1);

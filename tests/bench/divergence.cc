@@ -39,7 +39,7 @@ class Reader {
  public:
   static absl::StatusOr<std::unique_ptr<Reader>> Open(const std::string& folder, WeightFormat format) {
     EngineOptions options;
-    options.model_folder = folder;
+    options.model_path = folder;
     options.weights = format;
     options.memory_budget_bytes = std::numeric_limits<int64_t>::max();
     options.max_batch_tokens = kStepTokens;

@@ -120,7 +120,7 @@ TEST_F(EngineConstraintTest, EndTokensComeExactlyWhereTheFormMayEnd) {
 TEST_F(EngineConstraintTest, WithoutAnEndTokenTheAnswerEndsWhereNothingCanFollow) {
   const std::string folder = WriteTinyModel(folder_.File("endless"), {.eos_token_id = -1});
   std::ofstream(folder + "/tokenizer_config.json") << "{}";
-  auto loaded = Engine::Load({.model_folder = folder, .threads = 2});
+  auto loaded = Engine::Load({.model_path = folder, .threads = 2});
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   Engine& engine = **loaded;
   const auto turn =

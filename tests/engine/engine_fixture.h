@@ -24,7 +24,7 @@ class EngineFixture : public testing::Test {
   std::unique_ptr<Engine> LoadTiny(TinyModelOptions model = {.eos_token_id = -1,
                                                              .memory = TinyMemory::kMemgate},
                                    EngineOptions options = {}) {
-    options.model_folder = WriteTinyModel(folder_.File("tiny" + std::to_string(++models_)), model);
+    options.model_path = WriteTinyModel(folder_.File("tiny" + std::to_string(++models_)), model);
     options.threads = 2;
     auto engine = Engine::Load(std::move(options));
     EXPECT_TRUE(engine.ok()) << engine.status();

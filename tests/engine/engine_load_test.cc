@@ -29,14 +29,14 @@ TEST_F(EngineLoadTest, TrainedInfiniModulesBecomeTheDefaultKind) {
 }
 
 TEST_F(EngineLoadTest, MissingFolderIsNamed) {
-  const auto engine = Engine::Load({.model_folder = folder_.path() + "/nowhere"});
+  const auto engine = Engine::Load({.model_path = folder_.path() + "/nowhere"});
   EXPECT_EQ(engine.status().code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(std::string(engine.status().message()), testing::HasSubstr("nowhere"));
 }
 
 TEST_F(EngineLoadTest, WeightsThatExceedTheBudgetAreRefusedBeforeTheyAreRead) {
   const std::string model = WriteTinyModel(folder_.path() + "/tiny");
-  const auto engine = Engine::Load({.model_folder = model, .memory_budget_bytes = 1000});
+  const auto engine = Engine::Load({.model_path = model, .memory_budget_bytes = 1000});
   EXPECT_EQ(engine.status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(engine.status().message()), testing::HasSubstr("weights"));
 }
@@ -45,14 +45,14 @@ TEST_F(EngineLoadTest, ModuleOfAnotherModelIsRefused) {
   const std::string mine = WriteTinyModel(folder_.path() + "/mine", {.seed = 1});
   const std::string other =
       WriteTinyModel(folder_.path() + "/other", {.seed = 2, .memory = TinyMemory::kMemgate});
-  const auto engine = Engine::Load({.model_folder = mine, .memory_folder = other});
+  const auto engine = Engine::Load({.model_path = mine, .memory_folder = other});
   EXPECT_EQ(engine.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(engine.status().message()), testing::HasSubstr("base_fingerprint"));
 }
 
 TEST_F(EngineLoadTest, AskedForModuleMustExist) {
   const std::string model = WriteTinyModel(folder_.path() + "/tiny");
-  const auto engine = Engine::Load({.model_folder = model, .memory_folder = folder_.path()});
+  const auto engine = Engine::Load({.model_path = model, .memory_folder = folder_.path()});
   EXPECT_EQ(engine.status().code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(std::string(engine.status().message()), testing::HasSubstr("memory.json"));
 }
@@ -81,7 +81,7 @@ TEST_F(EngineLoadTest, FurtherModulesBecomeFurtherKinds) {
   AddNamedModule(model, "linear", TinyMemory::kInfini, folder_);
   AddNamedModule(model, "delta", TinyMemory::kInfiniDelta, folder_);
   std::filesystem::create_directories(model + "/memory/notes");  // no module, no matter
-  const auto engine = Engine::Load({.model_folder = model});
+  const auto engine = Engine::Load({.model_path = model});
   ASSERT_TRUE(engine.ok()) << engine.status();
   EXPECT_EQ((*engine)->model().default_memory_kind, "memgate");
   EXPECT_THAT(KindNames(**engine, true), testing::ElementsAre("memgate", "infini-delta", "infini", "window"));
@@ -90,7 +90,7 @@ TEST_F(EngineLoadTest, FurtherModulesBecomeFurtherKinds) {
 TEST_F(EngineLoadTest, WithoutADefaultModuleTheWindowIsTheDefault) {
   const std::string model = WriteTinyModel(folder_.path() + "/tiny");
   AddNamedModule(model, "slots", TinyMemory::kMemgate, folder_);
-  const auto engine = Engine::Load({.model_folder = model});
+  const auto engine = Engine::Load({.model_path = model});
   ASSERT_TRUE(engine.ok()) << engine.status();
   EXPECT_EQ((*engine)->model().default_memory_kind, "window");
   EXPECT_THAT(KindNames(**engine, true), testing::ElementsAre("window", "memgate"));
@@ -101,7 +101,7 @@ TEST_F(EngineLoadTest, WithoutADefaultModuleTheWindowIsTheDefault) {
 TEST_F(EngineLoadTest, TwoModulesOfOneKindAreRefusedWithBothFolders) {
   const std::string model = WriteTinyModel(folder_.path() + "/tiny", {.memory = TinyMemory::kMemgate});
   AddNamedModule(model, "again", TinyMemory::kMemgate, folder_);
-  const auto engine = Engine::Load({.model_folder = model});
+  const auto engine = Engine::Load({.model_path = model});
   EXPECT_EQ(engine.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(engine.status().message()),
               testing::HasSubstr("memory modules in " + model + " and " + model +
@@ -114,7 +114,7 @@ TEST_F(EngineLoadTest, TwoModulesOfOneKindServeSideBySideUnderTheirNames) {
   nlohmann::json config = nlohmann::json::parse(std::ifstream(model + "/memory/again/memory.json"));
   config["name"] = "memgate-again";
   folder_.Write("tiny/memory/again/memory.json", config.dump());
-  const auto engine = Engine::Load({.model_folder = model});
+  const auto engine = Engine::Load({.model_path = model});
   ASSERT_TRUE(engine.ok()) << engine.status();
   EXPECT_THAT(KindNames(**engine, true), testing::ElementsAre("memgate", "memgate-again", "window"));
   const auto session = (*engine)->CreateSession({.memory_kind = "memgate-again"});
@@ -125,10 +125,10 @@ TEST_F(EngineLoadTest, TwoModulesOfOneKindServeSideBySideUnderTheirNames) {
 TEST_F(EngineLoadTest, WeightsOfModulesCountAgainstTheBudget) {
   const std::string bare = WriteTinyModel(folder_.path() + "/bare");
   const std::string model = WriteTinyModel(folder_.path() + "/tiny", {.memory = TinyMemory::kMemgate});
-  const int64_t without = (*Engine::Load({.model_folder = bare}))->Stats().reserved_bytes;
-  const int64_t with = (*Engine::Load({.model_folder = model}))->Stats().reserved_bytes;
+  const int64_t without = (*Engine::Load({.model_path = bare}))->Stats().reserved_bytes;
+  const int64_t with = (*Engine::Load({.model_path = model}))->Stats().reserved_bytes;
   EXPECT_EQ(with - without, 2 * 2 * (32 + 1) * 4);  // L, G, C and a bias
-  const auto engine = Engine::Load({.model_folder = model, .memory_budget_bytes = with - 1});
+  const auto engine = Engine::Load({.model_path = model, .memory_budget_bytes = with - 1});
   EXPECT_EQ(engine.status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(engine.status().message()), testing::HasSubstr("the weights of memory modules"));
 }
@@ -136,7 +136,7 @@ TEST_F(EngineLoadTest, WeightsOfModulesCountAgainstTheBudget) {
 TEST_F(EngineLoadTest, ModuleWithoutItsTensorsIsNoMissingModule) {
   const std::string model = WriteTinyModel(folder_.path() + "/tiny", {.memory = TinyMemory::kMemgate});
   std::filesystem::remove(model + "/memory.safetensors");
-  const auto engine = Engine::Load({.model_folder = model});
+  const auto engine = Engine::Load({.model_path = model});
   ASSERT_FALSE(engine.ok());
   EXPECT_THAT(std::string(engine.status().message()), testing::HasSubstr("memory.safetensors"));
 }
@@ -148,7 +148,7 @@ TEST_F(EngineLoadTest, MatrixModulesServeWithAndWithoutSlots) {
   const auto base = OpenHuggingFaceFolder(folder);
   ASSERT_TRUE(base.ok()) << base.status();
   folder_.Write("tiny/memory.safetensors", SafetensorsImage(MemgateMatrixTensors(base->config)));
-  const auto engine = Engine::Load({.model_folder = folder, .threads = 2});
+  const auto engine = Engine::Load({.model_path = folder, .threads = 2});
   ASSERT_TRUE(engine.ok()) << engine.status();
   EXPECT_THAT(KindNames(**engine, true), testing::ElementsAre("memgate", "memgate-slots", "window"));
   const struct {
@@ -177,7 +177,7 @@ TEST_F(EngineLoadTest, MatrixModulesServeWithAndWithoutSlots) {
 TEST_F(EngineLoadTest, ImpossibleOptionsNameTheOption) {
   const std::string model = WriteTinyModel(folder_.path() + "/tiny");
   const auto message = [&](EngineOptions options) {
-    options.model_folder = model;
+    options.model_path = model;
     const auto status = Engine::Load(std::move(options)).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
     return std::string(status.message());

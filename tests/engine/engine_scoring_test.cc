@@ -45,7 +45,7 @@ class EngineScoringTest : public EngineFixture {
 
 TEST_F(EngineScoringTest, ExactTextScoresAsAPlainSoftmaxOverItsLogits) {
   const std::string folder = WriteTinyModel(folder_.File("model"), {.eos_token_id = -1});
-  auto engine = *Engine::Load({.model_folder = folder, .threads = 2});
+  auto engine = *Engine::Load({.model_path = folder, .threads = 2});
   const std::vector<TokenId> text = RandomTokens(200, 1);
   const auto session = MakeSession(*engine, {.sinks = 0, .window = 256, .segment = 8});
   const auto turn = Score(*engine, session, text);
@@ -60,7 +60,7 @@ TEST_F(EngineScoringTest, ExactTextScoresAsAPlainSoftmaxOverItsLogits) {
 
 TEST_F(EngineScoringTest, GatedTextScoresAsAPlainSoftmaxOverItsLogits) {
   const std::string folder = WriteTinyModel(folder_.File("model"), {.eos_token_id = -1});
-  auto engine = *Engine::Load({.model_folder = folder, .threads = 2});
+  auto engine = *Engine::Load({.model_path = folder, .threads = 2});
   const std::vector<TokenId> text = RandomTokens(200, 2);
   const auto turn = Score(
       *engine, MakeSession(*engine, {.memory_kind = "window", .sinks = 2, .window = 16, .segment = 8}), text);

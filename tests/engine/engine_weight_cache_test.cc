@@ -32,7 +32,7 @@ class EngineWeightCacheTest : public EngineFixture {
   std::unique_ptr<Engine> Start(WeightFormat format) {
     events_.clear();
     reasons_.clear();
-    EngineOptions options = {.model_folder = model_, .weights = format, .threads = 2};
+    EngineOptions options = {.model_path = model_, .weights = format, .threads = 2};
     options.clock = [] { return absl::Now() + absl::Hours(1); };  // as if the model had been there for long
     options.load_progress = progress_;
     options.weight_cache = {.folder = cache_,
@@ -213,7 +213,7 @@ TEST_F(EngineWeightCacheTest, AnotherModelInTheSamePlaceIsAMiss) {
 
 TEST_F(EngineWeightCacheTest, WritesInTheBackgroundWhileItServes) {
   Notification written;
-  EngineOptions options = {.model_folder = model_, .weights = WeightFormat::kInt8, .threads = 2};
+  EngineOptions options = {.model_path = model_, .weights = WeightFormat::kInt8, .threads = 2};
   options.weight_cache = {.folder = cache_, .report = [&](const WeightCacheEvent& event) {
                             if (event.outcome == WeightCacheEvent::Outcome::kWritten) written.Notify();
                           }};

@@ -27,7 +27,7 @@ TEST_F(EngineWeightsTest, TheDemoModelAnswersInEveryFormat) {
   int64_t bytes_before = std::numeric_limits<int64_t>::max();
   for (const WeightFormat format : kFormats) {
     const auto engine =
-        Engine::Load({.model_folder = std::string(MEMGATE_SOURCE_DIR) + "/models/gateway-demo",
+        Engine::Load({.model_path = std::string(MEMGATE_SOURCE_DIR) + "/models/gateway-demo",
                       .weights = format,
                       .threads = 2});
     if (format == WeightFormat::kBf16 && absl::IsUnimplemented(engine.status())) continue;  // not on this CPU

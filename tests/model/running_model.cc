@@ -17,16 +17,16 @@ void DieUnless(const absl::Status& status) {
   std::abort();
 }
 
-Checkpoint OpenOrDie(const std::string& folder) {
-  auto checkpoint = OpenHuggingFaceFolder(folder);
+Checkpoint OpenOrDie(const std::string& path) {
+  auto checkpoint = OpenCheckpoint(path);
   DieUnless(checkpoint.status());
   return *std::move(checkpoint);
 }
 
 }  // namespace
 
-RunningModel::RunningModel(const std::string& folder, int max_tokens, WeightFormat format)
-    : checkpoint_(OpenOrDie(folder)),
+RunningModel::RunningModel(const std::string& path, int max_tokens, WeightFormat format)
+    : checkpoint_(OpenOrDie(path)),
       window_(MakeWindowKind()),
       work_(checkpoint_.config, {.max_tokens = max_tokens, .max_logit_rows = max_tokens, .weights = format}) {
   SetComputeThreads(1);

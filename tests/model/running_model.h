@@ -1,4 +1,4 @@
-// Loads a model folder and runs token lists through sessions, for the tests of this folder.
+// Loads a model folder or file and runs token lists through sessions, for the tests of this folder.
 #ifndef MEMGATE_TESTS_MODEL_RUNNING_MODEL_H_
 #define MEMGATE_TESTS_MODEL_RUNNING_MODEL_H_
 
@@ -16,11 +16,11 @@
 
 namespace memgate {
 
-// A loaded model with a work buffer. Aborts the test program if the folder does not load. Runs on one thread,
+// A loaded model with a work buffer. Aborts the test program if it does not load. Runs on one thread,
 // because tiny models spend longer on handing work over than on doing it.
 class RunningModel {
  public:
-  explicit RunningModel(const std::string& folder, int max_tokens = 64,
+  explicit RunningModel(const std::string& path, int max_tokens = 64,
                         WeightFormat format = WeightFormat::kF32);
 
   const ModelConfig& config() const { return checkpoint_.config; }

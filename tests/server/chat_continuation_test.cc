@@ -44,7 +44,7 @@ class ChatContinuationTest : public testing::Test {
     const std::string folder =
         WriteTinyModel(folder_.File("model" + std::to_string(++models_)), {.chat_template = false});
     std::ofstream(folder + "/chat_template.jinja") << chat_template;
-    auto engine = Engine::Load({.model_folder = folder, .threads = 1});
+    auto engine = Engine::Load({.model_path = folder, .threads = 1});
     EXPECT_TRUE(engine.ok()) << engine.status();
     return engine.ok() ? *std::move(engine) : nullptr;
   }

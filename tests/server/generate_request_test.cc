@@ -21,7 +21,7 @@ class GenerateRequestTest : public testing::Test {
  protected:
   static void SetUpTestSuite() {
     folder_ = new TempFolder();
-    auto engine = Engine::Load({.model_folder = WriteTinyModel(folder_->File("tiny")), .threads = 1});
+    auto engine = Engine::Load({.model_path = WriteTinyModel(folder_->File("tiny")), .threads = 1});
     ASSERT_TRUE(engine.ok()) << engine.status();
     engine_ = engine->release();
   }

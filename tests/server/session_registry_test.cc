@@ -15,7 +15,7 @@ namespace {
 class SessionRegistryTest : public testing::Test {
  protected:
   void SetUp() override {
-    auto engine = Engine::Load({.model_folder = WriteTinyModel(folder_.File("tiny")), .threads = 1});
+    auto engine = Engine::Load({.model_path = WriteTinyModel(folder_.File("tiny")), .threads = 1});
     ASSERT_TRUE(engine.ok()) << engine.status();
     engine_ = *std::move(engine);
     registry_ = std::make_unique<SessionRegistry>(*engine_, RegistryLimits{4, 3}, [this] { return now_; });

@@ -37,7 +37,7 @@ Detail DetailOf(const grpc::Status& status) {
 
 TestServer::TestServer(Setup setup) : log_(LogLevel::kError, LogFormat::kText) {
   if (!setup.chat_template.empty()) setup.model.chat_template = false;
-  setup.options.model = setup.engine.model_folder = WriteTinyModel(folder_.File("tiny"), setup.model);
+  setup.options.model = setup.engine.model_path = WriteTinyModel(folder_.File("tiny"), setup.model);
   if (!setup.chat_template.empty()) {
     std::ofstream(setup.options.model + "/chat_template.jinja") << setup.chat_template;
   }

@@ -68,9 +68,34 @@ void ReadConditional(ConfigReader& reader, ModelConfig& config) {
   config.tensor_prefix = "language_model.";
 }
 
+// Without a window in the file, no layer has one; files do not name the rest of what their readers know.
+void CompleteGguf(nlohmann::json& config) {
+  AddGemmaQueryScalar(/*layers_of_27b=*/62, config);
+  if (!config.contains("sliding_window")) config["sliding_window_pattern"] = 1;
+}
+
+constexpr GgufKeyName kGgufKeys[] = {
+    {"attention.sliding_window", "sliding_window"},
+    {"attention.sliding_window_pattern", "sliding_window_pattern"},
+    {"rope.freq_base_swa", "rope_local_base_freq", GgufKeyType::kNumber},
+    {"final_logit_softcapping", "final_logit_softcapping", GgufKeyType::kNumber},
+};
+constexpr GgufTensorName kGgufTensors[] = {
+    {"attn_q_norm.weight", "self_attn.q_norm.weight"},
+    {"attn_k_norm.weight", "self_attn.k_norm.weight"},
+    {"post_attention_norm.weight", "post_attention_layernorm.weight"},
+    {"ffn_norm.weight", "pre_feedforward_layernorm.weight"},
+    {"post_ffw_norm.weight", "post_feedforward_layernorm.weight"},
+};
+constexpr GgufArchitecture kGguf = {.name = "gemma3",
+                                    .keys = kGgufKeys,
+                                    .layer_tensors = kGgufTensors,
+                                    .complete = CompleteGguf,
+                                    .whole_norms = true};
+
 }  // namespace
 
-const Architecture kGemma3 = {"Gemma3ForCausalLM", Read};
+const Architecture kGemma3 = {"Gemma3ForCausalLM", Read, &kGguf};
 const Architecture kGemma3Conditional = {"Gemma3ForConditionalGeneration", ReadConditional};
 
 }  // namespace memgate

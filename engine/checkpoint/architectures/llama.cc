@@ -14,8 +14,15 @@ void Read(ConfigReader& reader, ModelConfig& config) {
   ReadCommon(reader, {}, config);
 }
 
+constexpr GgufTensorName kGgufTensors[] = {
+    {"attn_q.weight", "self_attn.q_proj.weight", GgufRows::kPaired},
+    {"attn_k.weight", "self_attn.k_proj.weight", GgufRows::kPaired},
+};
+// Mistral models, too, are named so in GGUF files.
+constexpr GgufArchitecture kGguf = {.name = "llama", .layer_tensors = kGgufTensors};
+
 }  // namespace
 
-const Architecture kLlama = {"LlamaForCausalLM", Read};
+const Architecture kLlama = {"LlamaForCausalLM", Read, &kGguf};
 
 }  // namespace memgate

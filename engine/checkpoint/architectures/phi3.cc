@@ -16,8 +16,15 @@ void Read(ConfigReader& reader, ModelConfig& config) {
   config.fused_projections = true;
 }
 
+constexpr GgufKeyName kGgufKeys[] = {{"attention.sliding_window", "sliding_window"}};
+constexpr GgufTensorName kGgufTensors[] = {
+    {"attn_qkv.weight", "self_attn.qkv_proj.weight"},
+    {"ffn_up.weight", "mlp.gate_up_proj.weight"},
+};
+constexpr GgufArchitecture kGguf = {.name = "phi3", .keys = kGgufKeys, .layer_tensors = kGgufTensors};
+
 }  // namespace
 
-const Architecture kPhi3 = {"Phi3ForCausalLM", Read};
+const Architecture kPhi3 = {"Phi3ForCausalLM", Read, &kGguf};
 
 }  // namespace memgate

@@ -16,8 +16,15 @@ void Read(ConfigReader& reader, ModelConfig& config) {
   config.qkv_bias = true;
 }
 
+constexpr GgufTensorName kGgufTensors[] = {
+    {"attn_q.bias", "self_attn.q_proj.bias"},
+    {"attn_k.bias", "self_attn.k_proj.bias"},
+    {"attn_v.bias", "self_attn.v_proj.bias"},
+};
+constexpr GgufArchitecture kGguf = {.name = "qwen2", .layer_tensors = kGgufTensors};
+
 }  // namespace
 
-const Architecture kQwen2 = {"Qwen2ForCausalLM", Read};
+const Architecture kQwen2 = {"Qwen2ForCausalLM", Read, &kGguf};
 
 }  // namespace memgate

@@ -16,8 +16,14 @@ void Read(ConfigReader& reader, ModelConfig& config) {
   config.qk_norm = true;
 }
 
+constexpr GgufTensorName kGgufTensors[] = {
+    {"attn_q_norm.weight", "self_attn.q_norm.weight"},
+    {"attn_k_norm.weight", "self_attn.k_norm.weight"},
+};
+constexpr GgufArchitecture kGguf = {.name = "qwen3", .layer_tensors = kGgufTensors};
+
 }  // namespace
 
-const Architecture kQwen3 = {"Qwen3ForCausalLM", Read};
+const Architecture kQwen3 = {"Qwen3ForCausalLM", Read, &kGguf};
 
 }  // namespace memgate

@@ -4,6 +4,7 @@
 #define MEMGATE_ENGINE_CHECKPOINT_ARCHITECTURES_SECTIONS_H_
 
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
 
@@ -64,6 +65,9 @@ void RequireActivation(ConfigReader& reader, std::string_view key, Activation ac
 float ReadSoftCap(ConfigReader& reader, std::string_view key, float fallback);
 // What Gemma 2 and 3 share. REQUIRES: dimensions are read.
 void ReadGemma(ConfigReader& reader, ModelConfig& config);
+// query_pre_attn_scalar as readers of Gemma's GGUF files know it: the size of a head, or, for the largest
+// published model, which has so many layers, the width divided by the number of heads.
+void AddGemmaQueryScalar(int64_t layers_of_27b, nlohmann::json& config);
 void RefuseAttentionBias(ConfigReader& reader);
 void RefuseMlpBias(ConfigReader& reader);
 

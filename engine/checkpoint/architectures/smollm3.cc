@@ -36,8 +36,14 @@ void Read(ConfigReader& reader, ModelConfig& config) {
   }
 }
 
+constexpr GgufTensorName kGgufTensors[] = {
+    {"attn_q.weight", "self_attn.q_proj.weight", GgufRows::kPaired},
+    {"attn_k.weight", "self_attn.k_proj.weight", GgufRows::kPaired},
+};
+constexpr GgufArchitecture kGguf = {.name = "smollm3", .layer_tensors = kGgufTensors};
+
 }  // namespace
 
-const Architecture kSmolLm3 = {"SmolLM3ForCausalLM", Read};
+const Architecture kSmolLm3 = {"SmolLM3ForCausalLM", Read, &kGguf};
 
 }  // namespace memgate

@@ -1,0 +1,117 @@
+// A GGUF file serves as the folder does that it was made of.
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "tests/engine/engine_fixture.h"
+#include "tests/support/gguf_model.h"
+
+namespace memgate {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+class EngineGgufTest : public EngineFixture {
+ protected:
+  // The folder `model` as a file in a folder of its own.
+  std::string Converted(const std::string& model) {
+    std::filesystem::create_directories(folder_.File("files"));
+    return folder_.Write("files/tiny-1.5B.F32.gguf", GgufOfFolder(model).Image());
+  }
+
+  static std::unique_ptr<Engine> Load(EngineOptions options) {
+    options.threads = 2;
+    auto engine = Engine::Load(std::move(options));
+    EXPECT_TRUE(engine.ok()) << engine.status();
+    return engine.ok() ? *std::move(engine) : nullptr;
+  }
+
+  static std::vector<TokenId> Answer(Engine& engine) {
+    return Generate(engine, MakeSession(engine), RandomTokens(60, 1), 20)->tokens;
+  }
+};
+
+TEST_F(EngineGgufTest, AnswersAsTheFolderDoesThroughItsMemory) {
+  const std::string model =
+      WriteTinyModel(folder_.File("model"), {.eos_token_id = -1, .memory = TinyMemory::kMemgate});
+  const std::string file = Converted(model);
+  for (const char* part : {"/memory.json", "/memory.safetensors"}) {
+    std::filesystem::copy_file(model + part, folder_.File("files") + part);
+  }
+  const auto from_folder = Load({.model_path = model});
+  const auto from_file = Load({.model_path = file});
+  const ModelInfo& info = from_file->model();
+  EXPECT_EQ(info.name, "tiny-1.5B.F32");
+  EXPECT_EQ(info.default_memory_kind, "memgate");
+  EXPECT_EQ(info.fingerprint, from_folder->model().fingerprint);
+  EXPECT_EQ(info.parameters, from_folder->model().parameters);
+  EXPECT_TRUE(info.has_chat_template);
+  EXPECT_EQ(Answer(*from_file), Answer(*from_folder));
+}
+
+TEST_F(EngineGgufTest, EncodesTextAndRendersChatsAsTheFolderDoes) {
+  const std::string model = WriteTinyModel(folder_.File("model"));
+  const auto from_folder = Load({.model_path = model});
+  const auto from_file = Load({.model_path = Converted(model)});
+  const std::string text = "h\xc3\xa9llo w\xc3\xb6rld<|end|>\n";
+  EXPECT_EQ(*from_file->tokenizer().Encode(text, TextPosition::kStart),
+            *from_folder->tokenizer().Encode(text, TextPosition::kStart));
+  const std::vector<ChatTurn> messages = {{.role = "user", .content = "hello"}};
+  EXPECT_EQ(*from_file->RenderChat(messages, {}, true), *from_folder->RenderChat(messages, {}, true));
+}
+
+TEST_F(EngineGgufTest, AnotherFolderMayHoldTheModules) {
+  const std::string model =
+      WriteTinyModel(folder_.File("model"), {.eos_token_id = -1, .memory = TinyMemory::kInfini});
+  const std::string file = Converted(model);
+  EXPECT_EQ(Load({.model_path = file})->model().default_memory_kind, "window");
+  EXPECT_EQ(Load({.model_path = file, .memory_folder = model})->model().default_memory_kind, "infini");
+}
+
+TEST_F(EngineGgufTest, FingerprintAndPackedWeightsAreRemembered) {
+  const std::string file = Converted(WriteTinyModel(folder_.File("model"), {.eos_token_id = -1}));
+  std::vector<std::string> hits;
+  EngineOptions options = {.model_path = file, .weights = WeightFormat::kInt8};
+  options.clock = [] { return absl::Now() + absl::Hours(1); };  // as if the file had been there for long
+  options.weight_cache = {.folder = folder_.File("cache"),
+                          .write = WeightCacheOptions::Write::kBeforeLoaded,
+                          .report = [&](const auto& event) {
+                            if (event.outcome == WeightCacheEvent::Outcome::kHit) hits.push_back(event.what);
+                          }};
+  const std::vector<TokenId> first = Answer(*Load(options));
+  EXPECT_THAT(hits, ElementsAre());
+  EXPECT_EQ(Answer(*Load(options)), first);
+  EXPECT_THAT(hits, ElementsAre("fingerprint", "weights"));
+}
+
+TEST_F(EngineGgufTest, ATensorOfAnUnsupportedTypeIsRefusedByName) {
+  const std::string model = WriteTinyModel(folder_.File("model"));
+  std::string image = GgufOfFolder(model).Image();
+  const std::string name = "blk.1.ffn_up.weight";
+  const size_t type_at = image.find(name) + name.size() + 4 + 2 * 8;
+  ASSERT_LT(type_at, image.size());
+  image[type_at] = 34;  // TQ1_0
+  const auto engine = Engine::Load({.model_path = folder_.Write("odd.gguf", image)});
+  EXPECT_EQ(engine.status().code(), absl::StatusCode::kUnimplemented);
+  EXPECT_THAT(std::string(engine.status().message()), HasSubstr("up_proj.weight"));
+  EXPECT_THAT(std::string(engine.status().message()), HasSubstr("TQ1_0"));
+  EXPECT_THAT(std::string(engine.status().message()), HasSubstr("odd.gguf"));
+}
+
+TEST_F(EngineGgufTest, AnUnknownTokenizerIsRefusedWithTheFile) {
+  std::string image = GgufOfFolder(WriteTinyModel(folder_.File("model"))).Image();
+  const size_t at = image.find("gpt2");
+  ASSERT_NE(at, std::string::npos);
+  image.replace(at, 4, "bert");
+  const std::string file = folder_.Write("odd.gguf", image);
+  const auto engine = Engine::Load({.model_path = file});
+  EXPECT_EQ(engine.status().code(), absl::StatusCode::kUnimplemented);
+  EXPECT_THAT(std::string(engine.status().message()), StartsWith(file + ": "));
+  EXPECT_THAT(std::string(engine.status().message()), HasSubstr("bert"));
+}
+
+}  // namespace
+}  // namespace memgate
