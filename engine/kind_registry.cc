@@ -67,10 +67,15 @@ absl::Status CheckFitsModel(const SessionShape& shape, const ModelConfig& config
                                            " tokens; this model's own sliding window ends at ", limit));
 }
 
-absl::StatusOr<int64_t> KindRegistry::ModuleBytes(const std::string& folder) {
+absl::StatusOr<std::vector<std::string>> KindRegistry::ModuleFolders(const std::string& folder) {
   auto folders = NamedModuleFolders(folder);
+  if (folders.ok() && IsMemoryModuleFolder(folder)) folders->insert(folders->begin(), folder);
+  return folders;
+}
+
+absl::StatusOr<int64_t> KindRegistry::ModuleBytes(const std::string& folder) {
+  const auto folders = ModuleFolders(folder);
   if (!folders.ok()) return folders.status();
-  if (IsMemoryModuleFolder(folder)) folders->push_back(folder);
   int64_t total = 0;
   for (const std::string& module : *folders) {
     const auto bytes = MemoryModuleBytes(module);

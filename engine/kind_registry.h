@@ -38,6 +38,9 @@ class KindRegistry {
   static absl::StatusOr<KindRegistry> Load(const std::string& folder, bool required,
                                            const ModelConfig& config, std::string_view fingerprint);
 
+  // The folders with modules that Load() finds, in its order. UNAVAILABLE if they cannot be listed.
+  static absl::StatusOr<std::vector<std::string>> ModuleFolders(const std::string& folder);
+
   // Bytes that the weights of all modules that Load() finds take (MemoryModuleBytes).
   static absl::StatusOr<int64_t> ModuleBytes(const std::string& folder);
 

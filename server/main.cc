@@ -9,6 +9,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/engine.h"
+#include "engine/inspection.h"
+#include "server/inspection_text.h"
 #include "server/load_progress.h"
 #include "server/memory_limit.h"
 #include "server/options.h"
@@ -142,6 +144,20 @@ int CheckConfig(const Options& options) {
   return 0;
 }
 
+int InspectModel(const CommandLine& line) {
+  const Options& options = line.options;
+  if (options.model.empty()) {
+    return Fail(absl::InvalidArgumentError("nothing to inspect: set --model PATH or MEMGATE_MODEL"), 2);
+  }
+  const auto budget = Budget(options);
+  if (!budget.ok()) return Fail(budget.status());
+  const auto inspection =
+      Inspect(options.model, {.memory_folder = options.memory, .memory_budget_bytes = *budget});
+  if (!inspection.ok()) return Fail(inspection.status());
+  std::cout << (line.inspect_json ? InspectionJson(*inspection) : InspectionText(*inspection));
+  return inspection->obstacles.empty() ? 0 : 1;
+}
+
 int Main(const std::vector<std::string>& arguments) {
   const auto line = ParseCommandLine(arguments, EnvironmentVariable);
   if (!line.ok()) return Fail(line.status(), 2);
@@ -152,6 +168,8 @@ int Main(const std::vector<std::string>& arguments) {
     case Command::kVersion:
       std::cout << "memgate-server " << ServerVersion() << "\n";
       return 0;
+    case Command::kInspect:
+      return InspectModel(*line);
     case Command::kProbe:
       if (auto s = Probe(line->options, line->probe_address); !s.ok()) return Fail(s);
       return 0;

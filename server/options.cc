@@ -128,12 +128,13 @@ absl::Status SetAllowInsecurePublic(const std::string& text, Options& options) {
 // The order is that of --help. Upper limits keep products of them far from overflow; they are no advice.
 const std::vector<OptionSpec>& Specs() {
   static const auto* const specs = new std::vector<OptionSpec>{
-      {"model", "FOLDER",
-       "Model in the Hugging Face layout (config.json, *.safetensors, tokenizer.json). Required.",
+      {"model", "PATH",
+       "A folder in the Hugging Face layout (config.json, *.safetensors, tokenizer.json), or a GGUF file. "
+       "Required.",
        Text(&Options::model)},
       {"memory", "FOLDER",
        "Memory modules: memory.json and memory.safetensors here, and in every folder of memory/ here. "
-       "Default: those in the model folder, if any.",
+       "Default: those in the folder of the model, if any.",
        Text(&Options::memory)},
       {"listen", "ADDRESS",
        "Where gRPC is served: host:port, [ipv6]:port or unix:/path; port 0 lets the system choose. Default "
@@ -215,6 +216,11 @@ const CommandSpec kCommands[] = {
     {"version", "Print the version.", Command::kVersion},
     {"check-config", "Check options, keys, certificates and the model's files, print the result and leave.",
      Command::kCheckConfig},
+    {"inspect",
+     "Print what --model and --memory hold, whether it can be served (exit code 0 or 1), and what weights "
+     "and "
+     "sessions would cost, without loading any weights; --inspect=json for programs.",
+     Command::kInspect},
     {"probe", "Ask a running server (at --listen, or --probe=ADDRESS) for its health: exit code 0 or 1.",
      Command::kProbe},
 };
@@ -284,6 +290,10 @@ absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& arg
       line.command = command->command;
       if (command->command == Command::kProbe) {
         line.probe_address = text.value_or("");
+      } else if (command->command == Command::kInspect && text == "json") {
+        line.inspect_json = true;
+      } else if (command->command == Command::kInspect && text) {
+        return absl::InvalidArgumentError(absl::StrCat("--inspect: \"", *text, "\" is not json"));
       } else if (text) {
         return absl::InvalidArgumentError(absl::StrCat("--", name, " takes no value"));
       }
@@ -307,7 +317,7 @@ absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& arg
 
 absl::Status ValidateForServing(const Options& options) {
   if (options.model.empty()) {
-    return absl::InvalidArgumentError("no model: set --model FOLDER or MEMGATE_MODEL");
+    return absl::InvalidArgumentError("no model: set --model PATH or MEMGATE_MODEL");
   }
   if (options.tls_cert.empty() != options.tls_key.empty()) {
     return absl::InvalidArgumentError(absl::StrCat("--tls-cert and --tls-key belong together; set --",
@@ -345,7 +355,7 @@ std::string WeightCacheFolder(const Options& options, const Environment& environ
 std::string HelpText() {
   std::string text =
       "memgate-server: a gRPC inference server with bounded memory per session\n\n"
-      "Usage: memgate-server --model FOLDER [flags]\n\n"
+      "Usage: memgate-server --model PATH [flags]\n\n"
       "Flags, each with its environment variable (flags win):\n";
   for (const OptionSpec& spec : Specs()) {
     absl::StrAppend(&text, "  --", spec.name, spec.value.empty() ? "" : " ", spec.value, "  (",

@@ -53,12 +53,13 @@ struct Options {
   bool uses_mtls() const { return !tls_client_ca.empty(); }
 };
 
-enum class Command { kServe, kHelp, kVersion, kCheckConfig, kProbe };
+enum class Command { kServe, kHelp, kVersion, kCheckConfig, kInspect, kProbe };
 
 struct CommandLine {
   Command command = Command::kServe;
   Options options;
   std::string probe_address;  // of --probe; empty = the address in --listen
+  bool inspect_json = false;  // of --inspect: JSON instead of text
 };
 
 // Looks up an environment variable.

@@ -186,6 +186,7 @@ const std::vector<Command>& Commands() {
     for (Command& command : SessionCommands()) commands->push_back(std::move(command));
     commands->push_back(ModelsCommand());
     commands->push_back(CountCommand());
+    commands->push_back(InspectCommand());
     commands->push_back({"version", "", "Show the version of this program", {}, RunVersion});
     return commands;
   }();

@@ -49,6 +49,7 @@ Command IngestCommand();
 std::vector<Command> SessionCommands();
 Command ModelsCommand();
 Command CountCommand();
+Command InspectCommand();
 
 }  // namespace memgate
 

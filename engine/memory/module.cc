@@ -167,16 +167,9 @@ bool IsPublished(const std::string& folder) {
   return text.ok() && IsPublishedAhnConfig(*text);
 }
 
-// A published module is a Hugging Face folder of its own; merged with its base, it is the model's.
-absl::StatusOr<MemoryModule> LoadPublishedAhn(const std::string& folder, const ModelConfig& base) {
-  const std::string path = Concat(folder, "/config.json");
-  const auto text = ReadConfigText(path);
-  if (!text.ok()) return text.status();
-  auto config = ParsePublishedAhnConfig(*text, base);
-  if (!config.ok()) return WithPath(config.status(), path);
-  const auto tensors = OpenSafetensorsFolder(folder);
-  if (!tensors.ok()) return tensors.status();
-  return MakeModule(folder, *std::move(config), base, **tensors);
+absl::StatusOr<std::unique_ptr<TensorSource>> OpenModuleTensors(const std::string& folder) {
+  if (IsPublished(folder)) return OpenSafetensorsFolder(folder);
+  return OpenSafetensorsFile(Concat(folder, "/memory.safetensors"));
 }
 
 }  // namespace
@@ -218,12 +211,22 @@ absl::StatusOr<MemoryModuleConfig> ParseMemoryModuleConfig(std::string_view text
   return config;
 }
 
+absl::StatusOr<MemoryModuleConfig> ReadMemoryModuleConfig(const std::string& folder,
+                                                          const ModelConfig& base) {
+  const bool published = IsPublished(folder);
+  const std::string path = Concat(folder, published ? "/config.json" : "/memory.json");
+  const auto text = ReadConfigText(path);
+  if (!text.ok()) return text.status();
+  auto config = published ? ParsePublishedAhnConfig(*text, base) : ParseMemoryModuleConfig(*text);
+  if (!config.ok()) return WithPath(config.status(), path);
+  return config;
+}
+
 bool IsMemoryModuleFolder(const std::string& folder) { return HasOwnConfig(folder) || IsPublished(folder); }
 
 absl::StatusOr<int64_t> MemoryModuleBytes(const std::string& folder) {
   const bool published = IsPublished(folder);
-  auto tensors =
-      published ? OpenSafetensorsFolder(folder) : OpenSafetensorsFile(Concat(folder, "/memory.safetensors"));
+  const auto tensors = OpenModuleTensors(folder);
   if (!tensors.ok()) return tensors.status();
   int64_t elements = 0;
   for (const std::string& name : (*tensors)->Names()) {
@@ -237,14 +240,16 @@ absl::StatusOr<int64_t> MemoryModuleBytes(const std::string& folder) {
 
 absl::StatusOr<MemoryModule> LoadMemoryModule(const std::string& folder, const ModelConfig& base,
                                               std::string_view base_fingerprint) {
-  if (IsPublished(folder)) return LoadPublishedAhn(folder, base);
-  const std::string path = Concat(folder, "/memory.json");
-  const auto text = ReadConfigText(path);
-  if (!text.ok()) return text.status();
-  auto config = ParseMemoryModuleConfig(*text);
-  if (!config.ok()) return WithPath(config.status(), path);
-  if (auto s = CheckFits(*config, base, base_fingerprint); !s.ok()) return WithPath(s, path);
-  auto tensors = OpenSafetensorsFile(Concat(folder, "/memory.safetensors"));
+  auto config = ReadMemoryModuleConfig(folder, base);
+  if (!config.ok()) return config.status();
+  // A published module is a Hugging Face folder of its own; merged with its base, it is the model's. It does
+  // not say which base it was trained for, and its shapes were checked while it was read.
+  if (!IsPublished(folder)) {
+    if (auto s = CheckFits(*config, base, base_fingerprint); !s.ok()) {
+      return WithPath(s, Concat(folder, "/memory.json"));
+    }
+  }
+  const auto tensors = OpenModuleTensors(folder);
   if (!tensors.ok()) return tensors.status();
   return MakeModule(folder, *std::move(config), base, **tensors);
 }

@@ -27,6 +27,11 @@ absl::StatusOr<MemoryModuleConfig> ParseMemoryModuleConfig(std::string_view json
 // Whether `folder` holds a module, readable or not.
 bool IsMemoryModuleFolder(const std::string& folder);
 
+// What the module in `folder` says of itself: its memory.json, or what its authors published, which leaves
+// out dimensions; they are then those of `base`. Whether it fits `base` is not checked otherwise. Errors name
+// the file.
+absl::StatusOr<MemoryModuleConfig> ReadMemoryModuleConfig(const std::string& folder, const ModelConfig& base);
+
 // Bytes that the weights of the module in `folder` take once loaded: all are held as f32. NOT_FOUND or
 // INVALID_ARGUMENT if the file cannot be read.
 absl::StatusOr<int64_t> MemoryModuleBytes(const std::string& folder);

@@ -19,12 +19,16 @@ std::string HeadBlob(bool tied) { return tied ? "head.tied" : "head.own"; }
 // Tensors that share their input, and the rows of each.
 using Stack = std::vector<std::pair<std::string, int>>;
 
+// Whether tensors are read, or only looked up.
+enum class Access { kRead, kCheck };
+
 // Names and shapes as Hugging Face writes them.
 class WeightReader {
  public:
   // `cached` may be null.
-  WeightReader(const ModelConfig& config, const TensorSource& source, const CachedWeights* cached)
-      : config_(config), source_(source), cached_(cached) {}
+  WeightReader(const ModelConfig& config, const TensorSource& source, const CachedWeights* cached,
+               Access access)
+      : config_(config), source_(source), cached_(cached), access_(access) {}
 
   // The weights of an RMSNorm.
   absl::Status Norm(const std::string& name, int64_t size, std::vector<float>& out) {
@@ -107,7 +111,7 @@ class WeightReader {
     int64_t rows_in_all = 0;
     for (const auto& [name, rows] : names) rows_in_all += rows;
     std::vector<float> weight;
-    weight.reserve(rows_in_all * shape.in_features);  // LoadScratchBytes
+    if (access_ == Access::kRead) weight.reserve(rows_in_all * shape.in_features);  // LoadScratchBytes
     std::vector<float> bias;
     for (const auto& [name, rows] : names) {
       if (auto s = Append(Concat(name, ".weight"), {rows, shape.in_features}, weight); !s.ok()) return s;
@@ -115,6 +119,7 @@ class WeightReader {
         if (auto s = Append(Concat(name, ".bias"), {rows}, bias); !s.ok()) return s;
       }
     }
+    if (access_ == Access::kCheck) return Linear();
     auto linear = Linear::Pack(shape, weight, bias);
     if (!linear.ok()) return Named(names.front().first + ".weight", linear.status());
     return linear;
@@ -134,7 +139,7 @@ class WeightReader {
 
   absl::Status Append(const std::string& name, std::vector<int64_t> shape, std::vector<float>& out) {
     auto view = FindShaped(source_, name, shape);
-    if (!view.ok()) return view.status();
+    if (!view.ok() || access_ == Access::kCheck) return view.status();
     const size_t begin = out.size();
     out.resize(begin + view->elements());
     ToFloat(*view, absl::MakeSpan(out).subspan(begin));
@@ -144,6 +149,7 @@ class WeightReader {
   const ModelConfig& config_;
   const TensorSource& source_;
   const CachedWeights* const cached_;
+  const Access access_;
   int64_t parameters_ = 0;
   int64_t packed_bytes_ = 0;
 };
@@ -182,14 +188,16 @@ int64_t LoadScratchBytes(const ModelConfig& config) {
   return widest * config.hidden_size * int64_t{sizeof(float)};
 }
 
-absl::StatusOr<ModelWeights> LoadWeights(const ModelConfig& config, const TensorSource& source,
-                                         WeightFormat format, absl::FunctionRef<void(int, int)> progress,
-                                         std::optional<CachedWeights> cached) {
+namespace {
+
+absl::StatusOr<ModelWeights> Read(const ModelConfig& config, const TensorSource& source, WeightFormat format,
+                                  absl::FunctionRef<void(int, int)> progress,
+                                  std::optional<CachedWeights> cached, Access access) {
   ModelWeights weights;
   weights.format = format;
   weights.mapped = std::move(cached);
   const ModelShapes shapes(config, format);
-  WeightReader reader(config, source, weights.mapped ? &*weights.mapped : nullptr);
+  WeightReader reader(config, source, weights.mapped ? &*weights.mapped : nullptr, access);
   const int total = config.num_layers + 1;
   const std::string& prefix = config.tensor_prefix;
   auto embedding =
@@ -215,6 +223,21 @@ absl::StatusOr<ModelWeights> LoadWeights(const ModelConfig& config, const Tensor
   weights.parameters = reader.parameters();
   weights.packed_bytes = reader.packed_bytes();
   return weights;
+}
+
+}  // namespace
+
+absl::StatusOr<ModelWeights> LoadWeights(const ModelConfig& config, const TensorSource& source,
+                                         WeightFormat format, absl::FunctionRef<void(int, int)> progress,
+                                         std::optional<CachedWeights> cached) {
+  return Read(config, source, format, progress, std::move(cached), Access::kRead);
+}
+
+absl::StatusOr<int64_t> CheckWeights(const ModelConfig& config, const TensorSource& source) {
+  const auto weights = Read(
+      config, source, WeightFormat::kF32, [](int, int) {}, std::nullopt, Access::kCheck);
+  if (!weights.ok()) return weights.status();
+  return weights->parameters;
 }
 
 std::string PackedLayout(WeightFormat format) {

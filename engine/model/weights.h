@@ -63,6 +63,10 @@ absl::StatusOr<ModelWeights> LoadWeights(const ModelConfig& config, const Tensor
                                          absl::FunctionRef<void(int done, int total)> progress,
                                          std::optional<CachedWeights> cached = std::nullopt);
 
+// Finds every tensor that LoadWeights would read, with its shape, and reads no number of them. Returns the
+// number of parameters. Errors as LoadWeights.
+absl::StatusOr<int64_t> CheckWeights(const ModelConfig& config, const TensorSource& source);
+
 // Names the layout of PackedBlobs: other blobs, or other bytes in them, have another name. Empty for formats
 // whose packed weights are not to be kept, as oneDNN's opaque ones.
 std::string PackedLayout(WeightFormat format);

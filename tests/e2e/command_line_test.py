@@ -4,7 +4,8 @@ import os
 import tempfile
 import unittest
 
-from tests.e2e.support import ServedTestCase, gateway_text, memgate
+from client.demo.server_process import DEMO_MODEL
+from tests.e2e.support import ServedTestCase, gateway_text, memgate, memgate_json
 
 QUESTION = "ask: what is the service code of pump K7?"
 FACT = "note: the service code of pump K7 is 4921\n"
@@ -27,6 +28,28 @@ class CommandLineTest(ServedTestCase):
         self.assertIn("window", kinds)
         self.assertEqual(self.create()["session_bytes"], kinds["memgate"]["default_session_bytes"])
         self.assertIn("LlamaForCausalLM", self.memgate("models").stdout)
+
+    def test_inspect_tells_beforehand_what_models_tells_of_the_server(self):
+        (model,) = self.memgate_json("models")
+        (found,) = memgate_json("inspect", DEMO_MODEL)
+        self.assertTrue(found["servable"])
+        self.assertEqual(found["architecture"], model["architecture"])
+        self.assertEqual(found["parameters"], int(model["parameters"]))
+        self.assertEqual(found["memory_kinds"][0]["kind"], model["default_memory_kind"])
+        kinds = {kind["kind"]: kind for kind in model["memory_kinds"]}
+        for kind in found["memory_kinds"]:
+            self.assertEqual(kind["session_bytes"][model["kv_format"]],
+                             int(kinds[kind["kind"]]["default_session_bytes"]))
+        self.assertIn("can be served: yes", memgate("inspect", DEMO_MODEL).stdout)
+
+    def test_inspect_fails_with_the_reason(self):
+        with tempfile.NamedTemporaryFile(suffix=".gguf") as file:
+            file.write(b"GGUF" + bytes(28))
+            file.flush()
+            done = memgate("inspect", file.name, check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("GGUF version 0 is not supported", done.stdout)
+        self.assertEqual(memgate("inspect", "/nowhere", check=False).returncode, 1)
 
     def test_count_agrees_with_what_a_prompt_is_charged(self):
         count = self.memgate_json("count", QUESTION)[0]

@@ -163,6 +163,10 @@ TEST(OptionsTest, FindsCommands) {
   EXPECT_EQ(Parse({"--check-config", "--model=/m"})->command, Command::kCheckConfig);
   EXPECT_EQ(Parse({"--probe"})->command, Command::kProbe);
   EXPECT_EQ(Parse({"--probe=host:1"})->probe_address, "host:1");
+  EXPECT_EQ(Parse({"--model", "/m", "--inspect"})->command, Command::kInspect);
+  EXPECT_FALSE(Parse({"--inspect"})->inspect_json);
+  EXPECT_TRUE(Parse({"--inspect=json"})->inspect_json);
+  EXPECT_THAT(ErrorOf({"--inspect=xml"}), HasSubstr("--inspect: \"xml\" is not json"));
 }
 
 Options Valid() {
