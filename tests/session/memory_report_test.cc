@@ -31,6 +31,22 @@ class MemoryReportTest : public testing::Test {
   ScriptedModel model_;
 };
 
+TEST_F(MemoryReportTest, LocalLayersHaveNothingToReport) {
+  const ScriptedModel model(WindowedConfig());  // the second layer sees 6 tokens
+  for (const auto& kind : model.kinds()) {
+    SessionState session(model.Context(*kind), kind->HasRetention() ? kShape : kNoSlots,
+                         std::pmr::new_delete_resource());
+    Feed(model, session, 90, Score);
+    const MemoryReport report = ReportMemory(session, 0, RetainedPositions::kList);
+    ASSERT_EQ(report.layers.size(), 3u);
+    EXPECT_TRUE(report.layers[1].gates.empty());
+    EXPECT_TRUE(report.layers[1].memory_norms.empty());
+    EXPECT_TRUE(report.layers[1].salient.empty());
+    EXPECT_EQ(report.layers[0].salient.size(), kind->HasRetention() ? 3u : 0u);
+    EXPECT_EQ(report.layers[2].memory_norms.size(), kind->StateFloats() > 0 ? 3u : 0u);
+  }
+}
+
 TEST_F(MemoryReportTest, DescribesTheBestTokensOfEveryHead) {
   SessionState session = MakeSession(model_.memgate(), kShape);
   Feed(model_, session, 90, Score);
