@@ -71,9 +71,9 @@ TEST(SessionMemoryTest, LayersWithAWindowOfTheirOwnHaveNoSlots) {
   v1::SessionMemory memory = Holding({4, 1200}, {7});
   memory.add_layers()->add_kv_heads();
   EXPECT_EQ(DescribeMemory(memory),
-            "layer  KV head     slots   positions  scores (lowest / median / highest)\n"
+            "layer  KV head  slots     positions   scores (lowest / median / highest)\n"
             "    0        0  2 of 256  4 .. 1,200  -1.50 / 0.25 / 12.00\n"
-            "    0        1  1 of 256      7 .. 7  -1.50 / 0.25 / 12.00\n"
+            "    0        1  1 of 256  7 .. 7      -1.50 / 0.25 / 12.00\n"
             "    1        0\n");
 }
 
