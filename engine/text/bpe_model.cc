@@ -15,6 +15,11 @@ namespace {
 // Up to this many symbols, looking through all pairs for each merge is faster than a heap.
 constexpr size_t kShortWord = 32;
 
+// Of a vocabulary with scores. Published ones can be merged in two or three ways per piece; one made for it,
+// in as many ways as its pieces have characters.
+constexpr size_t kMaxMergesPerPiece = 16;
+constexpr size_t kMergeAllowance = 4096;
+
 // 0 for the largest score, 1 for the next one, ...; equal scores have equal ranks.
 std::vector<int32_t> RanksOf(const std::vector<double>& scores) {
   std::vector<double> distinct = scores;
@@ -114,6 +119,7 @@ absl::Status BpeModel::AddMerges(const ModelSpec& spec, const StringViewMap<Toke
 
 absl::Status BpeModel::AddMergesByScore(const ModelSpec& spec) {
   const std::vector<int32_t> ranks = RanksOf(spec.scores);
+  const size_t max_merges = kMaxMergesPerPiece * spec.vocab.size() + kMergeAllowance;
   for (size_t i = 0; i < spec.vocab.size(); ++i) {
     const auto& [piece, id] = spec.vocab[i];
     if (spec.not_text.contains(id)) continue;
@@ -130,6 +136,10 @@ absl::Status BpeModel::AddMergesByScore(const ModelSpec& spec) {
       merges_.emplace(key, Merge{ranks[i], id});
     }
     if (mergeable && HasInnerSpaceMark(joined)) words_are_independent_ = false;
+    if (merges_.size() > max_merges) {
+      return absl::InvalidArgumentError(
+          Concat("the pieces can be merged in more than ", max_merges, " ways"));
+    }
   }
   return absl::OkStatus();
 }

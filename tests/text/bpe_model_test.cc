@@ -80,6 +80,28 @@ TEST(BpeModelTest, NamesTheMergeThatRefersToAnUnknownPiece) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("merge 1 refers to \"x\""));
 }
 
+TEST(BpeModelTest, MergesWhatIsAPieceIfThereAreScores) {
+  ModelSpec spec = CharacterSpec({"a", "b", "c", "ab", "bc", "abc", "cc"}, {});
+  spec.scores = {0, 0, 0, -2, -1, -3, -1};
+  const auto model = *BpeModel::Create(spec);
+  EXPECT_THAT(Encode(*model, "abc"), ElementsAre(5));
+  EXPECT_THAT(Encode(*model, "bcc"), ElementsAre(4, 2)) << "of equal scores the left one first";
+  spec.scores[3] = 0;
+  EXPECT_THAT(Encode(**BpeModel::Create(spec), "abcc"), ElementsAre(3, 6));
+  spec.not_text = {5};
+  EXPECT_THAT(Encode(**BpeModel::Create(spec), "abc"), ElementsAre(3, 2));
+}
+
+TEST(BpeModelTest, RefusesPiecesThatMergeInTooManyWays) {
+  ModelSpec spec = CharacterSpec({}, {});
+  for (int length = 1; length <= 120; ++length) {
+    spec.vocab.emplace_back(std::string(length, 'a'), static_cast<TokenId>(length));
+    spec.scores.push_back(-length);
+  }
+  EXPECT_THAT(std::string(BpeModel::Create(spec).status().message()),
+              HasSubstr("merged in more than 6016 ways"));
+}
+
 // What BPE means, word for word: find the best pair, merge its leftmost occurrence, start over.
 std::vector<std::string> MergeByDefinition(std::string_view word,
                                            const std::vector<std::pair<std::string, std::string>>& merges) {

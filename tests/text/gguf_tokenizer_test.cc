@@ -5,8 +5,11 @@
 #include <limits>
 
 #include "engine/text/gguf_pre_tokenizer.h"
+#include "engine/text/sentencepiece_model.h"
 #include "engine/text/text_splitter.h"
+#include "tests/text/charsmap_blobs.h"
 #include "tests/text/gguf_vocabularies.h"
+#include "tests/text/sentencepiece_files.h"
 #include "tests/text/shared_data.h"
 #include "tests/text/tiny_tokenizers.h"
 
@@ -112,6 +115,44 @@ TEST(GgufTokenizerTest, EndsAnswersAtTheEndTokenAndAtTheEndsOfTurnsThatItKnowsBy
   vocabulary.tokens[kTinyEnd] = "<|done|>";
   vocabulary.eot_id = kTinyEnd;
   EXPECT_THAT(Make(vocabulary)->end_ids(), ElementsAre(kTinyNote, kTinyEnd));
+}
+
+TEST(GgufTokenizerTest, UnigramVocabularyGivesTheIdsOfItsSentencePieceModel) {
+  const std::string normalizer =
+      BytesField(2, CharsmapBlob({{"A", "a"}, {"é", "e"}})) + VarintField(3, 1) + VarintField(4, 1);
+  const std::string file = TinySentencePieceFile(/*kind=*/1) + BytesField(3, normalizer);
+  const SentencePieceModel model = *ParseSentencePieceModel(file);
+  GgufVocabulary vocabulary{
+      .model = "t5", .eos_id = 2, .add_space_prefix = true, .remove_extra_whitespaces = true};
+  vocabulary.precompiled_charsmap = model.precompiled_charsmap;
+  for (const SentencePieceModel::Piece& piece : model.pieces) {
+    vocabulary.tokens.push_back(piece.text);
+    vocabulary.scores.push_back(piece.score);
+    vocabulary.types.push_back(static_cast<int32_t>(piece.type));
+  }
+  const auto from_gguf = Make(vocabulary);
+  const auto from_model = *Tokenizer::FromSentencePiece(file, "");
+  for (const char* text : {"", "abc", "  ABc  aé ", "abcabc</s>bc", "xyz a", " "}) {
+    for (const TextPosition position : {TextPosition::kStart, TextPosition::kContinuation}) {
+      EXPECT_EQ(*from_gguf->Encode(text, position), *from_model->Encode(text, position)) << text;
+    }
+  }
+  EXPECT_TRUE(from_gguf->StripsLeadingSpace());
+  vocabulary.add_space_prefix = vocabulary.remove_extra_whitespaces = std::nullopt;
+  EXPECT_THAT(Pieces(*Make(vocabulary), "  a", TextPosition::kStart), ElementsAre("▁", "▁a"));
+}
+
+TEST(GgufTokenizerTest, Phi3sRoleTokensSwallowTheWhiteSpaceAfterThem) {
+  GgufVocabulary vocabulary = TinySentencePiece();
+  for (const char* token : {"<|assistant|>", "<|placeholder1|>"}) {
+    vocabulary.tokens.push_back(token);
+    vocabulary.scores.push_back(0);
+    vocabulary.types.push_back(static_cast<int32_t>(GgufTokenType::kControl));
+  }
+  EXPECT_THAT(Pieces(*Make(vocabulary), "<|assistant|>\n the"), ElementsAre("<|assistant|>", "▁the"));
+  EXPECT_THAT(Pieces(*Make(vocabulary), "<s> the"), ElementsAre("<s>", "▁", "▁the"));
+  vocabulary.tokens.back() = "<|other|>";
+  EXPECT_THAT(Pieces(*Make(vocabulary), "<|assistant|> the"), ElementsAre("<|assistant|>", "▁", "▁the"));
 }
 
 TEST(GgufTokenizerTest, EmptyTokensHoldAnIdAndNothingElse) {

@@ -1,8 +1,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <random>
 
+#include "tests/text/sentencepiece_files.h"
 #include "tests/text/tiny_tokenizers.h"
 
 namespace memgate {
@@ -33,8 +35,17 @@ std::string RandomText(uint32_t seed, size_t bytes) {
 }
 
 TEST(StreamingTokenizerTest, GivesTheIdsOfTheWholeTextForAnyChunking) {
-  for (const auto& json : {TinyByteLevelJson(), TinyQwenJson(), TinySentencePieceJson()}) {
-    const auto tokenizer = MakeTokenizer(json);
+  std::vector<std::unique_ptr<Tokenizer>> tokenizers;
+  for (const auto& json : {TinyByteLevelJson(), TinyQwenJson(), TinySentencePieceJson(), TinyUnigramJson()}) {
+    tokenizers.push_back(MakeTokenizer(json));
+  }
+  // Without and with removing extra spaces.
+  const std::string remove_spaces = BytesField(3, VarintField(4, 1));
+  for (const std::string& options : {std::string(), remove_spaces}) {
+    tokenizers.push_back(*Tokenizer::FromSentencePiece(TinySentencePieceFile(1) + options, ""));
+    tokenizers.push_back(*Tokenizer::FromSentencePiece(TinySentencePieceFile(2) + options, ""));
+  }
+  for (const auto& tokenizer : tokenizers) {
     for (uint32_t seed = 0; seed < 6; ++seed) {
       const std::string text = RandomText(seed, 20'000);
       for (const SpecialTokens special : {SpecialTokens::kParse, SpecialTokens::kPlainText}) {

@@ -2,10 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <iterator>
+#include <random>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "engine/text/byte_alphabet.h"
 #include "engine/text/unicode.h"
+#include "tests/text/charsmap_blobs.h"
 
 namespace memgate {
 namespace {
@@ -99,6 +103,28 @@ json TinySentencePieceJson() {
       {"model", model}};
 }
 
+json TinyUnigramJson() {
+  json vocab =
+      json::array({{"<unk>", 0.0}, {"</s>", 0.0}, {"▁", -4.0}, {"▁the", -2.0}, {"▁c", -3.5}, {"at", -3.0}});
+  for (char c = 'a'; c <= 'z'; ++c) vocab.push_back({std::string(1, c), -6.0});
+  const std::string charsmap = CharsmapBlob({{"A", "a"}, {"T", "t"}});
+  return {{"added_tokens",
+           {{{"id", 0}, {"content", "<unk>"}, {"special", true}},
+            {{"id", 1}, {"content", "</s>"}, {"special", true}}}},
+          {"normalizer",
+           {{"type", "Sequence"},
+            {"normalizers",
+             {{{"type", "Precompiled"}, {"precompiled_charsmap", absl::Base64Escape(charsmap)}},
+              {{"type", "Replace"}, {"pattern", {{"Regex", " {2,}"}}}, {"content", " "}}}}}},
+          {"pre_tokenizer", {{"type", "Metaspace"}, {"replacement", "▁"}, {"prepend_scheme", "always"}}},
+          {"post_processor",
+           {{"type", "TemplateProcessing"},
+            {"single", {{{"Sequence", {{"id", "A"}}}}, {{"SpecialToken", {{"id", "</s>"}}}}}},
+            {"special_tokens", {{"</s>", {{"ids", {1}}}}}}}},
+          {"decoder", {{"type", "Metaspace"}, {"replacement", "▁"}, {"prepend_scheme", "always"}}},
+          {"model", {{"type", "Unigram"}, {"unk_id", 0}, {"vocab", vocab}}}};
+}
+
 std::unique_ptr<Tokenizer> MakeTokenizer(const json& json, std::string_view config) {
   absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::FromJson(json.dump(), config);
   if (!tokenizer.ok()) {
@@ -106,6 +132,25 @@ std::unique_ptr<Tokenizer> MakeTokenizer(const json& json, std::string_view conf
     std::abort();
   }
   return *std::move(tokenizer);
+}
+
+std::string RandomUtf8(uint32_t seed, size_t characters) {
+  // Where texts go wrong more often than elsewhere, and everything: first and last code point of each range.
+  constexpr std::pair<char32_t, char32_t> kRanges[] = {{0x0, 0x7F},        {0x20, 0x20},      {0x9, 0xD},
+                                                       {0x61, 0x7A},       {0x80, 0x7FF},     {0x300, 0x36F},
+                                                       {0x2000, 0x206F},   {0x4E00, 0x9FFF},  {0x800, 0xD7FF},
+                                                       {0xE000, 0x10FFFF}, {0x1F300, 0x1F6FF}};
+  std::mt19937 random(seed);
+  std::string text;
+  while (characters > 0) {
+    const auto [first, last] = kRanges[random() % std::size(kRanges)];
+    const char32_t code_point = first + random() % (last - first + 1);
+    constexpr char32_t kSpaceMarkCodePoint = 0x2581;
+    if (code_point == kSpaceMarkCodePoint) continue;
+    AppendUtf8(code_point, text);
+    --characters;
+  }
+  return text;
 }
 
 std::vector<std::string> Pieces(const Tokenizer& tokenizer, std::string_view text, TextPosition position,

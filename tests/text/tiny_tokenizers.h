@@ -2,6 +2,7 @@
 #ifndef MEMGATE_TESTS_TEXT_TINY_TOKENIZERS_H_
 #define MEMGATE_TESTS_TEXT_TINY_TOKENIZERS_H_
 
+#include <cstdint>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -26,8 +27,16 @@ nlohmann::json TinyQwenJson();
 // merges that end in "▁the" and "▁cat". Prepend and Replace normalisers, a template that puts <s> first.
 nlohmann::json TinySentencePieceJson();
 
+// Unigram as T5 has it: "A" and "T" are replaced by small letters, several spaces made one, words marked.
+// <unk> and </s> as 0 and 1, then "▁", "▁the", "▁c", "at", "a".."z" with log probabilities as scores.
+nlohmann::json TinyUnigramJson();
+
 // The tokenizer of `json`; fails the test if it is refused.
 std::unique_ptr<Tokenizer> MakeTokenizer(const nlohmann::json& json, std::string_view config = "");
+
+// Any valid UTF-8, from all planes, zero bytes, line breaks and combining marks among it; the same for the
+// same seed. Without U+2581, which SentencePiece-style tokenizers cannot tell from a space.
+std::string RandomUtf8(uint32_t seed, size_t characters);
 
 // The pieces that `text` is cut into, as the vocabulary spells them.
 std::vector<std::string> Pieces(const Tokenizer& tokenizer, std::string_view text,

@@ -2,9 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "absl/strings/escaping.h"
 #include "engine/base/strings.h"
-#include "tests/text/charsmap_blobs.h"
 #include "tests/text/tiny_tokenizers.h"
 
 namespace memgate {
@@ -95,31 +93,8 @@ TEST(PreTokenizerTest, NamesUnknownBehaviors) {
               HasSubstr("\"delimiter\" is empty"));
 }
 
-// As T5 has it: a table of replacements, several spaces made one, words marked, log probabilities as scores.
-json UnigramJson() {
-  json vocab =
-      json::array({{"<unk>", 0.0}, {"</s>", 0.0}, {"▁", -4.0}, {"▁the", -2.0}, {"▁c", -3.5}, {"at", -3.0}});
-  for (char c = 'a'; c <= 'z'; ++c) vocab.push_back({std::string(1, c), -6.0});
-  const std::string charsmap = CharsmapBlob({{"A", "a"}, {"T", "t"}});
-  return {{"added_tokens",
-           {{{"id", 0}, {"content", "<unk>"}, {"special", true}},
-            {{"id", 1}, {"content", "</s>"}, {"special", true}}}},
-          {"normalizer",
-           {{"type", "Sequence"},
-            {"normalizers",
-             {{{"type", "Precompiled"}, {"precompiled_charsmap", absl::Base64Escape(charsmap)}},
-              {{"type", "Replace"}, {"pattern", {{"Regex", " {2,}"}}}, {"content", " "}}}}}},
-          {"pre_tokenizer", {{"type", "Metaspace"}, {"replacement", "▁"}, {"prepend_scheme", "always"}}},
-          {"post_processor",
-           {{"type", "TemplateProcessing"},
-            {"single", {{{"Sequence", {{"id", "A"}}}}, {{"SpecialToken", {{"id", "</s>"}}}}}},
-            {"special_tokens", {{"</s>", {{"ids", {1}}}}}}}},
-          {"decoder", {{"type", "Metaspace"}, {"replacement", "▁"}, {"prepend_scheme", "always"}}},
-          {"model", {{"type", "Unigram"}, {"unk_id", 0}, {"vocab", vocab}}}};
-}
-
 TEST(UnigramJsonTest, CutsWordsIntoTheirMostLikelyPieces) {
-  const auto tokenizer = MakeTokenizer(UnigramJson());
+  const auto tokenizer = MakeTokenizer(TinyUnigramJson());
   EXPECT_THAT(Pieces(*tokenizer, "The  cAt", TextPosition::kStart), ElementsAre("▁the", "▁c", "at"));
   EXPECT_THAT(Pieces(*tokenizer, "é你x", TextPosition::kStart), ElementsAre("▁", "<unk>", "x"));
   EXPECT_EQ(Decode(*tokenizer, *tokenizer->Encode("the cat", TextPosition::kStart), TextPosition::kStart),
@@ -132,18 +107,18 @@ TEST(UnigramJsonTest, NamesWhatIsMalformed) {
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
     return std::string(status.message());
   };
-  json file = UnigramJson();
+  json file = TinyUnigramJson();
   file["model"]["vocab"][3] = {"▁the"};
   EXPECT_THAT(message(file), HasSubstr("model.vocab entry 3 is not [\"piece\", score]"));
   file["model"]["vocab"][3] = {"", -1.0};
   EXPECT_THAT(message(file), HasSubstr("piece with id 3 is empty"));
-  file = UnigramJson();
+  file = TinyUnigramJson();
   file["model"]["unk_id"] = 1000;
   EXPECT_THAT(message(file), HasSubstr("model.unk_id 1000 is not in the vocabulary"));
-  file = UnigramJson();
+  file = TinyUnigramJson();
   file["model"]["vocab"] = {{"a", 1}};
   EXPECT_THAT(message(file), HasSubstr("model.vocab is not an array"));
-  file = UnigramJson();
+  file = TinyUnigramJson();
   file["normalizer"]["normalizers"][0]["precompiled_charsmap"] = "?";
   EXPECT_THAT(message(file), HasSubstr("is not Base64"));
   file["normalizer"]["normalizers"][0]["precompiled_charsmap"] = "AAAA";

@@ -121,5 +121,19 @@ TEST(TokenizerTest, RoundTripsArbitraryText) {
   }
 }
 
+TEST(TokenizerTest, RoundTripsRandomText) {
+  for (const auto& json : {TinyByteLevelJson(), TinySentencePieceJson()}) {
+    const auto tokenizer = MakeTokenizer(json);
+    for (uint32_t seed = 0; seed < 500; ++seed) {
+      const std::string text = RandomUtf8(seed, seed % 100);
+      for (const TextPosition position : {TextPosition::kStart, TextPosition::kContinuation}) {
+        const auto ids = tokenizer->Encode(text, position, SpecialTokens::kPlainText);
+        ASSERT_TRUE(ids.ok()) << ids.status();
+        ASSERT_EQ(Decode(*tokenizer, *ids, position), text) << "seed " << seed;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace memgate

@@ -8,7 +8,9 @@
 #include <vector>
 
 #include "engine/text/tokenizer.h"
+#include "engine/text/unicode.h"
 #include "tests/text/shared_data.h"
+#include "tests/text/tiny_tokenizers.h"
 
 namespace memgate {
 namespace {
@@ -74,6 +76,16 @@ TEST_P(TokenizerVectorsTest, DecodingGivesTheTextBack) {
     } else {
       EXPECT_EQ(decoded, text);
     }
+  }
+}
+
+TEST_P(TokenizerVectorsTest, DecodingGivesRandomTextBack) {
+  const bool composes = std::string(GetParam()) == "qwen2";
+  for (uint32_t seed = 0; seed < 1000; ++seed) {
+    std::string text = RandomUtf8(seed, seed % 200);
+    if (composes) text = *NormalizeUnicode(text, NormalizationForm::kNfc);
+    const std::vector<TokenId> ids = EncodeBare(text, SpecialTokens::kPlainText);
+    ASSERT_EQ(Decode(*tokenizer_, ids, TextPosition::kStart), text) << "seed " << seed;
   }
 }
 
