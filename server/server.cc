@@ -12,10 +12,12 @@
 #include <exception>
 #include <random>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "server/address.h"
 #include "server/collectors.h"
+#include "server/malformed_requests.h"
 #include "server/tls.h"
 
 namespace memgate {
@@ -145,6 +147,9 @@ absl::Status Server::Listen() {
   // Only reflection uses the synchronous API.
   builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::NUM_CQS, 1);
   builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MAX_POLLERS, 1);
+  std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
+  interceptors.push_back(MakeMalformedRequestInterceptors());
+  builder.experimental().SetInterceptorCreators(std::move(interceptors));
   grpc_ = builder.BuildAndStart();
   if (grpc_ == nullptr || (port == 0 && !address->is_unix())) {
     return absl::UnavailableError(absl::StrCat("cannot listen on ", options_.listen,

@@ -45,6 +45,24 @@ TestServer::Setup WithMetrics() {
   return setup;
 }
 
+// The C++ stub sends what it is given; most clients would refuse to.
+TEST(ServerTest, StringsThatAreNotUtf8AreInvalidArguments) {
+  TestServer server;
+  const grpc::Status generate = Generate(server.inference(), PromptRequest("", "bad \xff", 1)).status;
+  EXPECT_EQ(generate.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << generate.error_message();
+  EXPECT_THAT(generate.error_message(), HasSubstr("UTF-8"));
+  EXPECT_EQ(ErrorInfoOf(generate).reason(), "MALFORMED_REQUEST");
+
+  v1::CountTokensRequest request;
+  request.set_prompt("\xC3");
+  v1::CountTokensResponse response;
+  grpc::ClientContext context;
+  Bound(context);
+  const grpc::Status count = server.inference().CountTokens(&context, request, &response);
+  EXPECT_EQ(count.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << count.error_message();
+  EXPECT_TRUE(Generate(server.inference(), PromptRequest("", "good", 1)).status.ok());
+}
+
 TEST(ServerTest, MetricsTellWhatHappenedWithoutNamingAnybody) {
   TestServer server(WithMetrics());
   server.CreateSession("secret-name");
