@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "engine/base/strings.h"
+#include "engine/checkpoint/architectures/sections.h"
 #include "engine/checkpoint/gguf_metadata.h"
 #include "engine/checkpoint/hugging_face.h"
 #include "engine/checkpoint/json_util.h"
@@ -149,15 +150,29 @@ class ConfigWriter {
     const auto factor = metadata_.Number(Key("rope.scaling.factor"));
     const auto older = metadata_.Number(Key("rope.scale_linear"));
     const double scale = factor ? *factor : older.value_or(0);
-    if (type == "none" || type == "longrope" || (type == "linear" && (scale == 0 || scale == 1))) return;
-    config_["rope_scaling"] = {{"rope_type", type}, {"factor", scale}};
+    if (type == "none" || type == "longrope") return;
+    if (type != "linear") {
+      metadata_.FailUnsupported(
+          Key("rope.scaling.type"),
+          absl::StrCat(DescribeJson(type), " is not supported; supported are none, linear and longrope"));
+    } else if (scale != 0 && scale != 1) {
+      config_["rope_scaling"] = {{"rope_type", "linear"}, {"factor", scale}};
+    }
   }
 
   // The factors of longrope are tensors.
   absl::Status WriteLongRope() {
     const GgufTensor* tensors[] = {FindTensor(file_, "rope_factors_short.weight"),
                                    FindTensor(file_, "rope_factors_long.weight")};
-    if (tensors[0] == nullptr || tensors[1] == nullptr) return absl::OkStatus();
+    const bool wanted = metadata_.String(Key("rope.scaling.type")).value_or("") == "longrope";
+    if (tensors[0] == nullptr && tensors[1] == nullptr && !wanted) return absl::OkStatus();
+    if (tensors[0] == nullptr || tensors[1] == nullptr) {
+      return absl::InvalidArgumentError(Concat("tensor \"rope_factors_",
+                                               tensors[0] == nullptr ? "short" : "long",
+                                               ".weight\": must be there for longrope"));
+    }
+    // Else the reader of config.json refuses it.
+    if (config_.value("head_dim", int64_t{0}) > kMaxHeadDim) return absl::OkStatus();
     json scaling = {{"rope_type", "longrope"}};
     for (const auto& [tensor, key] : {std::pair(tensors[0], "short_factor"), {tensors[1], "long_factor"}}) {
       const auto factors = ReadFactors(*tensor, image_, config_.value("head_dim", int64_t{0}));

@@ -354,7 +354,7 @@ class SchemaCompiler {
       if (!(shape.types & type)) continue;
       if (type == kStringType && !HasLength(value.get_ref<const std::string&>(), shape)) continue;
       if (type == kStringType && strings && !strings->Matches(value.get_ref<const std::string&>())) continue;
-      if (value.is_number() && HasNumber(bounds)) {
+      if (value.is_number() && (bounds.whole || HasNumber(bounds))) {
         const absl::StatusOr<Decimal> number = ParseDecimal(value.dump());
         if (!number.ok() || !bounds.Contains(*number)) continue;
       }
@@ -372,6 +372,7 @@ class SchemaCompiler {
     JsonArrayForm form;
     form.min = shape.min_items;
     form.max = shape.max_items;
+    if (form.max >= 0 && form.max < form.min) return text_.OneOf({});
     size_t prefix = 0;
     bool has_items = false;
     for (const SchemaNode* node : shape.nodes) {

@@ -19,6 +19,7 @@ namespace {
 using Json = SchemaNode::Json;
 
 constexpr int kMaxSchemas = 4096;
+constexpr size_t kMaxPointerBytes = 4096;  // every schema holds its own
 constexpr size_t kMaxNames = 2000;
 constexpr size_t kMaxChoices = 10'000;
 constexpr int64_t kMaxCount = 1'000'000;
@@ -45,9 +46,7 @@ class SchemaReader {
       const auto [json, node] = waiting_.back();
       waiting_.pop_back();
       if (absl::Status status = ReadSchema(*json, *node); !status.ok()) return status;
-      if (result_.size() > kMaxSchemas) {
-        return absl::InvalidArgumentError(Concat("more than ", kMaxSchemas, " schemas"));
-      }
+      if (!within_limits_.ok()) return within_limits_;
     }
     return std::move(result_);
   }
@@ -56,17 +55,23 @@ class SchemaReader {
   using Handler = absl::Status (SchemaReader::*)(const Json& value, const std::string& pointer,
                                                  SchemaNode& node);
 
-  // The node of a schema, which is read later unless it was already.
+  // The node of a schema, which is read later unless it was already. At a limit any node: nothing is read
+  // then.
   SchemaNode::Ref Enter(const Json& json, const std::string& pointer) {
-    const auto [entry, is_new] = entered_.try_emplace(&json, nullptr);
-    if (is_new) {
-      SchemaNode& node = result_.nodes_.emplace_back();
-      node.index = result_.size() - 1;
-      node.pointer = pointer;
-      entry->second = &node;
-      waiting_.emplace_back(&json, &node);
+    if (const auto known = entered_.find(&json); known != entered_.end()) return known->second;
+    if (result_.size() == kMaxSchemas) {
+      within_limits_ = absl::InvalidArgumentError(Concat("more than ", kMaxSchemas, " schemas"));
+    } else if (pointer.size() > kMaxPointerBytes) {
+      within_limits_ = absl::InvalidArgumentError(
+          Concat(pointer.substr(0, 64), "...: a JSON pointer of more than ", kMaxPointerBytes, " bytes"));
     }
-    return entry->second;
+    if (!within_limits_.ok()) return &result_.nodes_.front();
+    SchemaNode& node = result_.nodes_.emplace_back();
+    node.index = result_.size() - 1;
+    node.pointer = pointer;
+    entered_.emplace(&json, &node);
+    waiting_.emplace_back(&json, &node);
+    return &node;
   }
 
   absl::Status ReadSchema(const Json& json, SchemaNode& node) {
@@ -180,7 +185,9 @@ class SchemaReader {
   absl::StatusOr<std::vector<SchemaNode::Ref>> ReadSchemas(const Json& value, const std::string& pointer) {
     if (!value.is_array()) return SchemaError(pointer, "not an array of schemas");
     std::vector<SchemaNode::Ref> schemas;
-    for (size_t i = 0; i < value.size(); ++i) schemas.push_back(Enter(value[i], Concat(pointer, "/", i)));
+    for (size_t i = 0; i < value.size() && within_limits_.ok(); ++i) {
+      schemas.push_back(Enter(value[i], Concat(pointer, "/", i)));
+    }
     return schemas;
   }
 
@@ -410,6 +417,7 @@ class SchemaReader {
 
   const Json document_;
   SchemaDocument result_;
+  absl::Status within_limits_;
   absl::flat_hash_map<const Json*, SchemaNode::Ref> entered_;
   std::vector<std::pair<const Json*, SchemaNode*>> waiting_;
 };

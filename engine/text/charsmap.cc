@@ -1,5 +1,6 @@
 #include "engine/text/charsmap.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "absl/status/status.h"
@@ -15,6 +16,13 @@ constexpr uint32_t kValueMask = 0x7FFFFFFF;
 uint32_t Label(uint32_t unit) { return unit & 0x800000FF; }
 bool HasLeaf(uint32_t unit) { return (unit >> 8 & 1) != 0; }
 uint32_t Offset(uint32_t unit) { return (unit >> 10) << ((unit & 0x200) >> 6); }
+
+// Published maps replace some tens of bytes. Without these bounds a few bytes of text could take any work.
+constexpr size_t kMostKeyBytes = 256, kMostReplacementBytes = 1024;
+
+bool IsInsideCharacter(std::string_view text, size_t offset) {
+  return offset < text.size() && (static_cast<unsigned char>(text[offset]) & 0xC0) == 0x80;
+}
 
 absl::Status Invalid(std::string_view message) {
   return absl::InvalidArgumentError(Concat("precompiled_charsmap: ", message));
@@ -46,6 +54,11 @@ absl::StatusOr<Charsmap> Charsmap::Parse(std::string_view blob) {
     if (leaf >= map.units_.size() || !map.IsReplacement(map.units_[leaf] & kValueMask)) {
       return Invalid(Concat("unit ", i, " of the trie refers to no replacement"));
     }
+    const auto replacement = std::string_view(map.replacements_).substr(map.units_[leaf] & kValueMask);
+    if (replacement.substr(0, kMostReplacementBytes + 1).find('\0') == replacement.npos) {
+      return Invalid(
+          Concat("unit ", i, " of the trie: a replacement of more than ", kMostReplacementBytes, " bytes"));
+    }
   }
   return map;
 }
@@ -58,18 +71,20 @@ bool Charsmap::IsReplacement(uint32_t offset) const {
 Charsmap::Match Charsmap::Longest(std::string_view text) const {
   Match longest;
   uint32_t position = Offset(units_[0]);
-  for (size_t i = 0; i < text.size(); ++i) {
+  uint32_t found = 0;
+  const size_t most = std::min(text.size(), kMostKeyBytes);
+  for (size_t i = 0; i < most; ++i) {
     const uint32_t byte = static_cast<unsigned char>(text[i]);
     position ^= byte;
     const uint32_t unit = UnitAt(position);
     // A zero byte would be taken for the label of a leaf.
     if (byte == 0 || Label(unit) != byte) break;
     position ^= Offset(unit);
-    if (!HasLeaf(unit)) continue;
-    const uint32_t value = UnitAt(position) & kValueMask;
-    if (!IsReplacement(value)) continue;
-    longest = {i + 1, std::string_view(replacements_.data() + value)};
+    if (!HasLeaf(unit) || IsInsideCharacter(text, i + 1)) continue;
+    found = UnitAt(position) & kValueMask;
+    longest.bytes = i + 1;
   }
+  if (longest.bytes > 0) longest.replacement = std::string_view(replacements_.data() + found);
   return longest;
 }
 

@@ -38,7 +38,8 @@ constexpr std::string_view kPunctuationButBacktick = R"([\p{P}\$\+<=>\^~\|]+)";
 constexpr std::string_view kBloom = R"( ?[^(\s|.,!?…。，、।۔،)]+)";
 
 constexpr std::string_view kLineBreak = R"([\r\n])";
-constexpr std::string_view kSpaceAtEnd = R"(\s+$)";
+// Found only where it begins: else every space of a long run would be tried in turn.
+constexpr std::string_view kSpaceAtEnd = R"((?<!\s)\s++$)";
 constexpr std::string_view kCjk = R"([\x{4E00}-\x{9FA5}\x{800}-\x{4E00}\x{AC00}-\x{D7FF}]+)";
 constexpr std::string_view kHanAndKana = R"([\x{4E00}-\x{9FA5}\x{3040}-\x{309F}\x{30A0}-\x{30FF}]+)";
 // Letters with case, as of the Unicode version that DeepSeek's file was made with.

@@ -37,6 +37,22 @@ bool IsAscii(std::string_view text) {
   return true;
 }
 
+// Sorting a run of combining marks takes time by the square of its length.
+absl::Status CheckMarks(std::string_view text) {
+  constexpr int kMostMarks = 256;  // texts have a handful
+  int marks = 0;
+  for (size_t i = 0; i < text.size();) {
+    const Utf8Step step = ReadUtf8(text.substr(i));
+    marks = u_getCombiningClass(static_cast<UChar32>(step.code_point)) > 0 ? marks + 1 : 0;
+    if (marks > kMostMarks) {
+      return absl::InvalidArgumentError(
+          Concat("more than ", kMostMarks, " combining marks in a row at byte ", i));
+    }
+    i += step.bytes;
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 Utf8Step ReadUtf8(std::string_view text) {
@@ -170,6 +186,7 @@ size_t TrailingSpaceBytes(std::string_view text) {
 
 absl::StatusOr<std::string> NormalizeUnicode(std::string_view text, NormalizationForm form) {
   if (IsAscii(text)) return std::string(text);  // ASCII is unchanged by all four forms.
+  if (auto s = CheckMarks(text); !s.ok()) return s;
   UErrorCode error = U_ZERO_ERROR;
   const icu::Normalizer2* normalizer = FindNormalizer(form, error);
   if (U_FAILURE(error)) {

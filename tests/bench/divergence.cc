@@ -50,7 +50,7 @@ class Reader {
   }
 
   const LoadedModel& model() const { return model_; }
-  int64_t TokensUntilFold() const { return session_.shape().TokensUntilFold(session_.length()); }
+  int64_t TokensUntilFold() const { return session_.TokensUntilFold(); }
   // [tokens, V], valid until the next call.
   absl::StatusOr<Logits> Take(absl::Span<const int32_t> tokens) {
     return model_.transformer->Forward({{&session_, tokens, LogitRows::kAll}}, work_);

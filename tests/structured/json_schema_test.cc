@@ -189,12 +189,25 @@ TEST(JsonSchemaTest, SchemasThatNoDocumentSatisfiesAreRefused) {
         R"({"allOf": [{"type": "string"}, {"type": "null"}]})",
         R"({"type": "object", "required": ["a"], "additionalProperties": false})",
         R"({"type": "array", "minItems": 1, "items": false})",
+        R"({"type": "array", "minItems": 3, "maxItems": 2})", R"({"enum": [1.5], "multipleOf": 1})",
         R"({"type": "string", "minLength": 3, "maxLength": 2})",
         R"({"type": "string", "pattern": "^a$", "minLength": 2})",
         R"({"type": "integer", "exclusiveMinimum": 1, "exclusiveMaximum": 2})",
         R"({"type": "object", "properties": {"next": {"$ref": "#"}}, "required": ["next"]})"}) {
     EXPECT_THAT(ErrorOf(schema), HasSubstr("no text matches")) << schema;
   }
+}
+
+TEST(JsonSchemaTest, SchemasWithoutNumberAreRefusedBeforeTheyAreHeld) {
+  const auto any_of = [](int count) {
+    std::string list = "0";
+    for (int i = 1; i < count; ++i) list += ",0";
+    return R"("anyOf":[)" + list + "]";
+  };
+  EXPECT_THAT(ErrorOf("{" + any_of(60'000) + "}"), HasSubstr("more than 4096 schemas"));
+  const std::string key(100'000, 'k');
+  EXPECT_THAT(ErrorOf(R"({"properties":{")" + key + R"(":{)" + any_of(60'000) + "}}}"),
+              HasSubstr("a JSON pointer of more than 4096 bytes"));
 }
 
 TEST(JsonSchemaTest, ReferencesThatLeadToThemselvesAreRefused) {

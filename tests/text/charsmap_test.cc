@@ -23,6 +23,11 @@ TEST(CharsmapTest, FindsTheLongestReplacedPrefix) {
   EXPECT_EQ(map.Longest(std::string_view("\0A", 2)).bytes, 0u);
 }
 
+TEST(CharsmapTest, ReplacesWholeCharacters) {
+  const Charsmap map = *Charsmap::Parse(CharsmapBlob({{"\xC3", ""}}));
+  EXPECT_EQ(map.Longest("é").bytes, 0u);
+}
+
 std::string ErrorOf(const std::string& blob) {
   const absl::Status status = Charsmap::Parse(blob).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
@@ -35,6 +40,11 @@ TEST(CharsmapTest, RefusesSizesThatDoNotFit) {
   EXPECT_THAT(ErrorOf(blob.substr(0, 100)), HasSubstr("a trie of"));
   EXPECT_THAT(ErrorOf(std::string(8, '\0')), HasSubstr("a trie of 0 bytes"));
   EXPECT_THAT(ErrorOf(blob.substr(0, blob.size() - 1)), HasSubstr("has no end"));
+}
+
+TEST(CharsmapTest, RefusesReplacementsOfAnyLength) {
+  EXPECT_TRUE(Charsmap::Parse(CharsmapBlob({{"A", std::string(1024, 'a')}})).ok());
+  EXPECT_THAT(ErrorOf(CharsmapBlob({{"A", std::string(1025, 'a')}})), HasSubstr("more than 1024 bytes"));
 }
 
 TEST(CharsmapTest, RefusesReplacementsThatAreNoText) {

@@ -39,6 +39,16 @@ TEST(UnicodeTest, ReportsTheOffsetOfTheFirstInvalidByte) {
 
 TEST(UnicodeTest, ComposesToNfc) { EXPECT_EQ(*NormalizeUnicode("e\xCC\x81", NormalizationForm::kNfc), "é"); }
 
+TEST(UnicodeTest, RefusesRunsOfMarksThatNoTextHas) {
+  const auto marked = [](int count) {
+    std::string text = "a";
+    for (int i = 0; i < count; ++i) text += i % 2 == 0 ? "\xCC\x81" : "\xCC\x96";  // above and below
+    return NormalizeUnicode(text + "a", NormalizationForm::kNfc).status();
+  };
+  EXPECT_TRUE(marked(256).ok());
+  EXPECT_EQ(marked(257).code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST(ByteAlphabetTest, SpellsEveryByteInItsOwnWay) {
   for (int byte = 0; byte < 256; ++byte) {
     std::string spelling;

@@ -19,7 +19,6 @@ using nlohmann::json;
 constexpr int kMaxLayers = 1024;
 constexpr int kMaxHiddenSize = 1 << 17;
 constexpr int kMaxHeads = 1024;
-constexpr int kMaxHeadDim = 1024;
 constexpr int kMaxIntermediateSize = 1 << 20;
 constexpr int kMaxVocabSize = 1 << 22;
 constexpr double kMaxTheta = 1e15;
@@ -196,8 +195,7 @@ void ReadQwenWindows(ConfigReader& reader, ModelConfig& config) {
   const bool used = reader.Bool("use_sliding_window", false);
   const int64_t first = reader.Int("max_window_layers", 28, 0, std::numeric_limits<int32_t>::max());
   ReadLayerWindows(
-      reader, used && first < config.num_layers ? window : 0, [first](int layer) { return layer >= first; },
-      config);
+      reader, used ? window : 0, [first](int layer) { return layer >= first; }, config);
 }
 
 void RequireActivation(ConfigReader& reader, std::string_view key, Activation activation,

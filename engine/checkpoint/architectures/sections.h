@@ -15,6 +15,7 @@
 namespace memgate {
 
 inline constexpr int64_t kMaxPosition = int64_t{1} << 40;
+inline constexpr int kMaxHeadDim = 1024;
 
 // What a missing key means; where there is nothing, the key is required.
 struct DimensionDefaults {
