@@ -236,10 +236,7 @@ absl::StatusOr<std::shared_ptr<Session>> EngineImpl::Fork(const SessionLease& le
 }
 
 void EngineImpl::Reset(SessionLease& lease) {
-  lease.state().Clear();
-  lease.set_pending_token(kNoToken);
-  lease.set_turns(0);
-  lease.set_chat_tail({});
+  lease.Clear();
   lease.Publish();
 }
 
@@ -351,8 +348,10 @@ RouteInput EngineImpl::DescribeRoute(const TurnRequest& request) const {
   input.max_new_tokens = request.max_new_tokens;
   input.preference = request.preference;
   if (request.lease != nullptr) {
-    input.session_tokens = request.lease->total_tokens();
-    input.session_folded = request.lease->state().folded() > 0;
+    if (!request.rebuilds) {
+      input.session_tokens = request.lease->total_tokens();
+      input.session_folded = request.lease->state().folded() > 0;
+    }
     input.exact_limit_tokens = request.lease->state().shape().exact_capacity();
     return input;
   }

@@ -72,6 +72,7 @@ absl::Status GenerateCall::Run(const v1::GenerateRequest& request) {
     auto input = EncodeContinuation(request.chat(), context_.engine, *use_->lease());
     if (!input.ok()) return input.status();
     chat_prefix_ = input->prefix;
+    turn->rebuilds = chat_prefix_ == v1::CHAT_PREFIX_REBUILT;
     turn->tokens = std::move(input->tokens);
   } else {
     auto tokens = EncodeInput(request, context_.engine, state);

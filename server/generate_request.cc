@@ -167,7 +167,11 @@ absl::Status ChatError(const absl::Status& status) {
 
 absl::StatusOr<std::vector<TokenId>> EncodeChat(const v1::ChatMessages& chat, const Engine& engine,
                                                 ConversationState state) {
-  const std::vector<ChatTurn> turns = ToTurns(chat.messages());
+  std::vector<ChatTurn> turns = ToTurns(chat.messages());
+  if (state == ConversationState::kEmpty) {
+    std::vector<ChatTurn> earlier = ToTurns(chat.earlier());
+    turns.insert(turns.begin(), earlier.begin(), earlier.end());
+  }
   const std::vector<std::string> tools(chat.tools().begin(), chat.tools().end());
   absl::StatusOr<std::string> text = engine.RenderChat(turns, tools, state == ConversationState::kEmpty);
   if (!text.ok()) return ChatError(text.status());
@@ -277,8 +281,8 @@ std::vector<ChatTurn> ToTurns(const google::protobuf::RepeatedPtrField<v1::ChatM
   return turns;
 }
 
-absl::StatusOr<ContinuedInput> EncodeContinuation(const v1::ChatMessages& chat, Engine& engine,
-                                                  SessionLease& lease) {
+absl::StatusOr<ContinuedInput> EncodeContinuation(const v1::ChatMessages& chat, const Engine& engine,
+                                                  const SessionLease& lease) {
   absl::StatusOr<ChatContinuation> continuation = ContinueChat(chat, engine, lease.chat_tail());
   if (!continuation.ok()) return ChatError(continuation.status());
   ContinuedInput input;
@@ -289,11 +293,7 @@ absl::StatusOr<ContinuedInput> EncodeContinuation(const v1::ChatMessages& chat, 
   }
   absl::StatusOr<std::vector<TokenId>> tokens;
   if (input.prefix == v1::CHAT_PREFIX_CHANGED && chat.on_changed_prefix() == v1::ON_CHANGED_PREFIX_REBUILD) {
-    v1::ChatMessages whole = chat;
-    *whole.mutable_messages() = chat.earlier();
-    whole.mutable_messages()->MergeFrom(chat.messages());
-    tokens = EncodeChat(whole, engine, ConversationState::kEmpty);
-    if (tokens.ok()) engine.Reset(lease);
+    tokens = EncodeChat(chat, engine, ConversationState::kEmpty);
     input.prefix = v1::CHAT_PREFIX_REBUILT;
   } else {
     tokens = EncodeText(continuation->text, engine, ConversationState::kStarted, "chat");

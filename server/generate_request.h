@@ -42,14 +42,14 @@ absl::StatusOr<std::vector<TokenId>> EncodeInput(const v1::GenerateRequest& requ
                                                  ConversationState state);
 absl::StatusOr<std::vector<TokenId>> EncodeInput(const v1::CountTokensRequest& request, const Engine& engine);
 
-// The same for the chat of a request whose session holds tokens; see chat_continuation.h. Empties the session
-// if that is asked for and needed. FAILED_PRECONDITION (PREFIX_CHANGED) if it would change and must not.
+// The same for the chat of a request whose session holds tokens; see chat_continuation.h. REBUILT: the tokens
+// are the whole conversation's. FAILED_PRECONDITION (PREFIX_CHANGED) if it would change and must not.
 struct ContinuedInput {
   std::vector<TokenId> tokens;
   v1::ChatPrefix prefix = v1::CHAT_PREFIX_UNCHECKED;
 };
-absl::StatusOr<ContinuedInput> EncodeContinuation(const v1::ChatMessages& chat, Engine& engine,
-                                                  SessionLease& lease);
+absl::StatusOr<ContinuedInput> EncodeContinuation(const v1::ChatMessages& chat, const Engine& engine,
+                                                  const SessionLease& lease);
 
 // What a template is given for messages of the API.
 std::vector<ChatTurn> ToTurns(const google::protobuf::RepeatedPtrField<v1::ChatMessage>& messages);

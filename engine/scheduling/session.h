@@ -83,6 +83,13 @@ class SessionLease {
   void set_turns(int64_t turns) { session_->turns_ = turns; }
   const ChatTail& chat_tail() const { return session_->chat_tail_; }
   void set_chat_tail(ChatTail tail) { session_->chat_tail_ = std::move(tail); }
+  // Forgets the conversation.
+  void Clear() {
+    state().Clear();
+    set_pending_token(kNoToken);
+    set_turns(0);
+    set_chat_tail({});
+  }
   // Tokens of the conversation, the pending one included.
   int64_t total_tokens() const { return state().length() + (pending_token() != kNoToken); }
   TokenAccounting Accounting() const { return state().Accounting(pending_token() != kNoToken); }

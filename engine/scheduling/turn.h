@@ -41,7 +41,8 @@ struct TurnRequest {
   SamplingParams sampling;
   std::vector<std::string> stop;
   bool ignore_eos = false;
-  bool chat = false;  // the input are chat messages, so that the answer is an assistant's (ChatTail)
+  bool rebuilds = false;  // the session forgets what it holds when the turn begins; a refused turn leaves it
+  bool chat = false;      // the input are chat messages, so that the answer is an assistant's (ChatTail)
   // kGenerate only: the form of the answer, from Engine::Constrain; null = any. Not with ignore_eos.
   std::shared_ptr<TokenConstraint> constraint;
   // kIngest only: what the scores of `tokens` are added to; absent = they are not scored. Only a token with

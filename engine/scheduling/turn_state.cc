@@ -25,6 +25,7 @@ absl::Status NoTokenFits() {
 bool Turn::Begin(std::shared_ptr<SessionLease> lease, const Vocabulary& vocabulary, const TurnStart& start,
                  absl::Time now) {
   lease_ = std::move(lease);
+  if (request_.rebuilds) lease_->Clear();
   begin_ = now;
   folded_before_ = lease_->state().folded();
   if (request_.mode == TurnMode::kGenerate) {

@@ -102,6 +102,12 @@ TEST(GenerateTest, ChangedPrefixesAreReportedRefusedOrRebuilt) {
   request.mutable_chat()->set_on_changed_prefix(v1::ON_CHANGED_PREFIX_REBUILD);
   *request.mutable_chat()->add_earlier() = ChatRequest("", "one").chat().messages(0);
   request.mutable_chat()->add_earlier()->set_role("assistant");
+  v1::GenerateRequest impossible = request;
+  impossible.set_path_preference(v1::PATH_PREFERENCE_EXACT);
+  impossible.set_max_tokens(4000);
+  turn = Generate(server.inference(), impossible);
+  EXPECT_EQ(ErrorInfoOf(turn.status).reason(), "EXACT_IMPOSSIBLE");
+  EXPECT_EQ(Get(server, "chat").accounting().total_tokens(), held) << "what is refused empties no session";
   turn = Generate(server.inference(), request);
   ASSERT_TRUE(turn.status.ok()) << turn.status.error_message();
   EXPECT_EQ(turn.events.front().route().chat_prefix(), v1::CHAT_PREFIX_REBUILT);
