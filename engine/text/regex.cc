@@ -13,8 +13,9 @@
 namespace memgate {
 namespace {
 
-// Backtracking steps per match, and KiB of heap. Published patterns need a few steps per character of a
-// match; a hostile one fails within milliseconds.
+// Backtracking steps per place where a match may begin, and KiB of heap. Published patterns need a few steps
+// per character of a match. A hostile one fails within milliseconds if it backtracks without end, but may take
+// as long at every place.
 constexpr uint32_t kMatchLimit = 1'000'000;
 constexpr uint32_t kDepthLimit = 10'000;
 constexpr uint32_t kHeapLimitKib = 16 * 1024;
