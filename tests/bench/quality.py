@@ -1,6 +1,6 @@
 """What rounding weights, keys and values costs the demo model: perplexity, recall and divergence of each format.
 
-    python3 -m tests.bench.quality                       # after ./dev build; minutes
+    python3 -m tests.bench.quality                       # after ./dev test; minutes
     python3 -m tests.bench.quality --seeds 1 2 3 --weights int4 --kv f32 bf16
     python3 -m tests.bench.quality --random-model build/bench/models/qwen2.5-0.5b
 
