@@ -185,10 +185,7 @@ class Inspector {
     const ModelConfig& config = checkpoint.config;
     result_.config = config;
     result_.architecture = config.architecture;
-    if (result_.vocabulary_size > config.vocab_size) {
-      Note(absl::InvalidArgumentError(Concat(result_.path, ": the tokenizer has ", result_.vocabulary_size,
-                                             " tokens, but the model has only ", config.vocab_size)));
-    }
+    Note(CheckVocabulary(result_.path, result_.vocabulary_size, config));
     const auto parameters = CheckWeights(config, *checkpoint.tensors);
     Note(parameters.status());
     if (parameters.ok()) result_.parameters = *parameters;
@@ -196,9 +193,8 @@ class Inspector {
       result_.weights.push_back({format, PackedWeightBytes(config, format)});
     }
     result_.default_weights = ChooseWeights(config, options_.memory_budget_bytes).format;
-    result_.full_kv_per_token = InEveryKvFormat([&](KvFormat format) {
-      return int64_t{2} * config.num_layers * config.num_kv_heads * KvRowBytes(format, config.head_dim);
-    });
+    result_.full_kv_per_token =
+        InEveryKvFormat([&](KvFormat format) { return FullKvBytesPerToken(config, format); });
     DescribeKinds(checkpoint);
   }
 

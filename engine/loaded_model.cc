@@ -14,10 +14,6 @@
 namespace memgate {
 namespace {
 
-int64_t FullKvBytesPerToken(const ModelConfig& config, KvFormat format) {
-  return int64_t{2} * config.num_layers * config.num_kv_heads * KvRowBytes(format, config.head_dim);
-}
-
 absl::Status CheckOptions(const EngineOptions& options) {
   if (options.model_path.empty()) return absl::InvalidArgumentError("model: must be set");
   if (options.max_batch_tokens < 1) return absl::InvalidArgumentError("max batch tokens: must be at least 1");
@@ -37,11 +33,7 @@ absl::Status LoadText(const Checkpoint& checkpoint, LoadedModel& model) {
   auto tokenizer = OpenTokenizer(path, checkpoint.vocabulary);
   if (!tokenizer.ok()) return tokenizer.status();
   model.tokenizer = *std::move(tokenizer);
-  if (model.tokenizer->vocab_size() > checkpoint.config.vocab_size) {
-    return absl::InvalidArgumentError(Concat(path, ": the tokenizer has ", model.tokenizer->vocab_size(),
-                                             " tokens, but the model has only ",
-                                             checkpoint.config.vocab_size));
-  }
+  if (auto s = CheckVocabulary(path, model.tokenizer->vocab_size(), checkpoint.config); !s.ok()) return s;
   if (!model.tokenizer->chat_template().empty()) {
     model.chat_template = ChatTemplate::Compile(model.tokenizer->chat_template());
   }
@@ -123,6 +115,16 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> OpenTokenizer(const std::string& path
   auto tokenizer = Tokenizer::FromGguf(*vocabulary);
   if (!tokenizer.ok()) return WithPath(path, tokenizer.status());
   return tokenizer;
+}
+
+int64_t FullKvBytesPerToken(const ModelConfig& config, KvFormat format) {
+  return int64_t{2} * config.num_layers * config.num_kv_heads * KvRowBytes(format, config.head_dim);
+}
+
+absl::Status CheckVocabulary(std::string_view path, int tokens, const ModelConfig& config) {
+  if (tokens <= config.vocab_size) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      Concat(path, ": the tokenizer has ", tokens, " tokens, but the model has only ", config.vocab_size));
 }
 
 absl::StatusOr<Reservation> ReserveBytes(ByteAccountant& accountant, int64_t bytes, std::string_view what) {

@@ -47,6 +47,12 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> OpenTokenizer(const std::string& path
 // Reads model, tokenizer and memory module; reserves bytes before it packs. Errors as Engine::Load.
 absl::StatusOr<LoadedModel> LoadModel(EngineOptions options);
 
+// Bytes of a full KV cache for one token.
+int64_t FullKvBytesPerToken(const ModelConfig& config, KvFormat format);
+
+// INVALID_ARGUMENT, naming `path`, if a tokenizer of `tokens` ids has some that the model lacks.
+absl::Status CheckVocabulary(std::string_view path, int tokens, const ModelConfig& config);
+
 // ByteAccountant::Reserve with the reason MEMORY_BUDGET on refusal.
 absl::StatusOr<Reservation> ReserveBytes(ByteAccountant& accountant, int64_t bytes, std::string_view what);
 

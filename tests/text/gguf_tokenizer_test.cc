@@ -309,14 +309,7 @@ TEST(GgufStoriesTest, IdsOfTheFilesOwnVocabularyEqualThoseOfOtherImplementations
     const std::string path = kData + "/models/gguf/" + name;
     SKIP_WITHOUT(path);
     const auto tokenizer = Make(ReadGgufVocabulary(path));
-    const json vectors = ReadJson(kData + "/models/expected/stories260K.tokenizer-vectors.json");
-    ASSERT_EQ(vectors.size(), 400u);
-    for (const json& vector : vectors) {
-      const std::string text = vector["text"];
-      const std::vector<TokenId> ids = *tokenizer->Encode(text, TextPosition::kStart);
-      EXPECT_EQ(ids, vector["ids_with_bos"].get<std::vector<TokenId>>()) << text;
-      EXPECT_EQ(Decode(*tokenizer, ids, TextPosition::kStart), text);
-    }
+    ExpectIdsOfStories(*tokenizer);
   }
 }
 

@@ -41,6 +41,18 @@ inline std::vector<TokenId> EncodeBare(const Tokenizer& tokenizer, const std::st
   return ids;
 }
 
+// That a tokenizer of the stories models gives the ids that other implementations agree on.
+inline void ExpectIdsOfStories(const Tokenizer& tokenizer) {
+  const nlohmann::json vectors = ReadJson(kData + "/models/expected/stories260K.tokenizer-vectors.json");
+  ASSERT_EQ(vectors.size(), 400u);
+  for (const nlohmann::json& vector : vectors) {
+    const std::string text = vector["text"];
+    const std::vector<TokenId> ids = *tokenizer.Encode(text, TextPosition::kStart);
+    EXPECT_EQ(ids, vector["ids_with_bos"].get<std::vector<TokenId>>()) << text;
+    EXPECT_EQ(Decode(tokenizer, ids, TextPosition::kStart), text);
+  }
+}
+
 }  // namespace memgate
 
 #endif  // MEMGATE_TESTS_TEXT_SHARED_DATA_H_

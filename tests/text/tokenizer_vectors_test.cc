@@ -126,14 +126,7 @@ TEST(StoriesTokenizerTest, IdsEqualThoseOfOtherImplementations) {
   SKIP_WITHOUT(folder);
   const std::unique_ptr<Tokenizer> tokenizer = Open(folder);
   ASSERT_NE(tokenizer, nullptr);
-  const json vectors = ReadJson(kData + "/models/expected/stories260K.tokenizer-vectors.json");
-  ASSERT_EQ(vectors.size(), 400u);
-  for (const json& vector : vectors) {
-    const std::string text = vector["text"];
-    const std::vector<TokenId> ids = *tokenizer->Encode(text, TextPosition::kStart);
-    EXPECT_EQ(ids, vector["ids_with_bos"].get<std::vector<TokenId>>()) << text;
-    EXPECT_EQ(Decode(*tokenizer, ids, TextPosition::kStart), text);
-  }
+  ExpectIdsOfStories(*tokenizer);
 }
 
 }  // namespace
