@@ -114,34 +114,54 @@ struct PanelProduct {
   int32_t* sums = nullptr;  // [rows, kPanelOutputs]
 };
 
+// One step of 8-bit weights, [2, kSumLanes, 4] at w, into the sums of kRows rows.
+template <int kRows>
+HWY_INLINE void AddStep(const int8_t* w, const uint8_t* x, int64_t x_stride, SumVec (&sums)[kRows][2]) {
+  const Bytes d8;
+  const Weights w0 = SplitWeights(hn::Load(d8, w));
+  const Weights w1 = SplitWeights(hn::Load(d8, w + kSumLanes * kStepInputs));
+  HWY_UNROLL(16)
+  for (int r = 0; r < kRows; ++r) {
+    const Inputs inputs = SpreadInputs(x + r * x_stride);
+    sums[r][0] = AddProducts(sums[r][0], inputs, w0);
+    sums[r][1] = AddProducts(sums[r][1], inputs, w1);
+  }
+}
+
 // sums += x w for kRows rows, over `steps` steps of 8-bit weights [steps, 2, 16, 4].
 template <int kRows>
 HWY_INLINE void AddTile(const PanelProduct& p, const int8_t* weights, int steps) {
   const Sums d;
-  const Bytes d8;
+  // Sums of a single row would be waited for from step to step: consecutive steps have sums of their own.
+  constexpr int kSets = kRows == 1 ? 4 : 1;
   for (int first = 0; first < kPanelOutputs; first += 2 * kSumLanes) {
-    SumVec sums[kRows][2];
+    SumVec sums[kSets][kRows][2];
     HWY_UNROLL(16)
     for (int r = 0; r < kRows; ++r) {
-      sums[r][0] = hn::Load(d, p.sums + r * kPanelOutputs + first);
-      sums[r][1] = hn::Load(d, p.sums + r * kPanelOutputs + first + kSumLanes);
+      sums[0][r][0] = hn::Load(d, p.sums + r * kPanelOutputs + first);
+      sums[0][r][1] = hn::Load(d, p.sums + r * kPanelOutputs + first + kSumLanes);
+      HWY_UNROLL(4)
+      for (int s = 1; s < kSets; ++s) sums[s][r][0] = sums[s][r][1] = hn::Zero(d);
     }
     const int8_t* w = weights + first * kStepInputs;
     const uint8_t* x = p.x;
-    for (int k = 0; k < steps; ++k, w += kStepBytes, x += kStepInputs) {
-      const Weights w0 = SplitWeights(hn::Load(d8, w));
-      const Weights w1 = SplitWeights(hn::Load(d8, w + kSumLanes * kStepInputs));
-      HWY_UNROLL(16)
-      for (int r = 0; r < kRows; ++r) {
-        const Inputs inputs = SpreadInputs(x + r * p.x_stride);
-        sums[r][0] = AddProducts(sums[r][0], inputs, w0);
-        sums[r][1] = AddProducts(sums[r][1], inputs, w1);
+    int k = 0;
+    for (; k + kSets <= steps; k += kSets) {
+      HWY_UNROLL(4)
+      for (int s = 0; s < kSets; ++s, w += kStepBytes, x += kStepInputs) {
+        AddStep<kRows>(w, x, p.x_stride, sums[s]);
       }
     }
+    for (; k < steps; ++k, w += kStepBytes, x += kStepInputs) AddStep<kRows>(w, x, p.x_stride, sums[0]);
     HWY_UNROLL(16)
     for (int r = 0; r < kRows; ++r) {
-      hn::Store(sums[r][0], d, p.sums + r * kPanelOutputs + first);
-      hn::Store(sums[r][1], d, p.sums + r * kPanelOutputs + first + kSumLanes);
+      HWY_UNROLL(4)
+      for (int s = 1; s < kSets; ++s) {
+        sums[0][r][0] = hn::Add(sums[0][r][0], sums[s][r][0]);
+        sums[0][r][1] = hn::Add(sums[0][r][1], sums[s][r][1]);
+      }
+      hn::Store(sums[0][r][0], d, p.sums + r * kPanelOutputs + first);
+      hn::Store(sums[0][r][1], d, p.sums + r * kPanelOutputs + first + kSumLanes);
     }
   }
 }
