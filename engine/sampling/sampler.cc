@@ -37,14 +37,38 @@ class Weigher {
   const double temperature_;
 };
 
-// The lowest id with the largest finite score.
-std::optional<int32_t> ArgMax(absl::Span<const float> scores) {
-  std::optional<int32_t> best;
-  for (size_t i = 0; i < scores.size(); ++i) {
-    if (!std::isfinite(scores[i])) continue;
-    if (!best.has_value() || scores[i] > scores[*best]) best = static_cast<int32_t>(i);
+// The largest finite one of kBlock scores, minus infinity if there is none. In lanes, which a compiler turns
+// into vectors.
+constexpr size_t kBlock = 1024;
+float LargestFinite(const float* scores) {
+  constexpr size_t kLanes = 16;
+  constexpr float kNone = -std::numeric_limits<float>::infinity();
+  float largest[kLanes];
+  std::fill_n(largest, kLanes, kNone);
+  for (size_t i = 0; i < kBlock; i += kLanes) {
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+      const float score = scores[i + lane];
+      const float finite = score <= std::numeric_limits<float>::max() ? score : kNone;  // false for a NaN
+      largest[lane] = finite > largest[lane] ? finite : largest[lane];
+    }
   }
-  return best;
+  return *std::max_element(largest, largest + kLanes);
+}
+
+// The lowest id with the largest finite score: the first block that has that score, then its place there.
+std::optional<int32_t> ArgMax(absl::Span<const float> scores) {
+  float best = -std::numeric_limits<float>::infinity();
+  size_t place = 0, i = 0;
+  for (; i + kBlock <= scores.size(); i += kBlock) {
+    const float largest = LargestFinite(scores.data() + i);
+    if (largest > best) best = largest, place = i;
+  }
+  for (; i < scores.size(); ++i) {
+    if (std::isfinite(scores[i]) && scores[i] > best) best = scores[i], place = i;
+  }
+  if (!std::isfinite(best)) return std::nullopt;
+  while (scores[place] != best) ++place;
+  return static_cast<int32_t>(place);
 }
 
 // The k likeliest candidates in order, fewer if fewer are finite. Holds 2k + 64 at a time instead of V:

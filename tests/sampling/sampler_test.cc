@@ -61,6 +61,18 @@ TEST(SamplerTest, GreedyPicksTheLargestLogit) { EXPECT_EQ(SampleOne({}, {0.5f, -
 
 TEST(SamplerTest, GreedyTiesGoToTheLowerId) { EXPECT_EQ(SampleOne({}, {1, 7, 2, 7, 7}), 1); }
 
+// More scores than are searched at a time, and none that fill the last part up.
+TEST(SamplerTest, GreedyFindsTheLargestFiniteOfManyLogitsWhereverItStands) {
+  std::vector<float> logits(5003);
+  for (size_t i = 0; i < logits.size(); ++i) logits[i] = -0.01f * static_cast<float>((i * 617) % 1000) - 1;
+  for (const size_t i : {7, 1023, 2048, 4999}) logits[i] = i % 2 == 0 ? kNan : kInf;
+  for (const int32_t place : {0, 8, 1022, 1024, 3071, 4095, 4096, 5000, 5002}) {
+    std::vector<float> marked = logits;
+    marked[place] = marked.back() = -0.5f;
+    EXPECT_EQ(SampleOne({}, marked), place);
+  }
+}
+
 TEST(SamplerTest, VocabularyOfOneAlwaysYieldsIt) {
   EXPECT_EQ(SampleOne({}, {-3}), 0);
   EXPECT_EQ(SampleOne(At(1), {-3}), 0);
@@ -132,6 +144,8 @@ TEST(SamplerTest, FailsWhenNoLogitIsFinite) {
   for (const float temperature : {0.0f, 1.0f}) {
     Sampler sampler(At(temperature), 3);
     EXPECT_EQ(sampler.Sample({kNan, kInf, -kInf}).status().code(), absl::StatusCode::kInternal);
+    Sampler of_many(At(temperature), 3000);
+    EXPECT_EQ(of_many.Sample(std::vector<float>(3000, kInf)).status().code(), absl::StatusCode::kInternal);
   }
 }
 
