@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <limits>
 #include <memory>
 #include <system_error>
 #include <thread>
@@ -30,6 +31,40 @@ struct Loop {
   void Run(int worker) const noexcept {
     body(count * worker / workers, count * (worker + 1) / workers, worker);
   }
+};
+
+struct Range {
+  uint32_t begin, end;
+};
+
+// What is left of a thread's items in a balanced loop. Their owner takes from the front, the others from the
+// back, a quarter of what is left each time: few takes, and short parts when the loop ends.
+class alignas(kCacheLineBytes) Share {
+ public:
+  // REQUIRES: nobody takes meanwhile. Memory order: the loop is posted after it.
+  void Fill(Range range) { left_.store(Pack(range), std::memory_order_relaxed); }
+
+  // An empty range where nothing is left. Memory order: a part is nothing but a number.
+  Range Take(bool from_front) {
+    for (uint64_t left = left_.load(std::memory_order_relaxed);;) {
+      const auto [begin, end] = Unpack(left);
+      const uint32_t part = end - begin - (end - begin) * uint64_t{3} / 4;
+      const uint32_t middle = from_front ? begin + part : end - part;
+      const Range front = {begin, middle}, back = {middle, end};
+      const uint64_t rest = Pack(from_front ? back : front);
+      if (left_.compare_exchange_weak(left, rest, std::memory_order_relaxed)) {
+        return from_front ? front : back;
+      }
+    }
+  }
+
+ private:
+  static uint64_t Pack(Range range) { return uint64_t{range.begin} << 32 | range.end; }
+  static Range Unpack(uint64_t left) {
+    return {static_cast<uint32_t>(left >> 32), static_cast<uint32_t>(left)};
+  }
+
+  std::atomic<uint64_t> left_{0};
 };
 
 // One thread and the range that it is to run. Its owner posts a range, runs one of its own and then calls
@@ -101,7 +136,7 @@ class alignas(kCacheLineBytes) Worker {
 
 class ThreadPool {
  public:
-  explicit ThreadPool(int threads) {
+  explicit ThreadPool(int threads) : shares_(threads) {
     // Threads that share cores would spin in each other's way.
     const bool spins = threads <= UsableCores();
     try {
@@ -115,6 +150,7 @@ class ThreadPool {
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
   bool running() const { return running_; }
+  Share& share(int thread) { return shares_[thread]; }
 
   void Run(const Loop& loop) {
     running_ = true;
@@ -126,11 +162,18 @@ class ThreadPool {
 
  private:
   std::vector<std::unique_ptr<Worker>> workers_;
+  std::vector<Share> shares_;  // one per thread
   bool running_ = false;
 };
 
 // Of this thread; none where it works alone.
 thread_local std::unique_ptr<ThreadPool> pool;
+
+// Threads that a loop of so many items is worth, 1 from within a loop.
+int Workers(int64_t count, int64_t least_items) {
+  if (pool == nullptr || pool->running()) return 1;
+  return static_cast<int>(std::clamp<int64_t>(count / least_items, 1, pool->threads()));
+}
 
 }  // namespace
 
@@ -144,12 +187,33 @@ void SetComputeThreads(int threads) {
 int ComputeThreads() { return pool ? pool->threads() : 1; }
 
 void ParallelFor(int64_t count, int64_t least_items, absl::FunctionRef<void(int64_t, int64_t, int)> body) {
-  const int workers = static_cast<int>(std::min<int64_t>(count / least_items, ComputeThreads()));
-  if (workers > 1 && !pool->running()) {
+  const int workers = Workers(count, least_items);
+  if (workers > 1) {
     pool->Run({.count = count, .workers = workers, .body = body});
   } else if (count > 0) {
     body(0, count, 0);
   }
+}
+
+void ParallelForBalanced(int64_t count, int64_t least_items,
+                         absl::FunctionRef<void(int64_t, int64_t, int)> body) {
+  const int workers = Workers(count, least_items);
+  if (workers == 1 || count > std::numeric_limits<uint32_t>::max()) {
+    return ParallelFor(count, least_items, body);
+  }
+  for (int64_t w = 0; w < workers; ++w) {
+    const int64_t begin = count * w / workers, end = count * (w + 1) / workers;
+    pool->share(w).Fill({static_cast<uint32_t>(begin), static_cast<uint32_t>(end)});
+  }
+  ThreadPool& shares = *pool;  // of the caller; `pool` is another one on the other threads
+  ParallelFor(workers, 1, [&](int64_t, int64_t, int worker) {
+    for (int i = 0; i < workers; ++i) {
+      Share& share = shares.share((worker + i) % workers);
+      for (Range part = share.Take(i == 0); part.begin < part.end; part = share.Take(i == 0)) {
+        body(part.begin, part.end, worker);
+      }
+    }
+  });
 }
 
 }  // namespace memgate

@@ -36,6 +36,13 @@ class ScopedComputeThreads {
 void ParallelFor(int64_t count, int64_t least_items,
                  absl::FunctionRef<void(int64_t begin, int64_t end, int worker)> body);
 
+// As ParallelFor, but threads share out the items while they run: each has a range of its own and takes parts
+// of it, and one that is done takes parts of what others have left, so that nobody waits long for a core that
+// another program uses or whose memory is slower just now. `body` is called several times by each thread, on
+// ranges that differ from call to call: what it computes for an item must not depend on the range.
+void ParallelForBalanced(int64_t count, int64_t least_items,
+                         absl::FunctionRef<void(int64_t begin, int64_t end, int worker)> body);
+
 // least_items for items of `operations` multiply-adds each. Handing a range to a thread that spins costs less
 // than a microsecond, waking one that sleeps some microseconds more.
 inline int64_t LeastItems(int64_t operations) {

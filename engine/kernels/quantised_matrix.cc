@@ -299,11 +299,11 @@ void Multiply(const QuantisedMatrix& matrix, QuantisedFinish finish, const float
     HWY_DYNAMIC_DISPATCH(QuantiseRowsImpl)(call, begin, end);
   });
   const int64_t item_operations = std::min<int64_t>(rows, kBlockRows) * shape.in_features * kPanelOutputs;
-  ParallelFor(RowBlocks(rows) * call.layout.panels, LeastItems(item_operations),
-              [&](int64_t begin, int64_t end, int) {
-                HWY_DYNAMIC_DISPATCH(MultiplyImpl)
-                (call, begin, end);
-              });
+  ParallelForBalanced(RowBlocks(rows) * call.layout.panels, LeastItems(item_operations),
+                      [&](int64_t begin, int64_t end, int) {
+                        HWY_DYNAMIC_DISPATCH(MultiplyImpl)
+                        (call, begin, end);
+                      });
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -68,6 +69,43 @@ TEST(ParallelTest, RangesDependOnNothingButCountAndThreads) {
     });
     ASSERT_EQ(ranges, expected);
   }
+  SetComputeThreads(0);
+}
+
+TEST(ParallelTest, BalancedLoopsVisitEachItemOnce) {
+  for (const int threads : {1, 2, 3, 7}) {
+    SetComputeThreads(threads);
+    for (const int64_t count : {0, 1, 2, 3, 7, 8, 100, 1001}) {
+      for (const int64_t least : {1, 2, 50}) {
+        std::vector<int> visits(count);  // without atomics: ThreadSanitizer sees whether ranges overlap
+        std::atomic<int> bad_workers{0};
+        ParallelForBalanced(count, least, [&](int64_t begin, int64_t end, int worker) {
+          if (worker < 0 || worker >= threads || begin >= end) ++bad_workers;
+          for (int64_t i = begin; i < end; ++i) ++visits[i];
+        });
+        EXPECT_EQ(bad_workers, 0);
+        EXPECT_EQ(visits, std::vector<int>(count, 1)) << count << " items, " << threads << " threads";
+      }
+    }
+  }
+  SetComputeThreads(0);
+}
+
+// The first item waits until all others are done: others must take what lies behind it in its thread's range.
+TEST(ParallelTest, ABalancedLoopTakesItemsFromAThreadThatIsSlow) {
+  SetComputeThreads(2);
+  constexpr int kItems = 100;
+  std::atomic<int> done{0};
+  std::atomic<bool> met{false};
+  ParallelForBalanced(kItems, 1, [&](int64_t begin, int64_t end, int) {
+    const bool is_first = begin == 0;
+    done += static_cast<int>(end - begin);
+    if (!is_first) return;
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+    while (done < kItems && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+    met = done == kItems;
+  });
+  EXPECT_TRUE(met);
   SetComputeThreads(0);
 }
 
