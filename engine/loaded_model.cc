@@ -162,6 +162,7 @@ absl::StatusOr<LoadedModel> LoadModel(EngineOptions options) {
   if (auto s = LoadTransformer(model); !s.ok()) return s;
   if (auto s = LoadKinds(model); !s.ok()) return s;
   DescribeKinds(model);
+  model.tensors->ReleasePages();
   return model;
 }
 

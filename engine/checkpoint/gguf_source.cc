@@ -95,6 +95,7 @@ class GgufSource : public TensorSource {
   }
 
   std::vector<FileIdentity> Files() const override { return {file_.identity()}; }
+  void ReleasePages() const override { file_.ReleasePages(); }
 
  private:
   const MappedFile file_;

@@ -81,6 +81,11 @@ void MappedFile::PreferHugePages() const {
 #endif
 }
 
+void MappedFile::ReleasePages() const {
+  // The mapping is private and never written to: nothing is lost.
+  if (data_ != nullptr) ::madvise(const_cast<std::byte*>(data_), size_, MADV_DONTNEED);
+}
+
 absl::Status WithPath(const std::string& path, const absl::Status& status) {
   return absl::Status(status.code(), absl::StrCat(path, ": ", status.message()));
 }

@@ -46,6 +46,9 @@ class MappedFile {
   // Asks for large pages, for a file that is read from end to end again and again: the processor looks up an
   // address for every page. Where kernel and file system have none, nothing changes.
   void PreferHugePages() const;
+  // Takes the pages that were read out of this process's resident memory; what is read later comes from the
+  // page cache, or from the disk. For a file that has been read and will hardly be needed again.
+  void ReleasePages() const;
   // As it was when it was opened.
   const FileIdentity& identity() const { return identity_; }
   std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }

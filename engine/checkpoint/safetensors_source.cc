@@ -41,6 +41,9 @@ class SafetensorsSource : public TensorSource {
   std::vector<std::string> Names() const override;
   std::map<std::string, std::string, std::less<>> Unsupported() const override { return unsupported_; }
   std::vector<FileIdentity> Files() const override { return identities_; }
+  void ReleasePages() const override {
+    for (const MappedFile& file : files_) file.ReleasePages();
+  }
 
   // Whether a file holds `name`, readable or not.
   bool Holds(std::string_view name) const {

@@ -55,6 +55,8 @@ class TensorSource {
   // Everything that the tensors are read from, as it was when it was opened; none for tensors of other
   // origin.
   virtual std::vector<FileIdentity> Files() const { return {}; }
+  // Makes room: what was read of the files leaves the process's resident memory until it is read again.
+  virtual void ReleasePages() const {}
 };
 
 // Finds `name` and checks its shape; INVALID_ARGUMENT names tensor, expected and found shape.

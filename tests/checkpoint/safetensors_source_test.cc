@@ -3,7 +3,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <fstream>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
@@ -46,6 +48,35 @@ TEST(SafetensorsFileTest, ReadsWhatWasWritten) {
     EXPECT_EQ((*source)->Find("b")->shape, (std::vector<int64_t>{2, 2}));
     EXPECT_EQ((*source)->Find("b")->bytes, 16u);
   }
+}
+
+// KiB of the file that this process holds in memory.
+int64_t ResidentKiB(const std::string& path) {
+  std::ifstream maps("/proc/self/smaps");
+  int64_t total = 0;
+  bool is_file = false;
+  for (std::string line; std::getline(maps, line);) {
+    if (line.find('-') < line.find(' '))
+      is_file = line.find(path) != std::string::npos;  // "begin-end ... path"
+    if (is_file && line.rfind("Rss:", 0) == 0) total += std::stoll(line.substr(4));
+  }
+  return total;
+}
+
+TEST(SafetensorsFileTest, ReleasedPagesLeaveMemoryAndAreReadAgain) {
+  TempFolder folder;
+  constexpr int64_t kFloats = int64_t{1} << 20;
+  std::vector<float> values(kFloats);
+  std::iota(values.begin(), values.end(), 0.0f);
+  const std::string path =
+      folder.Write("x.safetensors", SafetensorsImage({F32Tensor("a", {kFloats}, values)}));
+  const auto source = OpenSafetensorsFile(path);
+  ASSERT_TRUE(source.ok()) << source.status();
+  EXPECT_EQ(Values(**source, "a"), values);
+  EXPECT_GE(ResidentKiB(path), 4096);
+  (*source)->ReleasePages();
+  EXPECT_EQ(ResidentKiB(path), 0);
+  EXPECT_EQ(Values(**source, "a"), values);
 }
 
 TEST(SafetensorsFileTest, NamesTensorAndFileIfNotFound) {
