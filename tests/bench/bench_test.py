@@ -11,7 +11,7 @@ from unittest import mock
 
 import numpy as np
 
-from tests.bench import bench, gguf_writer, make_model, metrics, plan, served
+from tests.bench import bench, gguf_writer, kernels, make_model, metrics, plan, served
 from tests.bench.llama_cpp import SETTINGS, LlamaCpp
 from tests.bench.plan import Measurement, Plan
 from tests.bench.served import KERNELS_BENCH, Memgate, run_program, supported_formats
@@ -349,6 +349,23 @@ class ServedTest(unittest.TestCase):
     def test_peaks_are_json_of_positive_numbers(self):
         peaks = json.loads(run_program([KERNELS_BENCH, "--peaks", "--threads", "1"]))
         self.assertGreater(min(peaks["read_gb_per_s"], peaks["f32_gflop_per_s"], peaks["int8_gop_per_s"]), 0)
+
+    @unittest.skipUnless(os.path.exists(KERNELS_BENCH), "built without Google Benchmark")
+    def test_kernels_are_written_into_the_document(self):
+        with tempfile.TemporaryDirectory() as folder:
+            document = os.path.join(folder, "benchmarks.md")
+            with open(document, "w", encoding="utf-8") as f:
+                f.write("before\n<!-- bench kernels -->\n<!-- end of bench kernels -->\nafter\n")
+            arguments = ["bench-kernels", "--document", "--threads", "1", "--benchmark_filter=^(RmsNorm|Rotate)",
+                         "--benchmark_min_time=0.01", "--benchmark_repetitions=3"]
+            with mock.patch.multiple(kernels, DOCUMENT=document, FIGURES=folder), mock.patch("sys.argv", arguments):
+                self.assertEqual(kernels.main(), 0)
+            with open(document, encoding="utf-8") as f:
+                written = f.read()
+            self.assertTrue(os.path.exists(os.path.join(folder, kernels.PLOT)))
+        self.assertEqual([line.split("`")[1] for line in written.splitlines() if line.startswith("| `")],
+                         ["RmsNorm", "Rotate"])
+        self.assertTrue(written.startswith("before") and written.endswith("after\n"))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "engine/kernels/aligned_bytes.h"
@@ -400,16 +402,18 @@ int Main(int argc, char** argv) {
   if (benchmark::ReportUnrecognizedArguments(count, arguments.others.data())) return 2;
   SetComputeThreads(arguments.threads);
   const Peaks peaks = MeasurePeaks();
-  const char* form =
-      arguments.only_peaks
-          ? "{\"read_gb_per_s\": %.2f, \"cache_gb_per_s\": %.1f, \"f32_gflop_per_s\": %.1f, "
-            "\"int8_gop_per_s\": %.1f}\n"
-          : "peaks: streaming read %.2f GB/s, second-level cache %.1f GB/s, f32 product %.1f GFLOP/s, "
-            "int8 product %.1f GOP/s\n";
-  std::printf(form, peaks.read_bytes_per_s / 1e9, peaks.cache_bytes_per_s / 1e9,
-              peaks.f32_operations_per_s / 1e9, peaks.int8_operations_per_s / 1e9);
-  std::fflush(stdout);
-  if (arguments.only_peaks) return EXIT_SUCCESS;
+  const std::vector<std::pair<const char*, std::string>> reached = {
+      {"read_gb_per_s", absl::StrFormat("%.2f", peaks.read_bytes_per_s / 1e9)},
+      {"cache_gb_per_s", absl::StrFormat("%.1f", peaks.cache_bytes_per_s / 1e9)},
+      {"f32_gflop_per_s", absl::StrFormat("%.1f", peaks.f32_operations_per_s / 1e9)},
+      {"int8_gop_per_s", absl::StrFormat("%.1f", peaks.int8_operations_per_s / 1e9)}};
+  if (arguments.only_peaks) {
+    std::printf("{%s}\n", absl::StrJoin(reached, ", ", [](std::string* out, const auto& peak) {
+                            absl::StrAppend(out, "\"", peak.first, "\": ", peak.second);
+                          }).c_str());
+    return EXIT_SUCCESS;
+  }
+  for (const auto& [name, value] : reached) benchmark::AddCustomContext(name, value);
   ColdLayers cold;
   ColdDnnlBytes dnnl_bytes;
   RegisterAll(peaks, cold, dnnl_bytes);
