@@ -98,9 +98,24 @@ class MakeModelTest(unittest.TestCase):
             self.assertEqual(len(merges), size - 256 - len(make_model.SPECIAL_TOKENS))
 
     def test_shapes_have_the_published_number_of_parameters(self):
-        for name, millions in (("qwen2.5-0.5b", 494.03), ("llama-3.2-1b", 1235.81)):
-            counts = (np.prod(dimensions) for dimensions in make_model.tensor_shapes(SHAPES[name]).values())
+        tensors = {name: make_model.tensor_shapes(SHAPES[name]) for name in SHAPES}
+        tensors["AHN-GDN"] = make_model.ahn_tensors(SHAPES["qwen2.5-3b"])
+        for name, millions in (("qwen2.5-0.5b", 494.03), ("llama-3.2-1b", 1235.81), ("qwen2.5-3b", 3085.94),
+                               ("AHN-GDN", 12.98)):
+            counts = (np.prod(dimensions) for dimensions in tensors[name].values())
             self.assertAlmostEqual(sum(counts) / 1e6, millions, places=2)
+
+    def test_shards_hold_what_one_file_would(self):
+        with tempfile.TemporaryDirectory() as whole, tempfile.TemporaryDirectory() as parts:
+            shape = SHAPES["tiny-qwen2"]
+            make_model.write_model(whole, shape, geometry=None)
+            make_model.write_model(parts, shape, geometry=None, shard_bytes=50_000)
+            shards = sorted(name for name in os.listdir(parts) if name.endswith(".safetensors"))
+            self.assertEqual(shards[0], f"model-00001-of-{len(shards):05}.safetensors")
+            self.assertGreater(len(shards), 2)
+            expected, found = (safetensors_io.read_folder(folder) for folder in (whole, parts))
+            self.assertEqual(safetensors_io.fingerprint(expected), safetensors_io.fingerprint(found))
+            self.assertEqual(expected.keys(), found.keys())
 
 
 class GgufWriterTest(unittest.TestCase):
@@ -117,6 +132,17 @@ class GgufWriterTest(unittest.TestCase):
         for name, data in tensors.items():
             np.testing.assert_array_equal(file.array(gguf_writer.tensor_name(name)), data, err_msg=name)
         self.assertTrue(all(end % 32 == 0 for end in file.ends))
+
+    def test_q8_0_keeps_every_number_within_half_a_step(self):
+        data = np.random.default_rng(1).standard_normal((3, 64), dtype=np.float32)
+        data[1] = 0
+        raw = gguf_writer.q8_0(safetensors_io.StoredTensor.of(data, "F32"))
+        self.assertEqual(len(raw), 3 * 2 * 34)
+        blocks = np.frombuffer(raw, dtype=[("scale", "<f2"), ("values", "i1", 32)])
+        decoded = (blocks["scale"].astype("<f4")[:, None] * blocks["values"]).reshape(3, 64)
+        steps = np.abs(data.reshape(-1, 32)).max(axis=1) / 127
+        errors = np.abs(decoded - data).reshape(-1, 32).max(axis=1)
+        self.assertTrue(np.all(errors <= 0.6 * steps), errors / np.maximum(steps, 1e-9))
 
     def test_metadata_tells_shape_and_tokenizer(self):
         file, _ = self.written("tiny-qwen2")

@@ -2,9 +2,9 @@
 
     python3 -m tests.bench.gguf_writer build/bench/models/qwen2.5-0.5b build/bench/models/qwen2.5-0.5b/bf16.gguf
 
-Qwen 2 and Llama with a byte-level BPE tokenizer. Matrices are stored in BF16 as they are, vectors in F32;
-llama-quantize makes the other formats from it. Layout: header, metadata, tensor infos, then the tensors, each at a
-multiple of 32 bytes.
+Qwen 2 and Llama with a byte-level BPE tokenizer. Matrices are stored in BF16 as they are, or with --q8-0 in Q8_0,
+vectors in F32; llama-quantize makes the other formats from BF16. Layout: header, metadata, tensor infos, then the
+tensors, each at a multiple of 32 bytes.
 """
 
 import argparse
@@ -19,8 +19,9 @@ from training import safetensors_io
 
 ALIGNMENT = 32
 UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9  # types of metadata
-F32, BF16 = 0, 30  # types of tensors
-FILE_TYPE_BF16 = 32
+F32, Q8_0, BF16 = 0, 8, 30  # types of tensors
+FILE_TYPES = {BF16: 32, Q8_0: 7}
+BLOCK = 32  # elements that share a scale in Q8_0
 NORMAL_TOKEN, CONTROL_TOKEN = 1, 3
 NUMBER_FORMATS = {UINT32: "<I", INT32: "<i", FLOAT32: "<f", BOOL: "<?"}
 
@@ -83,7 +84,18 @@ def interleaved(tensor, heads):
     return safetensors_io.StoredTensor(tensor.dtype, tensor.shape, rows.swapaxes(1, 2).reshape(-1))
 
 
-def gguf_tensors(config, architecture, tensors):
+def q8_0(tensor):
+    """The bytes of a tensor in Q8_0: per block a half and as many signed bytes; values are their products."""
+    blocks = tensor.float32().reshape(-1, BLOCK)
+    scales = (np.abs(blocks).max(axis=1) / 127).astype("<f2")
+    divisors = np.where(scales == 0, np.float32(1), scales.astype(np.float32))
+    stored = np.empty(len(blocks), dtype=[("scale", "<f2"), ("values", "i1", BLOCK)])
+    stored["scale"] = scales
+    stored["values"] = np.clip(np.rint(blocks / divisors[:, None]), -127, 127)
+    return stored.tobytes()
+
+
+def gguf_tensors(config, architecture, tensors, matrices=BF16):
     """{GGUF name: (type, dimensions, raw bytes)}"""
     converted = {}
     for name, tensor in tensors.items():
@@ -94,7 +106,8 @@ def gguf_tensors(config, architecture, tensors):
         if len(tensor.shape) == 1:
             converted[tensor_name(name)] = (F32, tensor.shape, tensor.float32().tobytes())
         elif tensor.dtype == "BF16":
-            converted[tensor_name(name)] = (BF16, tensor.shape, tensor.raw)
+            raw = tensor.raw if matrices == BF16 else q8_0(tensor)
+            converted[tensor_name(name)] = (matrices, tensor.shape, raw)
         else:
             raise ValueError(f"{name} is {tensor.dtype}; only BF16 is supported")
     if config.get("rope_scaling"):
@@ -113,9 +126,9 @@ def llama3_factors(config):
     return (1 / ((1 - smooth) / scaling["factor"] + smooth)).astype("<f4")
 
 
-def model_metadata(config, architecture):
+def model_metadata(config, architecture, matrices=BF16):
     head_dim = config["head_dim"]
-    metadata = {"general.architecture": (STRING, architecture), "general.file_type": (UINT32, FILE_TYPE_BF16)}
+    metadata = {"general.architecture": (STRING, architecture), "general.file_type": (UINT32, FILE_TYPES[matrices])}
     for key, kind, value in (
             ("context_length", UINT32, config["max_position_embeddings"]),
             ("embedding_length", UINT32, config["hidden_size"]),
@@ -131,7 +144,7 @@ def model_metadata(config, architecture):
     return metadata
 
 
-def tokenizer_metadata(tokenizer, config, architecture):
+def tokenizer_metadata(tokenizer, template, config, architecture):
     ids = dict(tokenizer["model"]["vocab"]) | {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
     special = {token["id"] for token in tokenizer["added_tokens"]}
     pieces = sorted(ids, key=ids.get)
@@ -144,7 +157,7 @@ def tokenizer_metadata(tokenizer, config, architecture):
             "tokenizer.ggml.merges": (ARRAY, (STRING, tokenizer["model"]["merges"])),
             "tokenizer.ggml.bos_token_id": (UINT32, config["bos_token_id"]),
             "tokenizer.ggml.eos_token_id": (UINT32, config["eos_token_id"][0]),
-            "tokenizer.ggml.add_bos_token": (BOOL, False)}
+            "tokenizer.ggml.add_bos_token": (BOOL, False), "tokenizer.chat_template": (STRING, template)}
 
 
 def read_json(path):
@@ -152,13 +165,14 @@ def read_json(path):
         return json.load(f)
 
 
-def convert(folder, path):
-    """Writes the model in `folder` to `path`."""
-    config = read_json(os.path.join(folder, "config.json"))
+def convert(folder, path, matrices=BF16):
+    """Writes the model in `folder` to `path`, its matrices in the type BF16 or Q8_0."""
+    config, tokenizer, text = (read_json(os.path.join(folder, file)) for file in
+                               ("config.json", "tokenizer.json", "tokenizer_config.json"))
     architecture = ARCHITECTURES[config["architectures"][0]]
-    metadata = {**model_metadata(config, architecture),
-                **tokenizer_metadata(read_json(os.path.join(folder, "tokenizer.json")), config, architecture)}
-    write_gguf(path, metadata, gguf_tensors(config, architecture, safetensors_io.read_folder(folder)))
+    metadata = {**model_metadata(config, architecture, matrices),
+                **tokenizer_metadata(tokenizer, text["chat_template"], config, architecture)}
+    write_gguf(path, metadata, gguf_tensors(config, architecture, safetensors_io.read_folder(folder), matrices))
 
 
 def main():
@@ -166,8 +180,9 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", help="model in the Hugging Face layout, as make_model writes it")
     parser.add_argument("file", help="the GGUF file to write")
+    parser.add_argument("--q8-0", action="store_true", help="matrices in Q8_0 instead of BF16")
     arguments = parser.parse_args()
-    convert(arguments.folder, arguments.file)
+    convert(arguments.folder, arguments.file, Q8_0 if arguments.q8_0 else BF16)
     print(f"{arguments.file}: {os.path.getsize(arguments.file) / 1e6:,.0f} MB")
 
 

@@ -1,12 +1,14 @@
-"""Writes a model folder of a published shape with random weights, for measuring speed.
+"""Writes a model folder of a published shape with random weights, for measuring speed and for trying things out.
 
     python3 -m tests.bench.make_model qwen2.5-0.5b build/bench/models/qwen2.5-0.5b
+    python3 -m tests.bench.make_model qwen2.5-3b ahn-gdn --ahn      # the module of an AHN instead, as it is published
 
-The folder is complete: config.json, generation_config.json, model.safetensors (BF16), tokenizer.json,
-tokenizer_config.json, and a memory module of kind `memgate` (memory.json, memory.safetensors). The same shape and
-seed give the same bytes. Weights are drawn so that activations keep the size they have in trained models: matrices
-with a standard deviation of 0.02, those that write into the residual stream smaller by sqrt(2 L) (GPT-2), norm weights
-around 1. What such a model says is without meaning; what it costs is the same.
+The folder is complete: config.json, generation_config.json, model.safetensors (BF16; above 5 GB in shards with an
+index, as published folders are), tokenizer.json, tokenizer_config.json, and a memory module of kind `memgate`
+(memory.json, memory.safetensors). The same shape and seed give the same bytes. Weights are drawn so that activations
+keep the size they have in trained models: matrices with a standard deviation of 0.02, those that write into the
+residual stream smaller by sqrt(2 L) (GPT-2), norm weights around 1. What such a model says is without meaning; what it
+costs is the same.
 """
 
 import argparse
@@ -25,6 +27,9 @@ from training import safetensors_io
 
 DEVIATION = 0.02
 CHUNK = 1 << 24  # numbers drawn at a time, so that memory stays small
+SHARD_BYTES = 5_000_000_000  # what one file of a published folder holds at most
+# Mean and standard deviation of an AHN's vectors: decays and steps as Gated DeltaNet starts them (arXiv 2412.06464).
+AHN_SPREAD = {"A_log": (1.5, 0.5), "dt_bias": (-4.0, 1.0), "D": (1.0, 0.0)}
 END_OF_TEXT, CHAT_START, CHAT_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 SPECIAL_TOKENS = (END_OF_TEXT, CHAT_START, CHAT_END)
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -58,13 +63,18 @@ def generator(seed, name):
     return np.random.default_rng([seed, zlib.crc32(name.encode())])
 
 
+def spread(name, layers):
+    """Mean and standard deviation of the numbers of a tensor."""
+    if name.endswith("norm.weight"):
+        return 1.0, 0.1
+    if name.endswith((".o_proj.weight", "down_proj.weight")):
+        return 0.0, DEVIATION / math.sqrt(2 * layers)
+    return AHN_SPREAD.get(name.rpartition(".")[2], (0.0, DEVIATION))
+
+
 def draw(name, dimensions, layers, seed):
     """Yields the numbers of a tensor as float32 arrays, in order."""
-    mean, deviation = 0.0, DEVIATION
-    if name.endswith("norm.weight"):
-        mean, deviation = 1.0, 0.1
-    elif name.endswith(("o_proj.weight", "down_proj.weight")):
-        deviation = DEVIATION / math.sqrt(2 * layers)
+    mean, deviation = spread(name, layers)
     random, left = generator(seed, name), math.prod(dimensions)
     while left > 0:
         count = min(left, CHUNK)
@@ -72,25 +82,60 @@ def draw(name, dimensions, layers, seed):
         left -= count
 
 
-def write_weights(path, shape, seed, progress):
-    """model.safetensors in BF16; `progress` is called with (bytes written, bytes in all)."""
+def write_bfloat16(path, tensors, layers, seed, report):
+    """A safetensors file of `tensors` ({name: dimensions}), drawn as it is written; report(bytes) after every part."""
     header, offset = {}, 0
-    for name, dimensions in sorted(tensor_shapes(shape).items()):
-        end = offset + 2 * math.prod(dimensions)
+    for name, dimensions in sorted(tensors.items()):
+        end = offset + bytes_of(dimensions)
         header[name] = {"dtype": "BF16", "shape": list(dimensions), "data_offsets": [offset, end]}
         offset = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    written = 0
     with open(path + ".tmp", "wb") as f:
         f.write(struct.pack("<Q", len(text)) + text)
         for name, entry in header.items():
-            for part in draw(name, entry["shape"], shape.layers, seed):
+            for part in draw(name, entry["shape"], layers, seed):
                 stored = safetensors_io.to_bfloat16(part)
                 f.write(stored.data)
-                written += stored.nbytes
-                progress(written, offset)
+                report(stored.nbytes)
     os.replace(path + ".tmp", path)
+
+
+def bytes_of(dimensions):
+    """Of a tensor in BF16."""
+    return 2 * math.prod(dimensions)
+
+
+def shards_of(tensors, limit):
+    """`tensors` in groups of at most `limit` bytes, each in ascending order of name."""
+    shards, room = [{}], limit
+    for name, dimensions in sorted(tensors.items()):
+        if shards[-1] and bytes_of(dimensions) > room:
+            shards.append({})
+            room = limit
+        shards[-1][name] = dimensions
+        room -= bytes_of(dimensions)
+    return shards
+
+
+def write_weights(folder, tensors, layers, seed, progress, shard_bytes):
+    """model.safetensors, or its shards and their index; `progress` is called with (bytes written, bytes in all)."""
+    shards = shards_of(tensors, shard_bytes)
+    files = ["model.safetensors"] if len(shards) == 1 else [
+        f"model-{i:05}-of-{len(shards):05}.safetensors" for i in range(1, len(shards) + 1)]
+    total, written = sum(map(bytes_of, tensors.values())), 0
+
+    def report(count):
+        nonlocal written
+        written += count
+        progress(written, total)
+
+    for file, shard in zip(files, shards):
+        write_bfloat16(os.path.join(folder, file), shard, layers, seed, report)
+    if len(shards) > 1:
+        write_json(os.path.join(folder, "model.safetensors.index.json"), {
+            "metadata": {"total_size": total},
+            "weight_map": {name: file for file, shard in zip(files, shards) for name in shard}})
 
 
 def module_tensors(shape, matrix, seed):
@@ -122,10 +167,32 @@ def write_module(folder, shape, geometry, matrix, seed):
     safetensors_io.save(os.path.join(folder, "memory.safetensors"), module_tensors(shape, matrix, seed))
     write_json(os.path.join(folder, "memory.json"), {
         "format": "memgate-memory", "version": 1, "kind": "memgate",
-        "base_fingerprint": safetensors_io.fingerprint(safetensors_io.read(os.path.join(folder, "model.safetensors"))),
+        "base_fingerprint": safetensors_io.fingerprint(safetensors_io.read_folder(folder)),
         "num_layers": shape.layers, "hidden_size": shape.hidden, "num_kv_heads": shape.kv_heads,
         "head_dim": shape.head_dim, "sink_tokens": geometry.sinks, "window_tokens": geometry.window,
         "segment_tokens": geometry.segment, "salient_tokens": geometry.salient})
+
+
+def ahn_tensors(shape):
+    """{name: dimensions} of a published AHN of the variant GatedDeltaNet (docs/formats.md)."""
+    c, h, d = shape.hidden, shape.heads, shape.head_dim
+    tensors = {}
+    for i in range(shape.layers):
+        layer = f"model.layers.{i}.ahn.fn."
+        tensors |= {f"{layer}{name}_proj.weight": (h, c) for name in "abg"}
+        tensors |= {layer + name: (h,) for name in AHN_SPREAD}
+        tensors |= {layer + "o_norm.weight": (d,), layer + "o_proj.weight": (h, d, d)}
+    return tensors
+
+
+def write_ahn(folder, shape, seed=1, progress=lambda written, total: None):
+    """The folder of an AHN-GDN without its base, as its authors publish it: config.json comes last."""
+    os.makedirs(folder, exist_ok=True)
+    write_weights(folder, ahn_tensors(shape), shape.layers, seed, progress, SHARD_BYTES)
+    write_json(os.path.join(folder, "config.json"), {
+        **config_of(shape), "_layer_implementation": "Qwen2MemDecoderLayer", "_ahn_implementation": "GatedDeltaNet",
+        "sliding_window": shape.max_position, "sliding_window_type": "random", "ahn_position": "random",
+        "use_sliding_window": False, "fa_layer_ids": "", "use_ahn_router": False, "use_q_proj": False})
 
 
 def byte_symbols():
@@ -175,21 +242,29 @@ def write_tokenizer(folder, shape):
         "eos_token": END_OF_TEXT, "chat_template": CHAT_TEMPLATE})
 
 
-def write_config(folder, shape):
-    end_ids = [shape.vocabulary - len(SPECIAL_TOKENS) + SPECIAL_TOKENS.index(name) for name in (END_OF_TEXT, CHAT_END)]
-    scaling = None
+def end_ids(shape):
+    return [shape.vocabulary - len(SPECIAL_TOKENS) + SPECIAL_TOKENS.index(name) for name in (END_OF_TEXT, CHAT_END)]
+
+
+def config_of(shape):
+    """The contents of config.json."""
+    ends, scaling = end_ids(shape), None
     if shape.llama3_scaling:
         names = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
         scaling = {**dict(zip(names, shape.llama3_scaling)), "rope_type": "llama3"}
-    write_json(os.path.join(folder, "config.json"), {
+    return {
         "architectures": [{"qwen2": "Qwen2ForCausalLM", "llama": "LlamaForCausalLM"}[shape.family]],
         "model_type": shape.family, "vocab_size": shape.vocabulary, "hidden_size": shape.hidden,
         "intermediate_size": shape.ffn, "num_hidden_layers": shape.layers, "num_attention_heads": shape.heads,
         "num_key_value_heads": shape.kv_heads, "head_dim": shape.head_dim,
         "max_position_embeddings": shape.max_position, "rope_theta": shape.rope_theta, "rope_scaling": scaling,
         "rms_norm_eps": shape.rms_norm_eps, "hidden_act": "silu", "tie_word_embeddings": True,
-        "bos_token_id": end_ids[0], "eos_token_id": end_ids, "torch_dtype": "bfloat16"})
-    write_json(os.path.join(folder, "generation_config.json"), {"do_sample": False, "eos_token_id": end_ids})
+        "bos_token_id": ends[0], "eos_token_id": ends, "torch_dtype": "bfloat16"}
+
+
+def write_config(folder, shape):
+    write_json(os.path.join(folder, "config.json"), config_of(shape))
+    write_json(os.path.join(folder, "generation_config.json"), {"do_sample": False, "eos_token_id": end_ids(shape)})
 
 
 def write_json(path, value):
@@ -198,12 +273,14 @@ def write_json(path, value):
         f.write("\n")
 
 
-def write_model(folder, shape, geometry=GEOMETRY, matrix=True, seed=1, progress=lambda written, total: None):
-    """Everything; config.json comes last, so a folder that has one is complete."""
+def write_model(folder, shape, geometry=GEOMETRY, matrix=True, seed=1, progress=lambda written, total: None,
+                shard_bytes=SHARD_BYTES):
+    """Everything; no module where `geometry` is None. config.json comes last, so a folder that has one is complete."""
     os.makedirs(folder, exist_ok=True)
-    write_weights(os.path.join(folder, "model.safetensors"), shape, seed, progress)
+    write_weights(folder, tensor_shapes(shape), shape.layers, seed, progress, shard_bytes)
     write_tokenizer(folder, shape)
-    write_module(folder, shape, geometry, matrix, seed)
+    if geometry:
+        write_module(folder, shape, geometry, matrix, seed)
     write_config(folder, shape)
 
 
@@ -229,16 +306,23 @@ def main():
     parser.add_argument("shape", choices=SHAPES, help=", ".join(SHAPES))
     parser.add_argument("folder", help="where the files go; made if absent")
     parser.add_argument("--seed", type=int, default=1, help="of all random numbers (default %(default)s)")
-    parser.add_argument("--no-matrix", action="store_true",
-                        help="leave the gated-delta matrix out of the memory module: what has no slot is forgotten")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--no-matrix", action="store_true",
+                      help="leave the gated-delta matrix out of the memory module: what has no slot is forgotten")
+    kind.add_argument("--no-module", action="store_true", help="leave the memory module out, as published folders do")
+    kind.add_argument("--ahn", action="store_true", help="write an AHN-GDN for the shape instead of the model")
     for part, default in vars(GEOMETRY).items():
         parser.add_argument(f"--{part}", type=int, default=default, metavar="TOKENS",
                             help="of a session by default (default %(default)s)")
     arguments = parser.parse_args()
-    geometry = MemoryGeometry(*(getattr(arguments, part) for part in vars(GEOMETRY)))
-    write_model(arguments.folder, SHAPES[arguments.shape], geometry, not arguments.no_matrix, arguments.seed,
-                ProgressBar())
-    print(f"{arguments.folder}: {SHAPES[arguments.shape].name}, seed {arguments.seed}")
+    shape = SHAPES[arguments.shape]
+    if arguments.ahn:
+        write_ahn(arguments.folder, shape, arguments.seed, ProgressBar())
+    else:
+        geometry = MemoryGeometry(*(getattr(arguments, part) for part in vars(GEOMETRY)))
+        write_model(arguments.folder, shape, None if arguments.no_module else geometry, not arguments.no_matrix,
+                    arguments.seed, ProgressBar())
+    print(f"{arguments.folder}: {'AHN-GDN for ' if arguments.ahn else ''}{shape.name}, seed {arguments.seed}")
 
 
 if __name__ == "__main__":

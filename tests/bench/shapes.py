@@ -46,6 +46,8 @@ class Shape:
 SHAPES = {shape.name: shape for shape in (
     Shape("qwen2.5-0.5b", "qwen2", layers=24, hidden=896, heads=14, kv_heads=2, head_dim=64, ffn=4864,
           vocabulary=151_936, rope_theta=1e6, rms_norm_eps=1e-6, max_position=32_768),
+    Shape("qwen2.5-3b", "qwen2", layers=36, hidden=2048, heads=16, kv_heads=2, head_dim=128, ffn=11_008,
+          vocabulary=151_936, rope_theta=1e6, rms_norm_eps=1e-6, max_position=32_768),
     Shape("llama-3.2-1b", "llama", layers=16, hidden=2048, heads=32, kv_heads=8, head_dim=64, ffn=8192,
           vocabulary=128_256, rope_theta=5e5, rms_norm_eps=1e-5, max_position=131_072,
           llama3_scaling=(32.0, 1.0, 4.0, 8192)),
