@@ -12,7 +12,6 @@ import os
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 
 import torch
 from torch import nn
@@ -27,6 +26,9 @@ from training.tokenizer import END_OF_TEXT, Tokenizer, write_json
 
 LENGTHS = (128, 192, 256, 384, 512)
 LONGEST = 640  # only with the clamped distances of the gated path
+CONFIG_KEYS = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+               "num_key_value_heads", "head_dim", "max_position_embeddings", "rope_theta", "rms_norm_eps",
+               "rope_scaling", "tie_word_embeddings")
 CLASS_WEIGHT = torch.tensor([0.05, 0.3, 1.0, 1.0])  # by class of the target, see data.py
 
 
@@ -69,7 +71,7 @@ class DemoBase(CausalModel):
 
 def save_config(path, config, end_of_text_id, eos_ids):
     """Writes the config.json of a tied Llama."""
-    fields = {name: value for name, value in asdict(config).items() if name not in ("qkv_bias", "qk_norm")}
+    fields = {name: getattr(config, name) for name in CONFIG_KEYS}
     write_json(path, {
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", **fields, "hidden_act": "silu",
         "attention_bias": False, "attention_dropout": 0.0, "mlp_bias": False, "initializer_range": 0.02,

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 import torch
-from torch.nn import functional
 
 from training.data import ANSWER
 from training.gated import ParallelGatedAttention, StreamingAttention
@@ -77,7 +76,7 @@ def next_token_scores(model, hidden, labels, block=256):
     """(log-probability of the labels [B, T], is it the likeliest token [B, T]) without keeping logits [B, T, V]."""
     scores, right = [], []
     for part, wanted in zip(hidden.split(block, dim=1), labels.split(block, dim=1)):
-        logits = functional.linear(part, model.head())
+        logits = model.logits(part)
         scores.append(logits.log_softmax(-1).gather(-1, wanted[..., None])[..., 0])
         right.append(logits.argmax(-1) == wanted)
     return torch.cat(scores, dim=1), torch.cat(right, dim=1)
@@ -120,13 +119,13 @@ def loss_of_block(model, hidden, targets, begin, objective):
     used = (predicted > 0) | ((distilled > 0) if targets.teacher is not None and objective.distillation else False)
     if not used.any():
         return None, 0
-    logits = functional.linear(hidden[used], model.head())
+    logits = model.logits(hidden[used])
     scores, labels = logits.log_softmax(-1), targets.labels[:, block][used]
     cross_entropy = -scores.gather(-1, labels[:, None])[:, 0]
     loss = objective.next_token * (cross_entropy * predicted[used]).sum() / targets.predicted.sum().clamp(min=1e-9)
     if targets.teacher is not None and objective.distillation:
         with torch.no_grad():
-            wanted = functional.linear(targets.teacher[:, block][used], model.head()).log_softmax(-1)
+            wanted = model.logits(targets.teacher[:, block][used]).log_softmax(-1)
         divergence = (wanted.exp() * (wanted - scores)).sum(-1)
         share = (divergence * distilled[used]).sum() / targets.distilled.sum().clamp(min=1e-9)
         loss = loss + objective.distillation * share

@@ -19,7 +19,7 @@ from typing import Optional
 import torch
 from torch.nn import functional
 
-from training.model import rope_angles, rotate
+from training.model import LayerAngles, rope_angles, rotate
 from training.rules.rule import Tokens
 
 
@@ -67,8 +67,8 @@ class ParallelGatedAttention:
     def __init__(self, config, shape, tokens, retention, slots=None, sharpness=None, far_distance=None, device=None):
         self.retention, self.slots, self.sharpness = retention, slots, sharpness
         t = torch.arange(tokens, device=device)
-        self.angles = rope_angles(t, config)
-        self.far_angles = rope_angles(torch.tensor([far_distance or shape.far_distance], device=device), config)
+        self.config, self.angles = config, LayerAngles(t, config)
+        self.far_angles = LayerAngles(torch.tensor([far_distance or shape.far_distance], device=device), config)
         self.n_folded = torch.tensor([folded_tokens(shape, i) for i in range(tokens)], device=device)
         self.is_sink = t < shape.sinks
         has_folded = (self.n_folded > 0)[:, None]
@@ -81,10 +81,9 @@ class ParallelGatedAttention:
         """q [B, G, R, T, D], k and v [B, G, 1, T, D] unrotated -> [B, G, R, T, D]."""
         scores = self.retention(layer, h)
         self.scores.append(scores)
-        scale = q.shape[-1] ** -0.5
-        near = rotate(q, self.angles) @ rotate(k, self.angles).transpose(-1, -2)
-        far = rotate(q, self.far_angles) @ k.transpose(-1, -2)
-        logits = torch.where(self.is_far, far, near) * scale + self.hidden
+        near = rotate(q, self.angles[layer]) @ rotate(k, self.angles[layer]).transpose(-1, -2)
+        far = rotate(q, self.far_angles[layer]) @ k.transpose(-1, -2)
+        logits = self.config.scores(torch.where(self.is_far, far, near)) + self.hidden
         return (logits + self.penalty(scores)[:, :, None]).softmax(-1) @ v
 
     def penalty(self, scores):
@@ -153,7 +152,7 @@ class StreamingAttention:
         self.config, self.device = model.config, model.head().device
         self.position = 0
         far_distance = torch.tensor([far_distance or shape.far_distance], device=self.device)
-        self.far_angles = rope_angles(far_distance, self.config)
+        self.far_angles = LayerAngles(far_distance, self.config)
         self.layers = [self.empty_layer(batch) for _ in range(self.config.num_hidden_layers)]
 
     def empty_layer(self, batch):
@@ -174,7 +173,7 @@ class StreamingAttention:
     def feed(self, ids):
         """ids [B, T] -> logits [B, T, V], without gradients."""
         blocks = [self.hidden(block) for block in ids.split(self.BLOCK, dim=1)]
-        return functional.linear(torch.cat(blocks, dim=1), self.model.head())
+        return self.model.logits(torch.cat(blocks, dim=1))
 
     def hidden(self, ids):
         """ids [B, T] -> output of the last layer [B, T, C]; gradients reach back to the last `detach`."""
@@ -197,11 +196,11 @@ class StreamingAttention:
         """q [B, G, R, T, D], k and v [B, G, 1, T, D] unrotated -> [B, G, R, T, D]."""
         state, begin, end = self.layers[layer], self.position, self.position + h.shape[1]
         positions = torch.arange(begin, end, device=h.device)
-        angles = rope_angles(positions, self.config)
+        angles = rope_angles(positions, self.config, layer)
         k, v = k[:, :, 0], v[:, :, 0]
         state.window += Tokens(k, v, self.features(layer, h), positions.expand(*k.shape[:2], -1))
         state.rotated = torch.cat((state.rotated, rotate(k, angles)), dim=-2)
-        near_q, far_q = rotate(q, angles), rotate(q, self.far_angles)
+        near_q, far_q = rotate(q, angles), rotate(q, self.far_angles[layer])
         out = []
         while begin < end:
             n_folded = folded_tokens(self.shape, begin)
@@ -218,14 +217,14 @@ class StreamingAttention:
 
     def exact_part(self, state, near_q, far_q, seen):
         """Attention over sinks, slots and the first `seen` tokens of the window, of which the queries are the last."""
-        tokens, scale = near_q.shape[-2], near_q.shape[-1] ** -0.5
-        near = near_q @ state.rotated[:, :, None, :seen].transpose(-1, -2) * scale
+        tokens = near_q.shape[-2]
+        near = self.config.scores(near_q @ state.rotated[:, :, None, :seen].transpose(-1, -2))
         near = near + torch.full((tokens, seen), float("-inf"), device=near.device).triu(seen - tokens + 1)
         values = state.window.v[:, :, None, :seen]
         if state.folded == 0:
             return near.softmax(-1) @ values
         far = state.sinks + state.slots + state.lost if self.sharpness else state.sinks + state.slots
-        logits = far_q @ far.k[:, :, None].transpose(-1, -2) * scale
+        logits = self.config.scores(far_q @ far.k[:, :, None].transpose(-1, -2))
         if self.sharpness and len(state.lost):
             logits = logits + self.penalty(state, len(far))[:, :, None, None]
         values = torch.cat((far.v[:, :, None], values), dim=-2)

@@ -296,8 +296,8 @@ def train(args):
     before = model.fingerprint()
     shape = MemoryShape(args.sinks, args.window, args.segment, args.salient)
     if shape.far_distance > model.config.max_position_embeddings:
-        raise SystemExit(f"--window and --segment put far tokens {shape.far_distance} tokens away; the model knows "
-                         f"{model.config.max_position_embeddings}")
+        raise SystemExit(f"--window and --segment put far tokens {shape.far_distance} tokens away; the model, or the "
+                         f"window that its layers have, knows {model.config.max_position_embeddings}")
     rule = start_rule(args, model)
     trained, share = trained_share(model, rule)
     print(f"base {before}\nparameters trained: {trained} ({100 * share:.2f} % of all)", flush=True)

@@ -40,12 +40,12 @@ class EdgeInfinite(MemoryRule):
         return torch.zeros(batch, groups, d, d, device=device), torch.zeros(batch, groups, d, device=device)
 
     def write(self, layer, state, evicted):
-        phi = elu_map(rotate(evicted.k, rope_angles(evicted.positions, self.config)))
+        phi = elu_map(rotate(evicted.k, rope_angles(evicted.positions, self.config, layer)))
         return write_sum(phi, evicted.v, *state)
 
     def combine(self, layer, local, state, q, positions):
         matrix, normaliser = (x[:, :, None] for x in state)
-        recalled = recall(elu_map(rotate(q, rope_angles(positions, self.config))), matrix, normaliser)
+        recalled = recall(elu_map(rotate(q, rope_angles(positions, self.config, layer))), matrix, normaliser)
         groups = self.config.num_key_value_heads
         w1, w2 = (w[layer].view(groups, -1, *w.shape[2:]).transpose(-1, -2) for w in (self.w1, self.w2))
         gate = self.per_query_head(self.gate, layer)[..., None].sigmoid()

@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import tempfile
 import unittest
@@ -9,7 +10,7 @@ from training import safetensors_io
 from training.model import CausalModel, Config
 from training.tests.support import GOLDEN
 
-FOLDERS = ("llama2", "llama3", "llama_linear_rope", "mistral", "qwen2", "qwen3")
+FOLDERS = ("llama2", "llama3", "llama_linear_rope", "mistral", "qwen2", "qwen3", "phi3", "smollm3", "gemma2", "gemma3")
 
 
 def read_json(path):
@@ -21,12 +22,14 @@ class CausalModelTest(unittest.TestCase):
     def test_has_the_logits_of_an_independent_implementation_for_every_architecture(self):
         for name in FOLDERS:
             model = CausalModel.load(f"{GOLDEN}/{name}").requires_grad_(False)
-            expected = torch.from_numpy(safetensors_io.load(f"{GOLDEN}/{name}/golden.safetensors")["logits"])
-            logits = model(torch.tensor([read_json(f"{GOLDEN}/{name}/golden.json")["ids"]]))[0]
+            longest = model.config.max_position_embeddings  # 16 and 12 tokens of the Gemmas, whose layers have windows
+            expected = torch.from_numpy(safetensors_io.load(f"{GOLDEN}/{name}/golden.safetensors")["logits"])[:longest]
+            ids = read_json(f"{GOLDEN}/{name}/golden.json")["ids"][:longest]
+            logits = model(torch.tensor([ids]))[0]
             torch.testing.assert_close(logits, expected, atol=1e-5 * expected.abs().max().item(), rtol=0, msg=name)
 
     def test_fingerprint_of_loaded_parameters_is_that_of_the_file(self):
-        for name in ("llama2", "llama_linear_rope", "qwen2"):  # F32, F16, BF16
+        for name in ("llama2", "llama_linear_rope", "qwen2", "gemma3"):  # F32, F16, BF16, names with a prefix
             model = CausalModel.load(f"{GOLDEN}/{name}")
             self.assertEqual(model.fingerprint(), safetensors_io.fingerprint(
                 safetensors_io.read(f"{GOLDEN}/{name}/model.safetensors")))
@@ -64,6 +67,7 @@ class ConfigTest(unittest.TestCase):
         for change, named in (({"architectures": ["GemmaForCausalLM"]}, "GemmaForCausalLM"),
                               ({"attention_bias": True}, "attention_bias"), ({"hidden_act": "gelu"}, "hidden_act"),
                               ({"rope_scaling": {"rope_type": "yarn", "factor": 2.0}}, "yarn"),
+                              ({"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
                               ({"quantization_config": {"bits": 4}}, "quantization_config")):
             with self.assertRaisesRegex(ValueError, named):
                 Config.from_json({**good, **change})
@@ -74,6 +78,18 @@ class ConfigTest(unittest.TestCase):
         self.assertEqual(Config.from_json({**mistral, "sliding_window": 100}).max_position_embeddings, 100)
         qwen = read_json(f"{GOLDEN}/qwen2/config.json")
         self.assertEqual(Config.from_json({**qwen, "sliding_window": 100}).max_position_embeddings, 512)
+
+    def test_longrope_bounds_the_context_by_that_of_its_short_factors(self):
+        phi = Config.load(f"{GOLDEN}/phi3/config.json")
+        self.assertEqual(phi.max_position_embeddings, 64)
+        self.assertAlmostEqual(phi.score_scale, (1 + math.log(8) / math.log(64)) / math.sqrt(6))
+
+    def test_a_cap_that_is_null_is_none(self):
+        gemma = read_json(f"{GOLDEN}/gemma2/config.json")
+        self.assertEqual(Config.from_json(gemma).score_cap, 2.0)
+        self.assertIsNone(Config.from_json({**gemma, "attn_logit_softcapping": None}).score_cap)
+        del gemma["attn_logit_softcapping"]
+        self.assertEqual(Config.from_json(gemma).score_cap, 50.0)
 
     def test_newer_files_keep_rope_in_one_place(self):
         old = read_json(f"{GOLDEN}/llama3/config.json")
