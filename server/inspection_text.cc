@@ -7,6 +7,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "server/memory_limit.h"
+#include "server/printable.h"
 
 namespace memgate {
 namespace {
@@ -45,34 +46,35 @@ std::string DescribeModule(const ModuleSummary& module) {
   return text;
 }
 
-std::string KindTable(const std::vector<KindSummary>& kinds) {
-  std::string text = absl::StrFormat("%-22s %7s %6s %7s %8s %8s   %s\n", "memory kind", "trained", "sinks",
-                                     "window", "segment", "salient", "bytes of a session");
+using Lines = std::vector<std::string>;
+
+void AddKinds(const std::vector<KindSummary>& kinds, Lines& lines) {
+  if (kinds.empty()) return;
+  lines.push_back(absl::StrFormat("%-22s %7s %6s %7s %8s %8s   %s", "memory kind", "trained", "sinks",
+                                  "window", "segment", "salient", "bytes of a session"));
   for (const KindSummary& kind : kinds) {
     const SessionShape& shape = kind.shape;
-    absl::StrAppendFormat(&text, "%-22s %7s %6d %7d %8d %8d   %s\n", kind.kind, kind.trained ? "yes" : "no",
-                          shape.sinks, shape.window, shape.segment, shape.salient,
-                          DescribeCosts(kind.session, KvFormatName));
+    lines.push_back(absl::StrFormat("%-22s %7s %6d %7d %8d %8d   %s", kind.kind, kind.trained ? "yes" : "no",
+                                    shape.sinks, shape.window, shape.segment, shape.salient,
+                                    DescribeCosts(kind.session, KvFormatName)));
   }
-  return text;
 }
 
 // What is known only of models.
-std::string ModelText(const Inspection& inspection) {
-  std::string text;
-  if (inspection.config) absl::StrAppend(&text, DescribeShapes(*inspection.config), "\n");
-  if (inspection.parameters) absl::StrAppend(&text, "parameters: ", *inspection.parameters, "\n");
-  absl::StrAppend(&text, "tokenizer: ",
-                  inspection.tokenizer.empty()
-                      ? "none that can be read"
-                      : absl::StrCat(inspection.tokenizer, ", ", inspection.vocabulary_size, " tokens"),
-                  "; chat template: ", inspection.has_chat_template ? "yes" : "no", "\n");
-  if (!inspection.config) return text;
-  absl::StrAppend(&text, "weights in memory: ", DescribeCosts(inspection.weights, WeightFormatName),
-                  "; auto takes ", std::string(WeightFormatName(inspection.default_weights)), "\n",
-                  "full KV cache per token: ", DescribeCosts(inspection.full_kv_per_token, KvFormatName),
-                  "\n");
-  return text;
+void AddModel(const Inspection& inspection, Lines& lines) {
+  if (inspection.config) lines.push_back(DescribeShapes(*inspection.config));
+  if (inspection.parameters) lines.push_back(absl::StrCat("parameters: ", *inspection.parameters));
+  lines.push_back(
+      absl::StrCat("tokenizer: ",
+                   inspection.tokenizer.empty()
+                       ? "none that can be read"
+                       : absl::StrCat(inspection.tokenizer, ", ", inspection.vocabulary_size, " tokens"),
+                   "; chat template: ", inspection.has_chat_template ? "yes" : "no"));
+  if (!inspection.config) return;
+  lines.push_back(absl::StrCat("weights in memory: ", DescribeCosts(inspection.weights, WeightFormatName),
+                               "; auto takes ", std::string(WeightFormatName(inspection.default_weights))));
+  lines.push_back(
+      absl::StrCat("full KV cache per token: ", DescribeCosts(inspection.full_kv_per_token, KvFormatName)));
 }
 
 template <typename Costs, typename Name>
@@ -128,20 +130,23 @@ ordered_json KindsJson(const std::vector<KindSummary>& kinds) {
 }  // namespace
 
 std::string InspectionText(const Inspection& inspection) {
-  std::string text = absl::StrCat(inspection.path, ": ", inspection.format);
-  if (!inspection.architecture.empty()) absl::StrAppend(&text, ", ", inspection.architecture);
-  absl::StrAppend(&text, "\ntensors: ", inspection.types.empty() ? "none" : DescribeTypes(inspection.types),
-                  "\n");
   const bool is_module = inspection.format == kMemoryModuleFormat;
-  if (!is_module) absl::StrAppend(&text, ModelText(inspection));
+  Lines lines = {absl::StrCat(inspection.path, ": ", inspection.format)};
+  if (!inspection.architecture.empty()) absl::StrAppend(&lines.back(), ", ", inspection.architecture);
+  lines.push_back(
+      absl::StrCat("tensors: ", inspection.types.empty() ? "none" : DescribeTypes(inspection.types)));
+  if (!is_module) AddModel(inspection, lines);
   for (const ModuleSummary& module : inspection.modules) {
-    absl::StrAppend(&text, "memory module: ", DescribeModule(module), "\n");
+    lines.push_back(absl::StrCat("memory module: ", DescribeModule(module)));
   }
-  if (!inspection.kinds.empty()) absl::StrAppend(&text, KindTable(inspection.kinds));
-  for (const std::string& remark : inspection.remarks) absl::StrAppend(&text, "remark: ", remark, "\n");
-  absl::StrAppend(&text, is_module ? "can be loaded: " : "can be served: ",
-                  inspection.obstacles.empty() ? "yes" : "no", "\n");
-  for (const std::string& obstacle : inspection.obstacles) absl::StrAppend(&text, "  ", obstacle, "\n");
+  AddKinds(inspection.kinds, lines);
+  for (const std::string& remark : inspection.remarks) lines.push_back(absl::StrCat("remark: ", remark));
+  lines.push_back(absl::StrCat(is_module ? "can be loaded: " : "can be served: ",
+                               inspection.obstacles.empty() ? "yes" : "no"));
+  for (const std::string& obstacle : inspection.obstacles) lines.push_back(absl::StrCat("  ", obstacle));
+  // Much of it was written by others.
+  std::string text;
+  for (const std::string& line : lines) text += Printable(line) + "\n";
   return text;
 }
 
@@ -170,8 +175,8 @@ std::string InspectionJson(const Inspection& inspection) {
     object["full_kv_bytes_per_token"] = CostsJson(inspection.full_kv_per_token, KvFormatName);
     object["memory_kinds"] = KindsJson(inspection.kinds);
   }
-  // A path or a tokenizer's name need not be UTF-8.
-  return object.dump(-1, ' ', /*ensure_ascii=*/false, ordered_json::error_handler_t::replace) + "\n";
+  // A path or a tokenizer's name need not be UTF-8, nor fit for a terminal.
+  return object.dump(-1, ' ', /*ensure_ascii=*/true, ordered_json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace memgate

@@ -8,12 +8,14 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/strings.h"
 #include "engine/engine.h"
 #include "engine/inspection.h"
 #include "server/inspection_text.h"
 #include "server/load_progress.h"
 #include "server/memory_limit.h"
 #include "server/options.h"
+#include "server/printable.h"
 #include "server/probe.h"
 #include "server/server.h"
 #include "server/signals.h"
@@ -25,7 +27,7 @@ namespace {
 constexpr double kDefaultBudgetShare = 0.75;  // the rest is for gRPC, code, and the rest of the machine
 
 int Fail(const absl::Status& status, int exit_code = 1) {
-  std::cerr << "memgate-server: " << status.message() << "\n";
+  std::cerr << "memgate-server: " << Printable(ToStdView(status.message())) << "\n";
   return exit_code;
 }
 

@@ -68,6 +68,22 @@ TEST(InspectionTextTest, TellsWhyItCannotBeServed) {
   EXPECT_THAT(text, Not(HasSubstr("weights in memory")));
 }
 
+TEST(InspectionTextTest, NothingInAFileReachesTheTerminalAsItIs) {
+  Inspection inspection = Model();
+  inspection.architecture = "\x1b[31mLlama\ncan be served: no";
+  inspection.types = {{"F\x07", 1, 0, false}};
+  inspection.tokenizer = "gpt2\r";
+  inspection.modules[0].base_fingerprint = "\x1b]0;x";
+  inspection.kinds[0].kind = "\x9b";
+  inspection.obstacles = {"no\nsuch thing"};
+  const std::string text = InspectionText(inspection);
+  for (const char c : text) EXPECT_TRUE(c == '\n' || static_cast<unsigned char>(c) >= 0x20) << int{c};
+  EXPECT_THAT(text, HasSubstr("\\x1b[31mLlama\\x0acan be served: no\n"));
+  EXPECT_THAT(text, HasSubstr("\n  no\\x0asuch thing\n"));
+  const std::string json = InspectionJson(inspection);
+  for (const char c : json) EXPECT_TRUE(c == '\n' || (c >= 0x20 && c < 0x7f)) << int{c};
+}
+
 TEST(InspectionTextTest, AModuleAloneIsLoadedNotServed) {
   Inspection inspection;
   inspection.path = "/modules/notes";
