@@ -1,7 +1,6 @@
 #include "engine/engine.h"
 
 #include <algorithm>
-#include <limits>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -98,7 +97,7 @@ class EngineImpl : public Engine {
   absl::StatusOr<std::shared_ptr<SessionLease>> EphemeralLease(Path path, int64_t total_tokens);
   RouteInput DescribeRoute(const TurnRequest& request) const;
   int64_t ExactShapeBytes(int64_t tokens) const;
-  int64_t FullKvBytes(int64_t tokens) const;
+  absl::StatusOr<KindEntry*> MatchSnapshot(const SnapshotHeader& header) const;
 
   const std::shared_ptr<const LoadedModel> model_;  // sessions hold it, too
   OutputConstraints constraints_;
@@ -216,7 +215,7 @@ SessionInfo EngineImpl::Describe(const Session& session) const {
   info.kv_format = session.kv_format();
   info.bytes = session.bytes();
   info.accounting = fill.accounting;
-  info.full_kv_bytes = FullKvBytes(fill.accounting.total);
+  info.full_kv_bytes = FullKvBytes(model_->info.config, model_->options.kv, fill.accounting.total);
   info.memory_writes = fill.memory_writes;
   info.turns = fill.turns;
   info.busy = session.busy();
@@ -247,6 +246,7 @@ absl::StatusOr<std::string> EngineImpl::Export(const SessionLease& lease) const 
     return absl::InternalError("the session's last turn failed within a step; run a turn, then export again");
   }
   return EncodeSnapshot({.model_fingerprint = model_->info.fingerprint,
+                         .model_settings = model_->info.settings_fingerprint,
                          .memory_kind = std::string(session.kind().name()),
                          .memory_fingerprint = EntryOf(session).module_fingerprint,
                          .kv_format = session.kv_format(),
@@ -257,10 +257,8 @@ absl::StatusOr<std::string> EngineImpl::Export(const SessionLease& lease) const 
                         lease.state());
 }
 
-absl::StatusOr<std::shared_ptr<Session>> EngineImpl::Import(std::string_view snapshot) {
-  auto view = ParseSnapshot(snapshot);
-  if (!view.ok()) return WithReason(view.status(), "SNAPSHOT_INVALID");
-  const SnapshotHeader& header = view->header;
+// The kind of the snapshot's session; SNAPSHOT_MISMATCH if it cannot go on here.
+absl::StatusOr<KindEntry*> EngineImpl::MatchSnapshot(const SnapshotHeader& header) const {
   const auto mismatch = [](std::string_view what, std::string_view theirs, std::string_view ours) {
     return WithReason(absl::FailedPreconditionError(Concat("the snapshot's ", what, " is '", theirs,
                                                            "', this server's is '", ours, "'")),
@@ -268,6 +266,10 @@ absl::StatusOr<std::shared_ptr<Session>> EngineImpl::Import(std::string_view sna
   };
   if (header.model_fingerprint != model_->info.fingerprint) {
     return mismatch("model fingerprint", header.model_fingerprint, model_->info.fingerprint);
+  }
+  // Older snapshots do not say.
+  if (!header.model_settings.empty() && header.model_settings != model_->info.settings_fingerprint) {
+    return mismatch("model configuration", header.model_settings, model_->info.settings_fingerprint);
   }
   auto entry = model_->kinds->Find(header.memory_kind);
   if (!entry.ok() || header.memory_kind.empty()) {
@@ -279,6 +281,15 @@ absl::StatusOr<std::shared_ptr<Session>> EngineImpl::Import(std::string_view sna
   if (header.kv_format != model_->options.kv) {
     return mismatch("KV format", KvFormatName(header.kv_format), KvFormatName(model_->options.kv));
   }
+  return entry;
+}
+
+absl::StatusOr<std::shared_ptr<Session>> EngineImpl::Import(std::string_view snapshot) {
+  auto view = ParseSnapshot(snapshot);
+  if (!view.ok()) return WithReason(view.status(), "SNAPSHOT_INVALID");
+  const SnapshotHeader& header = view->header;
+  const auto entry = MatchSnapshot(header);
+  if (!entry.ok()) return entry.status();
   const SessionShape& shape = header.shape;
   if (header.pending_token >= model_->info.config.vocab_size ||
       (shape.salient > 0 && !(*entry)->kind->HasRetention()) ||
@@ -333,13 +344,6 @@ absl::StatusOr<std::shared_ptr<Turn>> EngineImpl::Submit(TurnRequest request,
 
 int64_t EngineImpl::ExactShapeBytes(int64_t tokens) const {
   return SessionState::Bytes(Context(**model_->kinds->Find("window")), SessionShape::Exact(tokens)).total();
-}
-
-// Saturates: a snapshot may claim any length.
-int64_t EngineImpl::FullKvBytes(int64_t tokens) const {
-  const int64_t per_token = model_->info.full_kv_bytes_per_token;
-  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
-  return tokens > kMost / per_token ? kMost : tokens * per_token;
 }
 
 RouteInput EngineImpl::DescribeRoute(const TurnRequest& request) const {
@@ -403,7 +407,7 @@ absl::StatusOr<Admission> EngineImpl::Admit(const TurnRequest& request) {
   start.accounting =
       AccountTokens(session.kind(), session.shape(), input.session_tokens + input.prompt_tokens);
   start.session_bytes = session.bytes();
-  start.full_kv_bytes = FullKvBytes(start.accounting.total);
+  start.full_kv_bytes = FullKvBytes(model_->info.config, model_->options.kv, start.accounting.total);
   return admission;
 }
 

@@ -27,9 +27,12 @@
 
 namespace memgate {
 
+inline constexpr char kNoMemoryModules[] = "none";
+
 struct EngineOptions {
   std::string model_path;  // a folder in the Hugging Face layout, or a GGUF file
-  // Folder with memory.json and memory.safetensors; empty = look into the model's folder, then run without.
+  // Folder with memory.json and memory.safetensors; empty = those that lie with the model, if any;
+  // kNoMemoryModules = none, whatever lies there.
   std::string memory_folder;
   // None: chosen by the model's size (engine/weight_choice.h).
   std::optional<WeightFormat> weights = WeightFormat::kF32;
@@ -65,8 +68,10 @@ struct ModelInfo {
   std::string weights_reason;  // why it was chosen; empty if it was asked for
   int64_t weight_bytes = 0;
   KvFormat kv_format = KvFormat::kF32;
-  int64_t full_kv_bytes_per_token = 0;  // of a full cache in the same format
-  std::string fingerprint;
+  // Of a full cache in the same format, in all layers: those with a window of their own stop growing at it.
+  int64_t full_kv_bytes_per_token = 0;
+  std::string fingerprint;           // of all tensors
+  std::string settings_fingerprint;  // ConfigFingerprint
   std::string default_memory_kind;
   std::vector<MemoryKindInfo> memory_kinds;
   bool has_chat_template = false;

@@ -32,7 +32,8 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kMaxJsonDepth = 32;
+// Of tokenizer.json: real ones have up to 40 MB.
+constexpr JsonLimits kTokenizerLimits = {.bytes = size_t{256} << 20, .depth = 32};
 constexpr char kEmbedding[] = "model.embed_tokens.weight";
 constexpr WeightFormat kWeightFormats[] = {WeightFormat::kF32, WeightFormat::kBf16, WeightFormat::kInt8,
                                            WeightFormat::kInt4};
@@ -40,10 +41,10 @@ constexpr WeightFormat kWeightFormats[] = {WeightFormat::kF32, WeightFormat::kBf
 std::string Text(const absl::Status& status) { return std::string(status.message()); }
 
 // A JSON file of a folder; null if there is none that can be read.
-json ReadJson(const std::string& path) {
+json ReadJson(const std::string& path, const JsonLimits& limits = kConfigLimits) {
   const auto file = MappedFile::Open(path);
   if (!file.ok()) return nullptr;
-  auto object = ParseJsonObject(file->text(), kMaxJsonDepth);
+  auto object = ParseJsonObject(file->text(), limits);
   return object.ok() ? *std::move(object) : json(nullptr);
 }
 
@@ -170,7 +171,8 @@ class Inspector {
     const auto tokenizer = OpenTokenizer(result_.path, vocabulary);
     if (!tokenizer.ok()) return Note(tokenizer.status());
     result_.tokenizer =
-        is_folder_ ? StringAt(ReadJson(result_.path + "/tokenizer.json"), "/model/type") : vocabulary->model;
+        is_folder_ ? StringAt(ReadJson(result_.path + "/tokenizer.json", kTokenizerLimits), "/model/type")
+                   : vocabulary->model;
     if (!is_folder_ && !vocabulary->pre.empty()) result_.tokenizer += Concat(", ", vocabulary->pre);
     if (result_.tokenizer.empty()) result_.tokenizer = "SentencePiece";
     result_.vocabulary_size = (*tokenizer)->vocab_size();
@@ -194,14 +196,13 @@ class Inspector {
     }
     result_.default_weights = ChooseWeights(config, options_.memory_budget_bytes).format;
     result_.full_kv_per_token =
-        InEveryKvFormat([&](KvFormat format) { return FullKvBytesPerToken(config, format); });
+        InEveryKvFormat([&](KvFormat format) { return FullKvBytes(config, format, 1); });
     DescribeKinds(checkpoint);
   }
 
   void DescribeKinds(const Checkpoint& checkpoint) {
-    const bool required = !options_.memory_folder.empty();
-    const std::string folder = required ? options_.memory_folder : CheckpointFolder(result_.path);
-    const auto folders = KindRegistry::ModuleFolders(folder);
+    const ModulePlace place = ModulePlace::Of(options_.memory_folder, result_.path);
+    const auto folders = KindRegistry::ModuleFolders(place);
     if (!folders.ok()) return Note(folders.status());
     for (const std::string& module : *folders) AddModule(module, checkpoint.config);
     std::string fingerprint;
@@ -211,7 +212,7 @@ class Inspector {
       if (!computed.ok()) return Note(computed.status());
       fingerprint = *std::move(computed);
     }
-    const auto kinds = KindRegistry::Load(folder, required, checkpoint.config, fingerprint);
+    const auto kinds = KindRegistry::Load(place, checkpoint.config, fingerprint);
     if (!kinds.ok()) return Note(kinds.status());
     for (const auto& entry : kinds->entries()) AddKind(*entry, checkpoint.config);
   }

@@ -8,6 +8,8 @@
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_join.h"
 #include "engine/base/strings.h"
+#include "engine/checkpoint/checkpoint.h"
+#include "engine/engine.h"
 #include "engine/memory/kind_table.h"
 
 namespace memgate {
@@ -67,14 +69,21 @@ absl::Status CheckFitsModel(const SessionShape& shape, const ModelConfig& config
                                            " tokens; this model's own sliding window ends at ", limit));
 }
 
-absl::StatusOr<std::vector<std::string>> KindRegistry::ModuleFolders(const std::string& folder) {
-  auto folders = NamedModuleFolders(folder);
-  if (folders.ok() && IsMemoryModuleFolder(folder)) folders->insert(folders->begin(), folder);
+ModulePlace ModulePlace::Of(const std::string& memory_folder, const std::string& model_path) {
+  if (memory_folder == kNoMemoryModules) return {};
+  if (memory_folder.empty()) return {CheckpointFolder(model_path), /*required=*/false};
+  return {memory_folder, /*required=*/true};
+}
+
+absl::StatusOr<std::vector<std::string>> KindRegistry::ModuleFolders(const ModulePlace& place) {
+  if (place.folder.empty()) return std::vector<std::string>();
+  auto folders = NamedModuleFolders(place.folder);
+  if (folders.ok() && IsMemoryModuleFolder(place.folder)) folders->insert(folders->begin(), place.folder);
   return folders;
 }
 
-absl::StatusOr<int64_t> KindRegistry::ModuleBytes(const std::string& folder) {
-  const auto folders = ModuleFolders(folder);
+absl::StatusOr<int64_t> KindRegistry::ModuleBytes(const ModulePlace& place) {
+  const auto folders = ModuleFolders(place);
   if (!folders.ok()) return folders.status();
   int64_t total = 0;
   for (const std::string& module : *folders) {
@@ -85,30 +94,30 @@ absl::StatusOr<int64_t> KindRegistry::ModuleBytes(const std::string& folder) {
   return total;
 }
 
-absl::StatusOr<KindRegistry> KindRegistry::Load(const std::string& folder, bool required,
-                                                const ModelConfig& config, std::string_view fingerprint) {
-  KindRegistry registry;
-  const bool has_default = IsMemoryModuleFolder(folder);
-  if (has_default) {
-    if (auto s = registry.AddModule(folder, config, fingerprint); !s.ok()) return s;
+absl::StatusOr<KindRegistry> KindRegistry::Load(const ModulePlace& place, const ModelConfig& config,
+                                                std::string_view fingerprint) {
+  const auto folders = ModuleFolders(place);
+  if (!folders.ok()) return folders.status();
+  if (place.required && folders->empty()) {
+    return absl::NotFoundError(Concat(place.folder, ": holds no memory module (memory.json)"));
   }
-  const SessionShape bare = has_default ? registry.default_kind().default_shape : UntrainedShape(config);
-  const auto add_bare = [&](std::unique_ptr<MemoryKind> kind) {
+  KindRegistry registry;
+  const bool has_default = !folders->empty() && folders->front() == place.folder;
+  // `window` needs no module, so without a default module it comes first.
+  if (!has_default) registry.Add({MakeWindowKind(), UntrainedShape(config)});
+  for (const std::string& folder : *folders) {
+    const absl::Status added = registry.AddModule(folder, config, fingerprint);
+    if (added.ok()) continue;
+    if (place.required) return added;
+    return absl::Status(added.code(), Concat(ToStdView(added.message()), "; with memory '", kNoMemoryModules,
+                                             "' the model is served without its modules"));
+  }
+  const SessionShape bare = registry.default_kind().default_shape;
+  for (const MemoryKindRow& row : MemoryKindTable()) {
+    if (row.untrained == nullptr || registry.Has(row.name)) continue;
+    std::unique_ptr<MemoryKind> kind = row.untrained(config);
     const SessionShape shape = WithSlotsOf(*kind, bare);
     registry.Add({std::move(kind), shape});
-  };
-  // `window` needs no module, so without a default module it comes first.
-  if (!has_default) add_bare(MakeWindowKind());
-  const auto folders = NamedModuleFolders(folder);
-  if (!folders.ok()) return folders.status();
-  for (const std::string& named : *folders) {
-    if (auto s = registry.AddModule(named, config, fingerprint); !s.ok()) return s;
-  }
-  if (required && !has_default && folders->empty()) {
-    return absl::NotFoundError(Concat(folder, ": holds no memory module (memory.json)"));
-  }
-  for (const MemoryKindRow& row : MemoryKindTable()) {
-    if (row.untrained != nullptr && !registry.Has(row.name)) add_bare(row.untrained(config));
   }
   return registry;
 }

@@ -28,21 +28,30 @@ struct KindEntry {
   std::atomic<int64_t> session_bytes{0};
 };
 
+// Where the memory modules of a model are looked for.
+struct ModulePlace {
+  std::string folder;     // empty: nowhere
+  bool required = false;  // no module there is an error
+
+  // What EngineOptions::memory_folder means for the model at `model_path`.
+  static ModulePlace Of(const std::string& memory_folder, const std::string& model_path);
+};
+
 // Constant after construction, except for the counters: thread-safe.
 class KindRegistry {
  public:
-  // Loads the default module from `folder` and further ones from `folder`/memory/<name>/, each if it is there
-  // (engine/memory/module.h). Without a module in `folder` itself the default is `window`. Kinds that work
-  // without training follow. If `required`, no module at all is an error. Errors as LoadMemoryModule;
-  // INVALID_ARGUMENT names both folders if two modules have the same name.
-  static absl::StatusOr<KindRegistry> Load(const std::string& folder, bool required,
-                                           const ModelConfig& config, std::string_view fingerprint);
+  // Loads the default module from the place's folder and further ones from its memory/<name>/, each if it is
+  // there (engine/memory/module.h). Without a module in the folder itself the default is `window`. Kinds that
+  // work without training follow. Errors as LoadMemoryModule; INVALID_ARGUMENT names both folders if two
+  // modules have the same name. Where nobody asked for modules, the message says how to do without.
+  static absl::StatusOr<KindRegistry> Load(const ModulePlace& place, const ModelConfig& config,
+                                           std::string_view fingerprint);
 
   // The folders with modules that Load() finds, in its order. UNAVAILABLE if they cannot be listed.
-  static absl::StatusOr<std::vector<std::string>> ModuleFolders(const std::string& folder);
+  static absl::StatusOr<std::vector<std::string>> ModuleFolders(const ModulePlace& place);
 
   // Bytes that the weights of all modules that Load() finds take (MemoryModuleBytes).
-  static absl::StatusOr<int64_t> ModuleBytes(const std::string& folder);
+  static absl::StatusOr<int64_t> ModuleBytes(const ModulePlace& place);
 
   // Empty name = the default kind. INVALID_ARGUMENT lists the kinds there are.
   absl::StatusOr<KindEntry*> Find(std::string_view name) const;

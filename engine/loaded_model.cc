@@ -1,10 +1,12 @@
 #include "engine/loaded_model.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "engine/base/strings.h"
 #include "engine/checkpoint/checkpoint.h"
+#include "engine/checkpoint/hugging_face.h"
 #include "engine/checkpoint/mapped_file.h"
 #include "engine/kernels/parallel.h"
 #include "engine/scheduling/status_reason.h"
@@ -82,15 +84,13 @@ absl::Status LoadTransformer(LoadedModel& model) {
 
 // Reserves before it reads.
 absl::Status LoadKinds(LoadedModel& model) {
-  const bool required = !model.options.memory_folder.empty();
-  const std::string folder =
-      required ? model.options.memory_folder : CheckpointFolder(model.options.model_path);
-  const auto bytes = KindRegistry::ModuleBytes(folder);
+  const ModulePlace place = ModulePlace::Of(model.options.memory_folder, model.options.model_path);
+  const auto bytes = KindRegistry::ModuleBytes(place);
   if (!bytes.ok()) return bytes.status();
   auto reserved = ReserveBytes(*model.accountant, *bytes, "the weights of memory modules");
   if (!reserved.ok()) return reserved.status();
   model.module_bytes = *std::move(reserved);
-  auto kinds = KindRegistry::Load(folder, required, model.info.config, model.info.fingerprint);
+  auto kinds = KindRegistry::Load(place, model.info.config, model.info.fingerprint);
   if (!kinds.ok()) return kinds.status();
   model.kinds = std::make_unique<KindRegistry>(*std::move(kinds));
   return absl::OkStatus();
@@ -117,8 +117,16 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> OpenTokenizer(const std::string& path
   return tokenizer;
 }
 
-int64_t FullKvBytesPerToken(const ModelConfig& config, KvFormat format) {
-  return int64_t{2} * config.num_layers * config.num_kv_heads * KvRowBytes(format, config.head_dim);
+int64_t FullKvBytes(const ModelConfig& config, KvFormat format, int64_t tokens) {
+  int64_t held = 0, bytes = 0;  // tokens of all layers
+  for (int l = 0; l < config.num_layers; ++l) {
+    const int64_t window = config.layer(l).window;
+    const int64_t of_layer = window > 0 ? std::min(window, tokens) : tokens;
+    if (__builtin_add_overflow(held, of_layer, &held)) return std::numeric_limits<int64_t>::max();
+  }
+  const int64_t of_token = 2 * config.num_kv_heads * KvRowBytes(format, config.head_dim);
+  const bool overflows = __builtin_mul_overflow(held, of_token, &bytes);
+  return overflows ? std::numeric_limits<int64_t>::max() : bytes;
 }
 
 absl::Status CheckVocabulary(std::string_view path, int tokens, const ModelConfig& config) {
@@ -149,7 +157,7 @@ absl::StatusOr<LoadedModel> LoadModel(EngineOptions options) {
   info.generation = checkpoint->generation;
   ChooseFormat(model);
   info.kv_format = model.options.kv;
-  info.full_kv_bytes_per_token = FullKvBytesPerToken(info.config, info.kv_format);
+  info.full_kv_bytes_per_token = FullKvBytes(info.config, info.kv_format, 1);
   info.name = CheckpointName(model.options.model_path);
   if (const int64_t window = info.config.sliding_window(); window > 0) {
     model.options.exact_limit_tokens = std::min<int64_t>(model.options.exact_limit_tokens, window);
@@ -159,6 +167,9 @@ absl::StatusOr<LoadedModel> LoadModel(EngineOptions options) {
   auto fingerprint = model.weight_store->FingerprintOf(*model.tensors, info.weights, model.options.clock());
   if (!fingerprint.ok()) return fingerprint.status();
   info.fingerprint = *std::move(fingerprint);
+  auto settings = ConfigFingerprint(info.config);
+  if (!settings.ok()) return settings.status();
+  info.settings_fingerprint = *std::move(settings);
   if (auto s = LoadTransformer(model); !s.ok()) return s;
   if (auto s = LoadKinds(model); !s.ok()) return s;
   DescribeKinds(model);

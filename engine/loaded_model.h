@@ -47,8 +47,9 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> OpenTokenizer(const std::string& path
 // Reads model, tokenizer and memory module; reserves bytes before it packs. Errors as Engine::Load.
 absl::StatusOr<LoadedModel> LoadModel(EngineOptions options);
 
-// Bytes of a full KV cache for one token.
-int64_t FullKvBytesPerToken(const ModelConfig& config, KvFormat format);
+// Bytes of a full KV cache for `tokens` tokens: of a layer with a window of its own at most that many. Unit:
+// tokens; a snapshot may claim any number, the result is then the largest there is.
+int64_t FullKvBytes(const ModelConfig& config, KvFormat format, int64_t tokens);
 
 // INVALID_ARGUMENT, naming `path`, if a tokenizer of `tokens` ids has some that the model lacks.
 absl::Status CheckVocabulary(std::string_view path, int tokens, const ModelConfig& config);

@@ -134,7 +134,7 @@ const std::vector<OptionSpec>& Specs() {
        Text(&Options::model)},
       {"memory", "FOLDER",
        "Memory modules: memory.json and memory.safetensors here, and in every folder of memory/ here. "
-       "Default: those in the folder of the model, if any.",
+       "Default: those in the folder of the model, if any; none = none.",
        Text(&Options::memory)},
       {"listen", "ADDRESS",
        "Where gRPC is served: host:port, [ipv6]:port or unix:/path; port 0 lets the system choose. Default "

@@ -50,7 +50,7 @@ Command InspectCommand() {
   return {"inspect",
           "PATH",
           "Show what a model or memory module on this machine holds and what serving it costs",
-          {{"memory", "FOLDER", "memory modules that do not lie with the model"}},
+          {{"memory", "FOLDER", "memory modules that do not lie with the model; none = none at all"}},
           RunInspect};
 }
 

@@ -6,12 +6,12 @@
 
 namespace memgate {
 
-// The one number format inside the blocks. Every half is exact in f32.
+// The format of the scales inside the blocks. Every half is exact in f32.
 float HalfToFloat(uint16_t half);
 
 // Each block type: how many elements it holds, in how many bytes, and their values. Bytes need not be
 // aligned. The arithmetic is exact but for one rounding (see DecodeElements): a scale has 11 significant
-// bits, its multiplier at most 7, an element at most 7, and 24 fit into a float.
+// bits, its multiplier and an element at most 13 together, and 24 fit into a float.
 struct BlockQ8_0 {
   static constexpr int kElements = 32, kBytes = 34;
   static void Decode(const uint8_t* block, float* out);

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/strings.h"
 #include "engine/checkpoint/json_util.h"
+#include "engine/checkpoint/part_errors.h"
 
 namespace memgate {
 namespace {
@@ -99,14 +100,6 @@ absl::Status CutShort(std::string_view what) {
   return absl::InvalidArgumentError(Concat(what, ": the file ends within it"));
 }
 
-absl::Status KeyError(std::string_view key, const std::string& reason) {
-  return absl::InvalidArgumentError(absl::StrCat("key ", DescribeJson(std::string(key)), ": ", reason));
-}
-
-absl::Status TensorError(std::string_view name, const std::string& reason) {
-  return absl::InvalidArgumentError(absl::StrCat("tensor ", DescribeJson(std::string(name)), ": ", reason));
-}
-
 // Reads forward. After a read past the end, ok() is false and everything that is read is zero or empty.
 class Cursor {
  public:
@@ -159,7 +152,7 @@ absl::StatusOr<GgufValue> ReadValue(std::string_view key, Cursor& cursor) {
   if (value.type == GgufType::kString) {
     for (uint64_t i = 0; i < value.count && cursor.ok(); ++i) cursor.Text();
   } else if (const size_t bytes = ScalarBytes(value.type); bytes > 0) {
-    // At most a file's worth of elements fits a file; this keeps the product from overflowing.
+    // More elements than bytes are left do not fit; the product of fewer and their size does not overflow.
     cursor.Take(value.count > cursor.left() ? std::numeric_limits<uint64_t>::max() : value.count * bytes);
   } else if (cursor.ok()) {
     return KeyError(key, absl::StrCat("has type ", static_cast<uint32_t>(value.type), ", which is none"));
@@ -216,7 +209,7 @@ absl::StatusOr<GgufTensor> ReadTensorInfo(Cursor& cursor) {
   return tensor;
 }
 
-// Fills `bytes`. Twice the largest size still fits an int64, so that bytes of it do.
+// Fills `bytes`. Eight times the number of elements still fits an int64, so that their bytes do.
 absl::Status MeasureTensor(GgufTensor& tensor) {
   int64_t elements = 1;
   for (const int64_t size : tensor.shape) {

@@ -18,6 +18,7 @@
 #include "engine/checkpoint/gguf_metadata.h"
 #include "engine/checkpoint/hugging_face.h"
 #include "engine/checkpoint/json_util.h"
+#include "engine/checkpoint/part_errors.h"
 #include "engine/checkpoint/tensor.h"
 
 namespace memgate {
@@ -28,6 +29,7 @@ using nlohmann::json;
 constexpr int64_t kAnyInt = std::numeric_limits<int64_t>::max();
 constexpr uint64_t kMaxTokens = 1 << 22;  // as many as a config may claim
 constexpr uint64_t kMaxMerges = 1 << 23;
+constexpr uint64_t kMaxCharsmapBytes = 1 << 24;  // real ones have some 300 kB
 // What writers without signed integers have for "there is none".
 constexpr int64_t kNoToken = std::numeric_limits<uint32_t>::max();
 
@@ -43,6 +45,8 @@ constexpr std::string_view kRequired[] = {"block_count",          "context_lengt
                                           "embedding_length",     "feed_forward_length",
                                           "attention.head_count", "attention.layer_norm_rms_epsilon"};
 constexpr double kDefaultTheta = 10000;
+constexpr std::string_view kShortFactors = "rope_factors_short.weight";
+constexpr std::string_view kLongFactors = "rope_factors_long.weight";
 
 const GgufTensor* FindTensor(const GgufFile& file, std::string_view name) {
   const auto found = std::find_if(file.tensors.begin(), file.tensors.end(),
@@ -50,20 +54,19 @@ const GgufTensor* FindTensor(const GgufFile& file, std::string_view name) {
   return found == file.tensors.end() ? nullptr : &*found;
 }
 
-// A tensor of F32, one positive number for each of the D / 2 frequencies of RoPE.
+// A tensor of F32, one positive number for each of the frequencies of RoPE.
 absl::StatusOr<std::vector<float>> ReadFactors(const GgufTensor& tensor, absl::Span<const std::byte> image,
-                                               int64_t head_dim) {
-  if (tensor.dtype != DType::kF32 || tensor.shape != std::vector<int64_t>{head_dim / 2}) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("tensor ", DescribeJson(tensor.name), ": must be F32 of shape [", head_dim / 2,
-                     "], found ", tensor.type_name, " of shape [", absl::StrJoin(tensor.shape, ", "), "]"));
+                                               int64_t pairs) {
+  if (tensor.dtype != DType::kF32 || tensor.shape != std::vector<int64_t>{pairs}) {
+    return TensorError(tensor.name,
+                       absl::StrCat("must be F32 of shape [", pairs, "], found ", tensor.type_name,
+                                    " of shape [", absl::StrJoin(tensor.shape, ", "), "]"));
   }
-  std::vector<float> factors(head_dim / 2);
+  std::vector<float> factors(pairs);
   DecodeElements(*tensor.dtype, image.data() + tensor.begin, absl::MakeSpan(factors));
   for (const float factor : factors) {
     if (std::isfinite(factor) && factor > 0) continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat("tensor ", DescribeJson(tensor.name), ": must hold positive finite numbers"));
+    return TensorError(tensor.name, "must hold positive finite numbers");
   }
   return factors;
 }
@@ -138,9 +141,9 @@ class ConfigWriter {
                                 absl::StrCat("values of another size (", *value_size, ") than keys (",
                                              head_dim, ") are not supported"));
     }
-    const auto rotated = metadata_.Int(Key("rope.dimension_count"), 0, kAnyInt);
-    if (rotated && head_dim > 0 && *rotated != head_dim) {
-      config_["partial_rotary_factor"] = static_cast<double>(*rotated) / static_cast<double>(head_dim);
+    rotated_ = metadata_.Int(Key("rope.dimension_count"), 0, kAnyInt).value_or(head_dim);
+    if (head_dim > 0 && rotated_ != head_dim) {
+      config_["partial_rotary_factor"] = static_cast<double>(rotated_) / static_cast<double>(head_dim);
     }
   }
 
@@ -162,20 +165,17 @@ class ConfigWriter {
 
   // The factors of longrope are tensors.
   absl::Status WriteLongRope() {
-    const GgufTensor* tensors[] = {FindTensor(file_, "rope_factors_short.weight"),
-                                   FindTensor(file_, "rope_factors_long.weight")};
+    const GgufTensor* tensors[] = {FindTensor(file_, kShortFactors), FindTensor(file_, kLongFactors)};
     const bool wanted = metadata_.String(Key("rope.scaling.type")).value_or("") == "longrope";
     if (tensors[0] == nullptr && tensors[1] == nullptr && !wanted) return absl::OkStatus();
     if (tensors[0] == nullptr || tensors[1] == nullptr) {
-      return absl::InvalidArgumentError(Concat("tensor \"rope_factors_",
-                                               tensors[0] == nullptr ? "short" : "long",
-                                               ".weight\": must be there for longrope"));
+      return TensorError(tensors[0] == nullptr ? kShortFactors : kLongFactors, "must be there for longrope");
     }
     // Else the reader of config.json refuses it.
-    if (config_.value("head_dim", int64_t{0}) > kMaxHeadDim) return absl::OkStatus();
+    if (rotated_ > kMaxHeadDim) return absl::OkStatus();
     json scaling = {{"rope_type", "longrope"}};
     for (const auto& [tensor, key] : {std::pair(tensors[0], "short_factor"), {tensors[1], "long_factor"}}) {
-      const auto factors = ReadFactors(*tensor, image_, config_.value("head_dim", int64_t{0}));
+      const auto factors = ReadFactors(*tensor, image_, rotated_ / 2);
       if (!factors.ok()) return factors.status();
       scaling[key] = *factors;
     }
@@ -193,6 +193,7 @@ class ConfigWriter {
   const Architecture& architecture_;
   GgufMetadata metadata_;
   json config_ = json::object();
+  int64_t rotated_ = 0;  // dimensions of a head
 };
 
 std::optional<int32_t> TokenKey(GgufMetadata& metadata, std::string_view key) {
@@ -233,7 +234,7 @@ absl::StatusOr<ModelConfig> GgufModelConfig(const GgufFile& file, absl::Span<con
                                             const Architecture& architecture) {
   const GgufTensor* embedding = FindTensor(file, "token_embd.weight");
   if (embedding == nullptr || embedding->shape.size() != 2) {
-    return absl::InvalidArgumentError("tensor \"token_embd.weight\": must be there, with two dimensions");
+    return TensorError("token_embd.weight", "must be there, with two dimensions");
   }
   ConfigWriter writer(file, image, architecture);
   const absl::StatusOr<json> text = writer.Write(embedding->shape[0]);
@@ -242,7 +243,7 @@ absl::StatusOr<ModelConfig> GgufModelConfig(const GgufFile& file, absl::Span<con
   if (!config.ok()) return writer.Translate(config.status());
   if (architecture.gguf->whole_norms) config->norm_offset = 0;
   if (const GgufTensor* tensor = FindTensor(file, "rope_freqs.weight")) {
-    auto divisors = ReadFactors(*tensor, image, config->head_dim);
+    auto divisors = ReadFactors(*tensor, image, config->ropes[0].Pairs(config->head_dim));
     if (!divisors.ok()) return divisors.status();
     config->ropes[0].divisors = *std::move(divisors);
   }
@@ -267,7 +268,7 @@ absl::StatusOr<GgufVocabulary> ReadGgufVocabulary(const GgufFile& file) {
   vocabulary.add_eos = metadata.Bool("tokenizer.ggml.add_eos_token");
   vocabulary.add_space_prefix = metadata.Bool("tokenizer.ggml.add_space_prefix");
   vocabulary.remove_extra_whitespaces = metadata.Bool("tokenizer.ggml.remove_extra_whitespaces");
-  vocabulary.precompiled_charsmap = metadata.Bytes("tokenizer.ggml.precompiled_charsmap");
+  vocabulary.precompiled_charsmap = metadata.Bytes("tokenizer.ggml.precompiled_charsmap", kMaxCharsmapBytes);
   vocabulary.chat_template = metadata.String("tokenizer.chat_template").value_or("");
   if (!metadata.status().ok()) return metadata.status();
   return vocabulary;

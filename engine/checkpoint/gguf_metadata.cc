@@ -6,10 +6,14 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "engine/checkpoint/json_util.h"
+#include "engine/checkpoint/part_errors.h"
 
 namespace memgate {
 namespace {
+
+// Real chat templates have less than 100 kB, real vocabularies and their merges less than 20 MB.
+constexpr size_t kMaxTextBytes = size_t{16} << 20;
+constexpr size_t kMaxArrayBytes = size_t{256} << 20;
 
 template <typename T>
 T At(const GgufValue& value, uint64_t index) {
@@ -106,6 +110,10 @@ std::optional<std::string> GgufMetadata::String(std::string_view key) {
   if (value == nullptr) return std::nullopt;
   if (!value->is_array && value->type == GgufType::kString) {
     const auto text = value->bytes.subspan(sizeof(uint64_t));
+    if (text.size() > kMaxTextBytes) {
+      Fail(key, absl::StrCat("has ", text.size(), " bytes, at most ", kMaxTextBytes));
+      return std::nullopt;
+    }
     return std::string(reinterpret_cast<const char*>(text.data()), text.size());
   }
   Fail(key, "must be a string");
@@ -121,6 +129,10 @@ const GgufValue* GgufMetadata::Array(std::string_view key, uint64_t max_count) {
   }
   if (value->count > max_count) {
     Fail(key, absl::StrCat("has ", value->count, " elements, at most ", max_count));
+    return nullptr;
+  }
+  if (value->bytes.size() > kMaxArrayBytes) {
+    Fail(key, absl::StrCat("has ", value->bytes.size(), " bytes, at most ", kMaxArrayBytes));
     return nullptr;
   }
   return value;
@@ -172,8 +184,8 @@ std::vector<std::string> GgufMetadata::Strings(std::string_view key, uint64_t ma
   return texts;
 }
 
-std::string GgufMetadata::Bytes(std::string_view key) {
-  const GgufValue* value = Array(key, std::numeric_limits<uint64_t>::max());
+std::string GgufMetadata::Bytes(std::string_view key, uint64_t max_count) {
+  const GgufValue* value = Array(key, max_count);
   if (value == nullptr) return {};
   if (value->type != GgufType::kUint8 && value->type != GgufType::kInt8) {
     Fail(key, "must be an array of bytes");
@@ -183,13 +195,11 @@ std::string GgufMetadata::Bytes(std::string_view key) {
 }
 
 void GgufMetadata::Fail(std::string_view key, const std::string& reason) {
-  status_.Update(
-      absl::InvalidArgumentError(absl::StrCat("key ", DescribeJson(std::string(key)), ": ", reason)));
+  status_.Update(KeyError(key, reason));
 }
 
 void GgufMetadata::FailUnsupported(std::string_view key, const std::string& reason) {
-  status_.Update(
-      absl::UnimplementedError(absl::StrCat("key ", DescribeJson(std::string(key)), ": ", reason)));
+  status_.Update(KeyError(key, reason, absl::StatusCode::kUnimplemented));
 }
 
 }  // namespace memgate

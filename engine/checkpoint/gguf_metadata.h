@@ -27,12 +27,12 @@ class GgufMetadata {
   std::optional<int64_t> Int(std::string_view key, int64_t min, int64_t max);
   std::optional<double> Number(std::string_view key);
   std::optional<bool> Bool(std::string_view key);
-  std::optional<std::string> String(std::string_view key);
-  // Arrays of at most `max_count`.
+  std::optional<std::string> String(std::string_view key);  // of at most 16 MiB
+  // Arrays of at most `max_count` elements and 256 MiB.
   std::vector<float> Floats(std::string_view key, uint64_t max_count);
   std::vector<int32_t> Ints(std::string_view key, uint64_t max_count);
   std::vector<std::string> Strings(std::string_view key, uint64_t max_count);
-  std::string Bytes(std::string_view key);  // an array of 8-bit integers
+  std::string Bytes(std::string_view key, uint64_t max_count);  // an array of 8-bit integers
 
   void Fail(std::string_view key, const std::string& reason);             // INVALID_ARGUMENT
   void FailUnsupported(std::string_view key, const std::string& reason);  // UNIMPLEMENTED

@@ -10,11 +10,10 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/strings/str_cat.h"
 #include "engine/base/strings.h"
 #include "engine/checkpoint/gguf_config.h"
-#include "engine/checkpoint/json_util.h"
 #include "engine/checkpoint/mapped_file.h"
+#include "engine/checkpoint/part_errors.h"
 
 namespace memgate {
 namespace {
@@ -29,38 +28,36 @@ struct NewName {
   GgufRows rows = GgufRows::kInOrder;
 };
 
-std::optional<NewName> Lookup(absl::Span<const GgufTensorName> names, std::string_view gguf,
-                              const std::string& prefix) {
-  for (const GgufTensorName& name : names) {
-    if (name.gguf == gguf) return NewName{Concat(prefix, name.hugging_face), name.rows};
-  }
-  return std::nullopt;
-}
-
-absl::Status TensorError(absl::StatusCode code, std::string_view name, const std::string& reason) {
-  return absl::Status(code, absl::StrCat("tensor ", DescribeJson(std::string(name)), ": ", reason));
+// Null if it is not among them.
+const GgufTensorName* Lookup(absl::Span<const GgufTensorName> names, std::string_view gguf) {
+  const auto found =
+      std::find_if(names.begin(), names.end(), [&](const GgufTensorName& name) { return name.gguf == gguf; });
+  return found == names.end() ? nullptr : &*found;
 }
 
 absl::StatusOr<NewName> Rename(std::string_view name, const GgufArchitecture& architecture, int num_layers) {
-  std::optional<NewName> found = Lookup(GgufOuterTensors(), name, "");
-  if (!found && name.starts_with(kLayerPrefix)) {
+  const GgufTensorName* found = Lookup(GgufOuterTensors(), name);
+  std::string prefix;
+  if (found == nullptr && name.starts_with(kLayerPrefix)) {
     const std::string_view rest = name.substr(kLayerPrefix.size());
     int layer = -1;
     const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), layer);
     const std::string_view part = rest.substr(end - rest.data());
     if (error == std::errc() && part.starts_with('.')) {
       if (layer < 0 || layer >= num_layers) {
-        return TensorError(absl::StatusCode::kInvalidArgument, name,
-                           absl::StrCat("there are only ", num_layers, " layers"));
+        return TensorError(name, Concat("there are only ", num_layers, " layers"));
       }
-      const std::string prefix = absl::StrCat("model.layers.", layer, ".");
-      found = Lookup(architecture.layer_tensors, part.substr(1), prefix);
-      if (!found) found = Lookup(GgufLayerTensors(), part.substr(1), prefix);
+      prefix = Concat("model.layers.", layer, ".");
+      found = Lookup(architecture.layer_tensors, part.substr(1));
+      if (found == nullptr) found = Lookup(GgufLayerTensors(), part.substr(1));
     }
   }
-  if (found) return *std::move(found);
-  return TensorError(absl::StatusCode::kUnimplemented, name,
-                     Concat("is not part of a ", architecture.name, " model as it can be computed here"));
+  if (found != nullptr && !found->hugging_face.empty()) {
+    return NewName{Concat(prefix, found->hugging_face), found->rows};
+  }
+  return TensorError(name,
+                     Concat("is not part of a ", architecture.name, " model as it can be computed here"),
+                     absl::StatusCode::kUnimplemented);
 }
 
 class GgufSource : public TensorSource {
@@ -150,15 +147,13 @@ absl::StatusOr<GgufTensors> NameGgufTensors(const GgufFile& file, absl::Span<con
                     tensor.bytes};
     if (name->rows == GgufRows::kPaired) {
       if (view.rows() % config.head_dim != 0) {
-        return TensorError(
-            absl::StatusCode::kInvalidArgument, tensor.name,
-            absl::StrCat("its ", view.rows(), " rows are no whole heads of ", config.head_dim));
+        return TensorError(tensor.name,
+                           Concat("its ", view.rows(), " rows are no whole heads of ", config.head_dim));
       }
       view.paired_rows = config.head_dim / 2;
     }
     if (!tensors.readable.emplace(name->hugging_face, std::move(view)).second) {
-      return TensorError(absl::StatusCode::kInvalidArgument, tensor.name,
-                         "another one has its place in the model");
+      return TensorError(tensor.name, "another one has its place in the model");
     }
   }
   return tensors;

@@ -40,14 +40,16 @@ absl::StatusOr<Checkpoint> OpenHuggingFaceFolder(const std::string& folder) {
   const std::string config_path = absl::StrCat(folder, "/config.json");
   const absl::StatusOr<MappedFile> config_file = MappedFile::Open(config_path);
   if (!config_file.ok()) return config_file.status();
-  absl::StatusOr<ModelConfig> config = ParseModelConfig(config_file->text());
+  // What is wrong with the config is said first; the tensors only tell what they are called.
+  absl::StatusOr<std::unique_ptr<TensorSource>> tensors = OpenSafetensorsFolder(folder);
+  absl::StatusOr<ModelConfig> config = ParseModelConfig(
+      config_file->text(), [&](const std::string& name) { return tensors.ok() && (*tensors)->Has(name); });
   if (!config.ok()) return WithPath(config_path, config.status());
 
   absl::StatusOr<GenerationDefaults> generation =
       ReadGenerationDefaults(folder, config_file->text(), config->vocab_size);
   if (!generation.ok()) return generation.status();
 
-  absl::StatusOr<std::unique_ptr<TensorSource>> tensors = OpenSafetensorsFolder(folder);
   if (!tensors.ok()) return tensors.status();
   return Checkpoint{*std::move(config), *std::move(generation), *std::move(tensors), std::nullopt};
 }

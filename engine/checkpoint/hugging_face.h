@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/model_config.h"
@@ -19,7 +20,10 @@ namespace memgate {
 // wrong; UNIMPLEMENTED names the architecture, rope type, activation or other feature that is not supported
 // and lists what is. On success every dimension is positive and bounded (L <= 1,024, others far from
 // overflowing an int), G divides H, D is even, and the byte count of any single weight fits an int64.
-absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view json);
+// Where an architecture's files differ in what they call their tensors, `has_tensor` tells which these are.
+absl::StatusOr<ModelConfig> ParseModelConfig(
+    std::string_view json,
+    absl::FunctionRef<bool(const std::string&)> has_tensor = [](const std::string&) { return false; });
 
 // Parses generation_config.json; unknown keys are ignored. "do_sample": false becomes temperature 0; true
 // without a temperature becomes 1, which is what the folder's authors mean by it.
@@ -38,6 +42,11 @@ absl::StatusOr<Checkpoint> OpenHuggingFaceFolder(const std::string& folder);
 // value, byte 0. Ties memory modules and snapshots to their base. Reads every byte once.
 absl::StatusOr<std::string> Fingerprint(const TensorSource& tensors,
                                         absl::Span<const std::pair<std::string, std::string>> settings = {});
+
+// "sha256:<hex>" over what of a config decides, beside the tensors, what is computed: rotations, windows,
+// norms, scales and caps. Equal for a folder and a GGUF file that say the same. Ties snapshots to their
+// model.
+absl::StatusOr<std::string> ConfigFingerprint(const ModelConfig& config);
 
 }  // namespace memgate
 

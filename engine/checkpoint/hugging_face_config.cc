@@ -22,17 +22,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kMaxConfigBytes = 16'000'000;  // real ones are below 10 kB
-constexpr int kMaxConfigDepth = 16;
-
 constexpr size_t kMaxEosIds = 64;
-
-absl::StatusOr<json> ParseConfigFile(std::string_view text) {
-  if (text.size() > kMaxConfigBytes) {
-    return absl::InvalidArgumentError(absl::StrCat(text.size(), " bytes, at most ", kMaxConfigBytes));
-  }
-  return ParseJsonObject(text, kMaxConfigDepth);
-}
 
 // Null if the file names none that is supported; the reader then says so.
 const Architecture* ReadArchitecture(ConfigReader& reader) {
@@ -73,8 +63,9 @@ std::optional<T> OptionalNumber(ConfigReader& reader, std::string_view key, doub
 
 }  // namespace
 
-absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view text) {
-  const absl::StatusOr<json> object = ParseConfigFile(text);
+absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view text,
+                                             absl::FunctionRef<bool(const std::string&)> has_tensor) {
+  const absl::StatusOr<json> object = ParseJsonObject(text, kConfigLimits);
   if (!object.ok()) return object.status();
   ConfigReader reader(*object);
   ModelConfig config;
@@ -83,12 +74,13 @@ absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view text) {
   config.architecture = std::string(architecture->name);
   RefuseQuantised(reader);
   architecture->read(reader, config);
+  NameTensors(*architecture, has_tensor, config);
   if (!reader.status().ok()) return reader.status();
   return config;
 }
 
 absl::StatusOr<GenerationDefaults> ParseGenerationDefaults(std::string_view text) {
-  const absl::StatusOr<json> object = ParseConfigFile(text);
+  const absl::StatusOr<json> object = ParseJsonObject(text, kConfigLimits);
   if (!object.ok()) return object.status();
   ConfigReader reader(*object);
   GenerationDefaults defaults;
@@ -108,7 +100,7 @@ absl::StatusOr<GenerationDefaults> ParseGenerationDefaults(std::string_view text
 }
 
 absl::StatusOr<std::vector<int32_t>> ParseEosTokenIds(std::string_view text) {
-  const absl::StatusOr<json> object = ParseConfigFile(text);
+  const absl::StatusOr<json> object = ParseJsonObject(text, kConfigLimits);
   if (!object.ok()) return object.status();
   ConfigReader reader(*object);
   std::vector<int32_t> ids = reader.Ids("eos_token_id", kMaxEosIds);

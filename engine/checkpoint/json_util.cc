@@ -67,8 +67,11 @@ class StructureCheck : public json::json_sax_t {
 
 }  // namespace
 
-absl::StatusOr<json> ParseJsonObject(std::string_view text, int max_depth) {
-  StructureCheck check(max_depth);
+absl::StatusOr<json> ParseJsonObject(std::string_view text, const JsonLimits& limits) {
+  if (text.size() > limits.bytes) {
+    return absl::InvalidArgumentError(absl::StrCat(text.size(), " bytes, at most ", limits.bytes));
+  }
+  StructureCheck check(limits.depth);
   const bool well_formed = json::sax_parse(text.begin(), text.end(), &check);
   if (!check.status().ok()) return check.status();
   if (!well_formed) return absl::InvalidArgumentError("malformed JSON");

@@ -2,6 +2,7 @@
 #ifndef MEMGATE_ENGINE_CHECKPOINT_JSON_UTIL_H_
 #define MEMGATE_ENGINE_CHECKPOINT_JSON_UTIL_H_
 
+#include <cstddef>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -10,10 +11,18 @@
 
 namespace memgate {
 
-// Parses a JSON object. INVALID_ARGUMENT with the byte offset for malformed text; also for nesting deeper
-// than `max_depth` (the object itself is depth 1), a key that appears twice in one object (readers disagree
-// on which one counts), and a top level that is no object. Never throws.
-absl::StatusOr<nlohmann::json> ParseJsonObject(std::string_view text, int max_depth);
+// A text may take some twenty times its bytes while it is parsed.
+struct JsonLimits {
+  size_t bytes = 0;
+  int depth = 0;  // of objects and lists in each other; 1 = only the object itself
+};
+// Of config.json and the like: real ones have less than 100 kB.
+inline constexpr JsonLimits kConfigLimits = {.bytes = size_t{1} << 20, .depth = 16};
+
+// Parses a JSON object. INVALID_ARGUMENT with the byte offset for malformed text; also for a text beyond
+// `limits`, a key that appears twice in one object (readers disagree on which one counts), and a top level
+// that is no object. Never throws.
+absl::StatusOr<nlohmann::json> ParseJsonObject(std::string_view text, const JsonLimits& limits);
 
 // A short description of `value` for error messages: scalars as they are written, others by their type.
 // ASCII.

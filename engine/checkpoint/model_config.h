@@ -21,21 +21,28 @@ struct Llama3RopeScaling {
 
 // Phi-3's stretching of RoPE by a factor per frequency ("rope_type": "longrope", arXiv 2402.13753).
 struct LongRopeScaling {
-  std::vector<double> short_factors;     // [D/2], of contexts up to original_max_position
-  std::vector<double> long_factors;      // [D/2], of longer ones
+  std::vector<double> short_factors;     // [pairs], of contexts up to original_max_position
+  std::vector<double> long_factors;      // [pairs], of longer ones
   int64_t original_max_position = 4096;  // tokens
   double attention_factor = 1.0;         // rotated queries and keys are multiplied by it
+
+  // Whether a context of that many tokens has the long factors.
+  bool Stretches(int64_t context_tokens) const { return context_tokens > original_max_position; }
 };
 
 struct RopeConfig {
-  bool rotates = true;  // false: the layer does not see positions ("NoPE", arXiv 2501.18795)
+  bool rotates = true;   // false: the layer does not see positions ("NoPE", arXiv 2501.18795)
+  int rotated_dims = 0;  // of a head, the first ones, even ("partial_rotary_factor"); 0 = all
   double theta = 10000.0;
   // Positions are divided by this ("rope_type": "linear"); 1 = off.
   double linear_factor = 1.0;
   std::optional<Llama3RopeScaling> llama3;
-  // [D/2]: each frequency is divided by this; empty = off. What GGUF files hold instead of `llama3`.
+  // [pairs]: each frequency is divided by this; empty = off. What GGUF files hold instead of `llama3`.
   std::vector<float> divisors;
   std::optional<LongRopeScaling> longrope;
+
+  // How many pairs of a head's dimensions are rotated, each with a frequency of its own.
+  int Pairs(int head_dim) const { return (rotated_dims > 0 ? rotated_dims : head_dim) / 2; }
 };
 
 // In what layers may differ.
@@ -47,8 +54,11 @@ struct LayerConfig {
 // Shapes use the letters of docs/design.md: L layers, C model dim, H query heads, G KV heads, D head dim,
 // F feed-forward dim, V vocabulary.
 struct ModelConfig {
-  std::string architecture;   // e.g. "LlamaForCausalLM"
-  std::string tensor_prefix;  // before "model." in the names of tensors; usually empty
+  std::string architecture;  // e.g. "LlamaForCausalLM"
+  // Names of tensors: before "embed_tokens", "layers" and "norm", and the output matrix if it is one of its
+  // own.
+  std::string tensor_prefix = "model.";
+  std::string head_tensor = "lm_head";
   int num_layers = 0;         // L
   int hidden_size = 0;        // C
   int num_heads = 0;          // H

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "engine/checkpoint/json_util.h"
+#include "engine/checkpoint/part_errors.h"
 
 namespace memgate {
 namespace {
@@ -48,10 +49,6 @@ constexpr ElementType kElementTypes[] = {
     {"F8_E4M3", 8},
     {"F8_E5M2", 8},
 };
-
-absl::Status TensorError(const std::string& name, const std::string& reason) {
-  return absl::InvalidArgumentError(absl::StrCat("tensor ", DescribeJson(name), ": ", reason));
-}
 
 absl::StatusOr<std::vector<int64_t>> ParseShape(const std::string& name, const json& value) {
   const auto shape = value.find("shape");
@@ -157,13 +154,14 @@ absl::StatusOr<std::vector<SafetensorsEntry>> ParseSafetensorsHeader(absl::Span<
     return absl::InvalidArgumentError(absl::StrCat("not a safetensors file: only ", file.size(), " bytes"));
   }
   uint64_t header_bytes;
-  std::memcpy(&header_bytes, file.data(), sizeof(header_bytes));  // little-endian, as the host (tensor.cc)
+  std::memcpy(&header_bytes, file.data(), sizeof(header_bytes));  // little-endian, as the host (dtype.cc)
   if (header_bytes > file.size() - kLengthBytes || header_bytes > kMaxHeaderBytes) {
     return absl::InvalidArgumentError(absl::StrCat("header of ", header_bytes, " bytes in a file of ",
                                                    file.size(), " bytes (limit ", kMaxHeaderBytes, ")"));
   }
   const std::string_view text(reinterpret_cast<const char*>(file.data()) + kLengthBytes, header_bytes);
-  const absl::StatusOr<json> header = ParseJsonObject(text, kMaxHeaderDepth);
+  const absl::StatusOr<json> header =
+      ParseJsonObject(text, {.bytes = kMaxHeaderBytes, .depth = kMaxHeaderDepth});
   if (!header.ok()) {
     return absl::InvalidArgumentError(absl::StrCat("header: ", header.status().message()));
   }

@@ -21,10 +21,9 @@ using nlohmann::json;
 
 constexpr char kSingleFile[] = "model.safetensors";
 constexpr char kIndexFile[] = "model.safetensors.index.json";
-// 400,000 tensors of 150 bytes each; real indexes are below 1 MB.
-constexpr size_t kMaxIndexBytes = 64'000'000;
-// {"weight_map": {...}, "metadata": {...}} is two levels; metadata may hold lists.
-constexpr int kMaxIndexDepth = 8;
+// 400,000 tensors of 150 bytes each; real indexes are below 1 MB. {"weight_map": {...}, "metadata": {...}} is
+// two levels; metadata may hold lists.
+constexpr JsonLimits kIndexLimits = {.bytes = 64'000'000, .depth = 8};
 
 class SafetensorsSource : public TensorSource {
  public:
@@ -105,10 +104,7 @@ bool IsPlainFileName(std::string_view name) {
 using ShardMap = std::map<std::string, std::set<std::string>>;  // shard -> tensors
 
 absl::StatusOr<ShardMap> ParseIndex(std::string_view text) {
-  if (text.size() > kMaxIndexBytes) {
-    return absl::InvalidArgumentError(absl::StrCat(text.size(), " bytes, at most ", kMaxIndexBytes));
-  }
-  const absl::StatusOr<json> index = ParseJsonObject(text, kMaxIndexDepth);
+  const absl::StatusOr<json> index = ParseJsonObject(text, kIndexLimits);
   if (!index.ok()) return index.status();
   const auto weight_map = index->find("weight_map");
   if (weight_map == index->end() || !weight_map->is_object()) {

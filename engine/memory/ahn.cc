@@ -17,7 +17,6 @@ namespace {
 
 constexpr float kOutputNormEpsilon = 1e-5f;  // the published modules' own, whatever the base's is
 constexpr float kUnitEpsilon = 1e-6f;        // under the root of a length
-constexpr int kMaxConfigDepth = 16;
 constexpr int64_t kMaxTokens = int64_t{1} << 20;
 // Keys of a published config.json that decide which tensors there are; MemoryModuleConfig::options has them
 // too.
@@ -207,7 +206,7 @@ bool IsPublishedAhnTensor(std::string_view name) {
 }
 
 bool IsPublishedAhnConfig(std::string_view config_json) {
-  const auto json = ParseJsonObject(config_json, kMaxConfigDepth);
+  const auto json = ParseJsonObject(config_json, kConfigLimits);
   if (!json.ok()) return false;
   const auto implementation = json->find(kImplementation);
   return implementation != json->end() && !implementation->is_null();
@@ -215,7 +214,7 @@ bool IsPublishedAhnConfig(std::string_view config_json) {
 
 absl::StatusOr<MemoryModuleConfig> ParsePublishedAhnConfig(std::string_view config_json,
                                                            const ModelConfig& base) {
-  const auto json = ParseJsonObject(config_json, kMaxConfigDepth);
+  const auto json = ParseJsonObject(config_json, kConfigLimits);
   if (!json.ok()) return json.status();
   ConfigReader reader(*json);
   MemoryModuleConfig config{.kind = "ahn",

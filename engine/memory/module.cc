@@ -24,8 +24,6 @@ using Json = nlohmann::json;
 constexpr std::string_view kFormat = "memgate-memory";
 constexpr int kVersion = 1;
 constexpr int64_t kMaxDimension = int64_t{1} << 24;
-constexpr size_t kMaxConfigBytes = size_t{1} << 20;
-constexpr int kMaxConfigDepth = 16;
 constexpr size_t kMaxNameBytes = 64;
 // Of the one variant that modules have (memgate.h).
 constexpr std::string_view kSlotsSuffix = "-slots";
@@ -106,10 +104,12 @@ absl::Status WithPath(const absl::Status& status, const std::string& path) {
 absl::StatusOr<std::string> ReadConfigText(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) return absl::NotFoundError(Concat(path, ": cannot be opened"));
-  std::string text(kMaxConfigBytes + 1, '\0');
+  std::string text(kConfigLimits.bytes + 1, '\0');
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
   text.resize(static_cast<size_t>(file.gcount()));
-  if (text.size() > kMaxConfigBytes) return absl::InvalidArgumentError(Concat(path, ": larger than 1 MiB"));
+  if (text.size() > kConfigLimits.bytes) {
+    return absl::InvalidArgumentError(Concat(path, ": more than ", kConfigLimits.bytes, " bytes"));
+  }
   return text;
 }
 
@@ -175,7 +175,7 @@ absl::StatusOr<std::unique_ptr<TensorSource>> OpenModuleTensors(const std::strin
 }  // namespace
 
 absl::StatusOr<MemoryModuleConfig> ParseMemoryModuleConfig(std::string_view text) {
-  const absl::StatusOr<Json> parsed = ParseJsonObject(text, kMaxConfigDepth);
+  const absl::StatusOr<Json> parsed = ParseJsonObject(text, kConfigLimits);
   if (!parsed.ok()) return parsed.status();
   const Json& json = *parsed;
   MemoryModuleConfig config;

@@ -13,11 +13,36 @@ namespace {
 constexpr int kBlobsVersion = 2;
 
 std::string LayerBlob(int layer, std::string_view part) { return Concat("layers.", layer, ".", part); }
-// Which tensor the head is made of is said by config.json, which the fingerprint does not cover.
+// Which tensor the head is made of, and what becomes of the rows of q and k, is said by config.json, which
+// the fingerprint does not cover.
 std::string HeadBlob(bool tied) { return tied ? "head.tied" : "head.own"; }
+std::string QkvPart(const RopeConfig& rope) {
+  if (rope.rotated_dims == 0) return "qkv";
+  return Concat("qkv.rotated", rope.rotated_dims, ".", rope.longrope ? rope.longrope->attention_factor : 1.0);
+}
 
-// Tensors that share their input, and the rows of each.
-using Stack = std::vector<std::pair<std::string, int>>;
+// Tensors that share their input.
+struct StackedTensor {
+  std::string name;
+  int rows = 0;
+  int rotated_rows = 0;  // the first of them: those of queries and keys
+};
+using Stack = std::vector<StackedTensor>;
+
+// Where only the first dimensions of a head are rotated, makes of it one that is rotated as a whole, some
+// pairs by nothing. Row i of a head's first half is rotated with row i of the second (rope.h), so each half
+// begins with its half of the rotated ones. The others are not multiplied by longrope's attention factor,
+// whose square is part of all scores (ModelConfig::AttentionScale), so they are divided by it. rows: whole
+// heads of queries or keys, of `columns` numbers each.
+void CompleteRotation(const RopeConfig& rope, int head_dim, int64_t columns, absl::Span<float> rows) {
+  const auto factor = static_cast<float>(rope.longrope ? rope.longrope->attention_factor : 1.0);
+  const int64_t half = head_dim / 2 * columns, rotated = rope.rotated_dims / 2 * columns;
+  for (; !rows.empty(); rows.remove_prefix(2 * half)) {
+    for (float& weight : rows.subspan(2 * rotated, 2 * (half - rotated))) weight /= factor;
+    // [r0 | r1 | p0 | p1] -> [r0 | p0 | r1 | p1]
+    std::rotate(rows.begin() + rotated, rows.begin() + 2 * rotated, rows.begin() + rotated + half);
+  }
+}
 
 // Whether tensors are read, or only looked up.
 enum class Access { kRead, kCheck };
@@ -42,8 +67,8 @@ class WeightReader {
   // One layer out of `names` ([rows_i, in] each), with their biases if it has one; `blob` names it in the
   // cache.
   absl::Status Stacked(const std::string& blob, const LinearShape& shape, const Stack& names, Linear& out) {
-    for (const auto& [name, rows] : names) {
-      parameters_ += rows * (int64_t{shape.in_features} + (shape.has_bias ? 1 : 0));
+    for (const StackedTensor& tensor : names) {
+      parameters_ += tensor.rows * (int64_t{shape.in_features} + (shape.has_bias ? 1 : 0));
     }
     auto linear = cached_ != nullptr ? Mapped(blob, shape) : Packed(shape, names);
     if (!linear.ok()) return linear.status();
@@ -53,15 +78,14 @@ class WeightReader {
   }
 
   absl::Status Layer(int index, const ModelShapes& shapes, LayerWeights& out) {
-    const std::string layer = Concat(config_.tensor_prefix, "model.layers.", index);
+    const std::string layer = Concat(config_.tensor_prefix, "layers.", index);
     const std::string attention = layer + ".self_attn";
     const std::string mlp = layer + ".mlp";
     const int c = config_.hidden_size;
     const int d = config_.head_dim;
     if (auto s = LayerNorms(layer, out); !s.ok()) return s;
-    if (auto s = Stacked(LayerBlob(index, "qkv"), shapes.qkv, QkvStack(attention), out.qkv); !s.ok()) {
-      return s;
-    }
+    const std::string qkv = LayerBlob(index, QkvPart(config_.ropes[0]));
+    if (auto s = Stacked(qkv, shapes.qkv, QkvStack(attention), out.qkv); !s.ok()) return s;
     if (config_.qk_norm) {
       if (auto s = Norm(attention + ".q_norm", d, out.query_norm); !s.ok()) return s;
       if (auto s = Norm(attention + ".k_norm", d, out.key_norm); !s.ok()) return s;
@@ -97,8 +121,8 @@ class WeightReader {
   Stack QkvStack(const std::string& attention) const {
     const int q = config_.num_heads * config_.head_dim;
     const int kv = config_.num_kv_heads * config_.head_dim;
-    if (config_.fused_projections) return {{attention + ".qkv_proj", q + 2 * kv}};
-    return {{attention + ".q_proj", q}, {attention + ".k_proj", kv}, {attention + ".v_proj", kv}};
+    if (config_.fused_projections) return {{attention + ".qkv_proj", q + 2 * kv, q + kv}};
+    return {{attention + ".q_proj", q, q}, {attention + ".k_proj", kv, kv}, {attention + ".v_proj", kv}};
   }
 
   Stack GateUpStack(const std::string& mlp) const {
@@ -109,20 +133,33 @@ class WeightReader {
 
   absl::StatusOr<Linear> Packed(const LinearShape& shape, const Stack& names) {
     int64_t rows_in_all = 0;
-    for (const auto& [name, rows] : names) rows_in_all += rows;
+    for (const StackedTensor& tensor : names) rows_in_all += tensor.rows;
     std::vector<float> weight;
     if (access_ == Access::kRead) weight.reserve(rows_in_all * shape.in_features);  // LoadScratchBytes
     std::vector<float> bias;
-    for (const auto& [name, rows] : names) {
-      if (auto s = Append(Concat(name, ".weight"), {rows, shape.in_features}, weight); !s.ok()) return s;
-      if (shape.has_bias) {
-        if (auto s = Append(Concat(name, ".bias"), {rows}, bias); !s.ok()) return s;
-      }
+    for (const StackedTensor& tensor : names) {
+      if (auto s = AppendRows(tensor, ".weight", {tensor.rows, shape.in_features}, weight); !s.ok()) return s;
+      if (!shape.has_bias) continue;
+      if (auto s = AppendRows(tensor, ".bias", {tensor.rows}, bias); !s.ok()) return s;
     }
     if (access_ == Access::kCheck) return Linear();
     auto linear = Linear::Pack(shape, weight, bias);
-    if (!linear.ok()) return Named(names.front().first + ".weight", linear.status());
+    if (!linear.ok()) return Named(names.front().name + ".weight", linear.status());
     return linear;
+  }
+
+  // The weights or the biases of a tensor.
+  absl::Status AppendRows(const StackedTensor& tensor, const char* part, std::vector<int64_t> shape,
+                          std::vector<float>& out) {
+    const size_t begin = out.size();
+    const int64_t columns = shape.size() > 1 ? shape[1] : 1;
+    if (auto s = Append(tensor.name + part, std::move(shape), out); !s.ok()) return s;
+    const RopeConfig& rope = config_.ropes[0];
+    if (access_ == Access::kRead && rope.rotated_dims > 0) {
+      CompleteRotation(rope, config_.head_dim, columns,
+                       absl::MakeSpan(out).subspan(begin, tensor.rotated_rows * columns));
+    }
+    return absl::OkStatus();
   }
 
   absl::StatusOr<Linear> Mapped(const std::string& blob, const LinearShape& shape) {
@@ -201,7 +238,7 @@ absl::StatusOr<ModelWeights> Read(const ModelConfig& config, const TensorSource&
   const int total = config.num_layers + 1;
   const std::string& prefix = config.tensor_prefix;
   auto embedding =
-      FindShaped(source, prefix + "model.embed_tokens.weight", {config.vocab_size, config.hidden_size});
+      FindShaped(source, prefix + "embed_tokens.weight", {config.vocab_size, config.hidden_size});
   if (!embedding.ok()) return embedding.status();
   weights.embedding = *std::move(embedding);
 
@@ -210,9 +247,10 @@ absl::StatusOr<ModelWeights> Read(const ModelConfig& config, const TensorSource&
     if (auto s = reader.Layer(l, shapes, weights.layers[l]); !s.ok()) return s;
     progress(l + 1, total);
   }
-  if (auto s = reader.Norm(prefix + "model.norm", config.hidden_size, weights.final_norm); !s.ok()) return s;
+  if (auto s = reader.Norm(prefix + "norm", config.hidden_size, weights.final_norm); !s.ok()) return s;
   weights.tied_head = config.tied_embeddings;
-  const std::string head = prefix + (weights.tied_head ? "model.embed_tokens" : "lm_head");
+  weights.qkv_part = QkvPart(config.ropes[0]);
+  const std::string head = weights.tied_head ? prefix + "embed_tokens" : config.head_tensor;
   if (auto s =
           reader.Stacked(HeadBlob(weights.tied_head), shapes.head, {{head, config.vocab_size}}, weights.head);
       !s.ok()) {
@@ -249,13 +287,11 @@ std::vector<WeightBlob> PackedBlobs(const ModelWeights& weights) {
   std::vector<WeightBlob> blobs;
   for (size_t l = 0; l < weights.layers.size(); ++l) {
     const LayerWeights& layer = weights.layers[l];
-    const std::pair<const char*, const Linear*> parts[] = {{"qkv", &layer.qkv},
-                                                           {"attention_out", &layer.attention_out},
-                                                           {"gate_up", &layer.gate_up},
-                                                           {"down", &layer.down}};
-    for (const auto& [part, linear] : parts) {
-      blobs.push_back({LayerBlob(static_cast<int>(l), part), linear->bytes()});
-    }
+    const int index = static_cast<int>(l);
+    blobs.push_back({LayerBlob(index, weights.qkv_part), layer.qkv.bytes()});
+    blobs.push_back({LayerBlob(index, "attention_out"), layer.attention_out.bytes()});
+    blobs.push_back({LayerBlob(index, "gate_up"), layer.gate_up.bytes()});
+    blobs.push_back({LayerBlob(index, "down"), layer.down.bytes()});
   }
   blobs.push_back({HeadBlob(weights.tied_head), weights.head.bytes()});
   return blobs;

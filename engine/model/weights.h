@@ -44,6 +44,7 @@ struct ModelWeights {
   std::vector<float> final_norm;  // [C]
   Linear head;                    // [V, C]
   bool tied_head = false;         // packed from the embedding, not from a matrix of its own
+  std::string qkv_part;           // what the blobs of queries, keys and values are called
   int64_t parameters = 0;
   int64_t packed_bytes = 0;
 };
@@ -72,7 +73,8 @@ absl::StatusOr<int64_t> CheckWeights(const ModelConfig& config, const TensorSour
 std::string PackedLayout(WeightFormat format);
 
 // The packed layers by name ("layers.0.qkv", ..., "head.tied" or "head.own"), to be kept for LoadWeights.
-// Borrows them. REQUIRES: PackedLayout(weights.format) is not empty.
+// What config.json decides about their bytes is part of the names. Borrows them. REQUIRES:
+// PackedLayout(weights.format) is not empty.
 std::vector<WeightBlob> PackedBlobs(const ModelWeights& weights);
 
 }  // namespace memgate

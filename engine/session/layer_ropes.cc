@@ -22,30 +22,31 @@ double StretchLlama3(double frequency, const Llama3RopeScaling& scaling) {
 std::vector<double> RopeFrequencies(const RopeConfig& rope, int head_dim, int64_t context_tokens) {
   std::vector<double> frequencies(head_dim / 2, 0.0);
   if (!rope.rotates) return frequencies;
-  for (int i = 0; i < head_dim / 2; ++i) {
-    const double frequency = std::pow(rope.theta, -2.0 * i / head_dim) / rope.linear_factor;
+  const int pairs = rope.Pairs(head_dim);
+  for (int i = 0; i < pairs; ++i) {
+    const double frequency = std::pow(rope.theta, -static_cast<double>(i) / pairs) / rope.linear_factor;
     frequencies[i] = rope.llama3 ? StretchLlama3(frequency, *rope.llama3) : frequency;
     if (!rope.divisors.empty()) frequencies[i] /= rope.divisors[i];
     if (rope.longrope) {
-      const bool fits = context_tokens <= rope.longrope->original_max_position;
-      frequencies[i] /= (fits ? rope.longrope->short_factors : rope.longrope->long_factors)[i];
+      const LongRopeScaling& scaling = *rope.longrope;
+      frequencies[i] /= (scaling.Stretches(context_tokens) ? scaling.long_factors : scaling.short_factors)[i];
     }
   }
   return frequencies;
 }
 
 LayerRopes::LayerRopes(const ModelConfig& config) {
-  constexpr int64_t kAny = std::numeric_limits<int64_t>::max();
+  constexpr int64_t kLongest = std::numeric_limits<int64_t>::max();
   for (const RopeConfig& rope : config.ropes) {
-    entries_.push_back({Rope(RopeFrequencies(rope, config.head_dim, 0)),
-                        rope.longrope ? rope.longrope->original_max_position : kAny,
-                        Rope(RopeFrequencies(rope, config.head_dim, kAny))});
+    entries_.push_back({rope.longrope, Rope(RopeFrequencies(rope, config.head_dim, 0)),
+                        Rope(RopeFrequencies(rope, config.head_dim, kLongest))});
   }
 }
 
 const Rope& LayerRopes::At(int index, int64_t context_tokens) const {
   const Entry& entry = entries_[index];
-  return context_tokens <= entry.original_max_position ? entry.rope : entry.stretched;
+  const bool stretches = entry.longrope && entry.longrope->Stretches(context_tokens);
+  return stretches ? entry.stretched : entry.rope;
 }
 
 }  // namespace memgate

@@ -3,6 +3,7 @@
 #define MEMGATE_ENGINE_SESSION_LAYER_ROPES_H_
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "engine/checkpoint/model_config.h"
@@ -10,10 +11,11 @@
 
 namespace memgate {
 
-// theta^(-2i/D) for i in [0, D/2), divided by linear_factor; or stretched per frequency as Llama 3.1 does:
-// long wavelengths by `factor`, short ones not at all, a linear blend between; or divided by `divisors`,
-// or by the short or long factors of longrope, whichever are meant for a context of `context_tokens`. All 0
-// where a layer does not rotate. Unit: radians per position. REQUIRES: `divisors` is empty or [D/2].
+// [D/2]: theta^(-i/p) for the p = rope.Pairs(head_dim) pairs that are rotated, 0 for the others. Divided by
+// linear_factor, then stretched per frequency as Llama 3.1 does (long wavelengths by `factor`, short ones not
+// at all, a linear blend between), then divided by `divisors`, then by the short or long factors of longrope,
+// whichever are meant for a context of `context_tokens`; each where it is set. All 0 where a layer does not
+// rotate. Unit: radians per position. REQUIRES: `divisors` and factors are empty or [p].
 std::vector<double> RopeFrequencies(const RopeConfig& rope, int head_dim, int64_t context_tokens);
 
 // Constant after construction: thread-safe.
@@ -27,9 +29,9 @@ class LayerRopes {
 
  private:
   struct Entry {
+    std::optional<LongRopeScaling> longrope;
     Rope rope;
-    int64_t original_max_position;  // from here on `stretched`
-    Rope stretched;
+    Rope stretched;  // by longrope's long factors
   };
   std::vector<Entry> entries_;
 };

@@ -81,13 +81,19 @@ struct SessionState::Layout {
     return window < session.exact_capacity() ? window : 0;
   }
 
-  // Bytes of the layers in front of `layer`. Neighbours are mostly alike.
+  // Bytes of the layers in front of `layer`. Models have layers of one or two kinds, in any order.
   static int64_t Offset(const SessionContext& context, const SessionShape& session, int layer) {
-    int64_t offset = 0, bytes = 0, last_window = -1;
-    for (int l = 0; l < layer; ++l, offset += bytes) {
+    struct Kind {
+      int64_t window = -1;
+      int64_t bytes = 0;
+    };
+    Kind kinds[2];  // of the last layer without and with a window that were seen
+    int64_t offset = 0;
+    for (int l = 0; l < layer; ++l) {
       const int64_t window = LocalWindow(*context.config, session, l);
-      if (window != last_window) bytes = Layout(context, session, l).bytes();
-      last_window = window;
+      Kind& kind = kinds[window > 0];
+      if (kind.window != window) kind = {window, Layout(context, session, l).bytes()};
+      offset += kind.bytes;
     }
     return offset;
   }

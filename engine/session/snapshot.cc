@@ -13,7 +13,8 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "snapshots are little-endian images");
 
 constexpr std::string_view kMagic = "MGSESS\r\n";
-constexpr uint32_t kVersion = 3;
+constexpr uint32_t kVersion = 4;
+constexpr uint32_t kOldestVersion = 3;  // says nothing about the model's settings
 constexpr size_t kChecksumBytes = SHA256_DIGEST_LENGTH;
 constexpr uint32_t kMaxStringBytes = 256;
 constexpr int64_t kMaxLength = int64_t{1} << 40;  // tokens, and turns
@@ -67,6 +68,7 @@ std::string EncodeSnapshot(const SnapshotHeader& header, const SessionState& sta
   std::string out(kMagic);
   PutNumber(kVersion, out);
   PutString(header.model_fingerprint, out);
+  PutString(header.model_settings, out);
   PutString(header.memory_kind, out);
   PutString(header.memory_fingerprint, out);
   PutString(KvFormatName(header.kv_format), out);
@@ -92,9 +94,10 @@ absl::StatusOr<SnapshotView> ParseSnapshot(std::string_view bytes) {
   Reader reader(body.substr(kMagic.size()));
   uint32_t version = 0;
   reader.Number(version);
-  if (version != kVersion) {
-    return absl::InvalidArgumentError(
-        Concat("session snapshot of version ", version, "; this build reads version ", kVersion));
+  if (version < kOldestVersion || version > kVersion) {
+    return absl::InvalidArgumentError(Concat("session snapshot of version ", version,
+                                             "; this build reads versions ", kOldestVersion, " and ",
+                                             kVersion));
   }
   if (Checksum(body) != bytes.substr(body.size())) {
     return absl::InvalidArgumentError("session snapshot damaged or cut short: its checksum does not match");
@@ -102,11 +105,13 @@ absl::StatusOr<SnapshotView> ParseSnapshot(std::string_view bytes) {
   SnapshotView view;
   SnapshotHeader& header = view.header;
   std::string kv_format;
-  if (!reader.String(header.model_fingerprint) || !reader.String(header.memory_kind) ||
-      !reader.String(header.memory_fingerprint) || !reader.String(kv_format) ||
-      !reader.Number(header.shape.sinks) || !reader.Number(header.shape.window) ||
-      !reader.Number(header.shape.segment) || !reader.Number(header.shape.salient) ||
-      !reader.Number(header.length) || !reader.Number(header.pending_token) || !reader.Number(header.turns)) {
+  if (!reader.String(header.model_fingerprint) ||
+      (version > kOldestVersion && !reader.String(header.model_settings)) ||
+      !reader.String(header.memory_kind) || !reader.String(header.memory_fingerprint) ||
+      !reader.String(kv_format) || !reader.Number(header.shape.sinks) ||
+      !reader.Number(header.shape.window) || !reader.Number(header.shape.segment) ||
+      !reader.Number(header.shape.salient) || !reader.Number(header.length) ||
+      !reader.Number(header.pending_token) || !reader.Number(header.turns)) {
     return absl::InvalidArgumentError("session snapshot header malformed");
   }
   const auto format = ParseKvFormat(kv_format);

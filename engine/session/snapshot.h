@@ -18,6 +18,7 @@ inline constexpr int32_t kNoToken = -1;
 // Everything of a snapshot but the live state.
 struct SnapshotHeader {
   std::string model_fingerprint;
+  std::string model_settings;  // ConfigFingerprint; empty in snapshots of version 3
   std::string memory_kind;
   std::string memory_fingerprint;  // of the trained module, empty if the kind has none
   KvFormat kv_format = KvFormat::kF32;

@@ -8,6 +8,7 @@ namespace memgate {
 namespace {
 
 constexpr int kMaxDepth = 64;
+constexpr size_t kMaxBytes = size_t{256} << 20;  // real files have up to 40 MB
 constexpr int kMaxMembers = 2000;
 
 bool NestsTooDeep(std::string_view text) {
@@ -39,6 +40,9 @@ absl::Status WrongType(const char* key, std::string_view where, std::string_view
 }  // namespace
 
 absl::StatusOr<nlohmann::json> ParseJsonObject(std::string_view text, std::string_view what) {
+  if (text.size() > kMaxBytes) {
+    return absl::InvalidArgumentError(Concat(what, ": ", text.size(), " bytes, at most ", kMaxBytes));
+  }
   if (NestsTooDeep(text)) {
     return absl::InvalidArgumentError(Concat(what, ": nested deeper than ", kMaxDepth));
   }

@@ -12,21 +12,12 @@
 #include <vector>
 
 #include "engine/checkpoint/dtype.h"
+#include "tests/checkpoint/half_by_definition.h"
 
 namespace memgate {
 namespace {
 
 using Block = std::vector<uint8_t>;
-
-// The float that `half` stands for, straight from IEEE 754's definition.
-double HalfByDefinition(int half) {
-  const double sign = half & 0x8000 ? -1 : 1;
-  const int exponent = (half >> 10) & 31;
-  const int mantissa = half & 1023;
-  if (exponent == 31) return mantissa != 0 ? std::nan("") : sign * INFINITY;
-  if (exponent == 0) return sign * std::ldexp(mantissa, -24);
-  return sign * std::ldexp(1024 + mantissa, exponent - 25);
-}
 
 double Half(const Block& block, int byte) { return HalfByDefinition(block[byte] | block[byte + 1] << 8); }
 

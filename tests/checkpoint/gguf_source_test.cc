@@ -120,6 +120,18 @@ TEST_F(GgufSourceTest, LongRopeIsReadFromItsTensors) {
   EXPECT_THAT(longrope.long_factors, ElementsAre(1.5, 4.0));
 }
 
+TEST_F(GgufSourceTest, PhiMayRotateAPartOfEachHead) {
+  const std::string factor(reinterpret_cast<const char*>(std::vector<float>{1.5f}.data()), 4);
+  const auto checkpoint = Open(Bare("phi3")
+                                   .U32("phi3.rope.dimension_count", 2)
+                                   .U32("phi3.rope.scaling.original_context_length", 16)
+                                   .Tensor("rope_factors_short.weight", {1}, kF32, factor)
+                                   .Tensor("rope_factors_long.weight", {1}, kF32, factor));
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  EXPECT_EQ(checkpoint->config.ropes[0].rotated_dims, 2);
+  EXPECT_THAT(checkpoint->config.ropes[0].longrope->long_factors, ElementsAre(1.5));
+}
+
 TEST_F(GgufSourceTest, GemmaIsWhatItsReadersTakeItFor) {
   const auto without_window = Open(Bare("gemma3"));
   ASSERT_TRUE(without_window.ok()) << without_window.status();
@@ -255,6 +267,18 @@ const Refused kRefused[] = {
      "tensor \"token_embd.weight\": must be there"},
     {"UnknownTensor", [] { return Bare().Tensor("blk.0.attn_q.bias", {8}, kF32, Zeros(32)); }, kUnimplemented,
      "tensor \"blk.0.attn_q.bias\": is not part of a llama model"},
+    {"PartOfAFusedTensor",
+     [] {
+       return Bare("phi3").Tensor("blk.0.attn_q.weight", {8, 8}, kF32, Zeros(256));
+     },
+     kUnimplemented, "tensor \"blk.0.attn_q.weight\": is not part of a phi3 model"},
+    {"GateOfAFusedTensor",
+     [] {
+       return Bare("phi3").Tensor("blk.0.ffn_gate.weight", {16, 8}, kF32, Zeros(512));
+     },
+     kUnimplemented, "tensor \"blk.0.ffn_gate.weight\": is not part of a phi3 model"},
+    {"HugeText", [] { return Bare().Text("tokenizer.chat_template", std::string((16 << 20) + 1, 'x')); },
+     kInvalid, "key \"tokenizer.chat_template\": has 16777217 bytes, at most 16777216"},
     {"UnknownOuterTensor", [] { return Bare().Tensor("output.bias", {3}, kF32, Zeros(12)); }, kUnimplemented,
      "tensor \"output.bias\": is not part of a llama model"},
     {"Layer",

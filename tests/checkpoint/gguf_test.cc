@@ -264,7 +264,7 @@ TEST_F(GgufMetadataTest, ReadsEveryType) {
   EXPECT_THAT(metadata.Strings("texts", 3), ElementsAre("a", "", "bc"));
   EXPECT_THAT(metadata.Floats("floats", 2), ElementsAre(1.5f, -2.0f));
   EXPECT_THAT(metadata.Ints("ints", 2), ElementsAre(1, -1));
-  EXPECT_EQ(metadata.Bytes("bytes"), std::string("a\0b", 3));
+  EXPECT_EQ(metadata.Bytes("bytes", 3), std::string("a\0b", 3));
   EXPECT_EQ(metadata.Int("absent", 0, 1), std::nullopt);
   EXPECT_TRUE(metadata.Strings("absent", 3).empty());
   EXPECT_TRUE(metadata.status().ok()) << metadata.status();
@@ -301,7 +301,8 @@ TEST_F(GgufMetadataTest, RefusesOtherTypesAndValuesByKey) {
   EXPECT_THAT(refusal([](auto& m) { m.Floats("texts", 9); }), HasSubstr("must be an array of 32-bit floats"));
   EXPECT_THAT(refusal([](auto& m) { m.Ints("floats", 9); }),
               HasSubstr("must be an array of 32-bit integers"));
-  EXPECT_THAT(refusal([](auto& m) { m.Bytes("floats"); }), HasSubstr("must be an array of bytes"));
+  EXPECT_THAT(refusal([](auto& m) { m.Bytes("floats", 9); }), HasSubstr("must be an array of bytes"));
+  EXPECT_THAT(refusal([](auto& m) { m.Bytes("floats", 1); }), HasSubstr("has 2 elements, at most 1"));
 }
 
 TEST_F(GgufMetadataTest, TakesAValuePerLayerWhereAllAreEqual) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/checkpoint/hugging_face.h"
+#include "engine/checkpoint/json_util.h"
 
 namespace memgate {
 namespace {
@@ -224,6 +225,13 @@ TEST(ModelConfigTest, RefusesQuantisedCheckpointsByName) {
   ExpectUnsupported(Llama({{"quantization_config", json::object()}}), "quantization_config: ");
 }
 
+TEST(ModelConfigTest, RefusesWhatIsNoConfigBySize) {
+  json config = Llama();
+  config["notes"] = std::string(kConfigLimits.bytes, 'x');
+  ExpectInvalid(config, "bytes, at most 1048576");
+  EXPECT_EQ(ParseGenerationDefaults(config.dump()).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST(RopeConfigTest, ReadsLinearScaling) {
   for (const char* key : {"type", "rope_type"}) {
     EXPECT_EQ(Parsed(Llama({{"rope_scaling", {{key, "linear"}, {"factor", 2.5}}}})).ropes[0].linear_factor,
@@ -281,8 +289,9 @@ TEST(RopeConfigTest, NamesUnsupportedTypes) {
     if (*type == '\0') {
       ExpectInvalid(config, "rope_scaling.rope_type: is required");
     } else {
-      ExpectUnsupported(config, "rope_scaling.rope_type: \"" + std::string(type) +
-                                    "\" is not supported; supported are default, linear, llama3 and longrope");
+      ExpectUnsupported(config,
+                        "rope_scaling.rope_type: \"" + std::string(type) +
+                            "\" is not supported; supported are default, linear, llama3 and longrope");
     }
   }
 }
@@ -399,6 +408,34 @@ TEST(Phi3Test, NamesWhatIsWrongWithFactors) {
                 "rope_scaling.original_max_position_embeddings: is required");
 }
 
+TEST(Phi3Test, MayRotateAPartOfEachHead) {
+  const json longrope = {
+      {"type", "longrope"}, {"short_factor", {1, 1, 1, 1, 1, 1}}, {"long_factor", {2, 2, 2, 2, 2, 2}}};
+  const json config = With(Minimal("Phi3ForCausalLM"), {{"original_max_position_embeddings", 1024},
+                                                        {"rope_scaling", longrope},
+                                                        {"partial_rotary_factor", 0.75}});
+  const ModelConfig phi = Parsed(config);
+  EXPECT_EQ(phi.head_dim, 16);
+  EXPECT_EQ(phi.ropes[0].rotated_dims, 12);
+  EXPECT_EQ(phi.ropes[0].Pairs(phi.head_dim), 6);
+  EXPECT_EQ(phi.ropes[0].longrope->long_factors.size(), 6u);
+  EXPECT_EQ(Parsed(With(Minimal("Phi3ForCausalLM"), {{"partial_rotary_factor", 1.0}})).ropes[0].rotated_dims,
+            0);
+  EXPECT_EQ(Parsed(With(Minimal("Phi3ForCausalLM"), {{"rope_parameters", {{"partial_rotary_factor", 0.5}}}}))
+                .ropes[0]
+                .rotated_dims,
+            8);
+  ExpectInvalid(With(config, {{"partial_rotary_factor", 0.5}}),
+                "rope_scaling.short_factor: must be a list of 4 numbers");
+}
+
+TEST(Phi3Test, NamesPartsThatAreNoPairs) {
+  for (const double part : {0.0, 0.01, 0.0625, 0.7}) {
+    ExpectInvalid(With(Minimal("Phi3ForCausalLM"), {{"partial_rotary_factor", part}}),
+                  "partial_rotary_factor: ");
+  }
+}
+
 TEST(SmolLm3Test, SomeLayersDoNotRotate) {
   const json config = With(Minimal("SmolLM3ForCausalLM"), {{"num_hidden_layers", 5}});
   const auto rotating = [](const json& json) {
@@ -486,7 +523,8 @@ TEST(GemmaTest, ModelsThatReadImagesHoldALanguageModel) {
                      {"sliding_window", 1024}};
   const ModelConfig gemma =
       Parsed({{"architectures", {"Gemma3ForConditionalGeneration"}}, {"text_config", text}});
-  EXPECT_EQ(gemma.tensor_prefix, "language_model.");
+  EXPECT_EQ(gemma.tensor_prefix, "language_model.model.");
+  EXPECT_EQ(gemma.head_tensor, "language_model.lm_head");
   EXPECT_EQ(gemma.num_heads, 8);
   EXPECT_EQ(gemma.num_kv_heads, 4);
   EXPECT_EQ(gemma.head_dim, 256);

@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -81,6 +83,24 @@ TEST_F(HuggingFaceFolderTest, NamesTheFileAtFault) {
   EXPECT_THAT(Message(), StartsWith(folder_.File("config.json") + ": must be a JSON object"));
 }
 
+TEST_F(HuggingFaceFolderTest, FindsGemma3UnderEitherPrefix) {
+  constexpr char kGemma3[] = R"({"architectures":["Gemma3ForConditionalGeneration"],"text_config":{
+    "num_hidden_layers":1,"hidden_size":4,"num_attention_heads":2,"num_key_value_heads":1,"head_dim":2,
+    "intermediate_size":8,"vocab_size":16}})";
+  folder_.Write("config.json", kGemma3);
+  const auto prefix_with = [&](const std::string& embedding) {
+    folder_.Write("model.safetensors",
+                  SafetensorsImage({F32Tensor(embedding, {16, 4}, std::vector<float>(64))}));
+    const auto checkpoint = Open();
+    return checkpoint.ok() ? checkpoint->config.tensor_prefix + " " + checkpoint->config.head_tensor
+                           : checkpoint.status().ToString();
+  };
+  EXPECT_EQ(prefix_with("language_model.model.embed_tokens.weight"),
+            "language_model.model. language_model.lm_head");
+  EXPECT_EQ(prefix_with("model.language_model.embed_tokens.weight"), "model.language_model. lm_head");
+  EXPECT_EQ(prefix_with("elsewhere"), "language_model.model. language_model.lm_head");
+}
+
 TEST_F(HuggingFaceFolderTest, RefusesEveryTruncatedConfig) {
   const std::string config = kConfig;
   for (size_t bytes = 0; bytes < config.size(); ++bytes) {
@@ -143,6 +163,61 @@ TEST_F(FingerprintTest, DependsOnNamesShapesTypesAndValues) {
   const TensorToWrite f16{"a", "F16", {2}, "abcd"};
   const TensorToWrite bf16{"a", "BF16", {2}, "abcd"};
   EXPECT_NE(Of({f16}), Of({bf16}));
+}
+
+std::string SettingsOf(const ModelConfig& config) { return *ConfigFingerprint(config); }
+
+TEST(ConfigFingerprintTest, DependsOnWhatIsComputedBesideTheTensors) {
+  ModelConfig base;
+  base.num_layers = 2;
+  base.num_heads = base.num_kv_heads = 2;
+  base.head_dim = 4;
+  const std::string settings = SettingsOf(base);
+  const std::function<void(ModelConfig&)> changes[] = {
+      [](ModelConfig& c) { c.ropes[0].theta = 5e5; },
+      [](ModelConfig& c) { c.ropes[0].linear_factor = 2; },
+      [](ModelConfig& c) { c.ropes[0].rotated_dims = 2; },
+      [](ModelConfig& c) { c.ropes[0].rotates = false; },
+      [](ModelConfig& c) {
+        c.ropes[0].divisors = {1.0f, 2.0f};
+      },
+      [](ModelConfig& c) { c.ropes[0].llama3 = Llama3RopeScaling(); },
+      [](ModelConfig& c) { c.ropes[0].llama3 = Llama3RopeScaling{.factor = 32}; },
+      [](ModelConfig& c) {
+        c.ropes[0].longrope = LongRopeScaling{{1, 1}, {2, 2}};
+      },
+      [](ModelConfig& c) {
+        c.ropes[0].longrope = LongRopeScaling{{1, 1}, {2, 3}};
+      },
+      [](ModelConfig& c) {
+        c.layers = {{.window = 8}, {}};
+      },
+      [](ModelConfig& c) {
+        c.layers = {{}, {.window = 8}};
+      },
+      [](ModelConfig& c) { c.rms_norm_eps = 1e-6f; },
+      [](ModelConfig& c) { c.query_scalar = 8; },
+      [](ModelConfig& c) { c.attention_softcap = 50; },
+      [](ModelConfig& c) { c.embedding_scale = 2; },
+      [](ModelConfig& c) { c.activation = Activation::kGeluTanh; },
+      [](ModelConfig& c) { c.num_kv_heads = 1; },
+  };
+  std::set<std::string> found = {settings};
+  for (const auto& change : changes) {
+    ModelConfig other = base;
+    change(other);
+    EXPECT_TRUE(found.insert(SettingsOf(other)).second) << found.size();
+  }
+}
+
+TEST(ConfigFingerprintTest, IsEqualForTheSameSaidOtherwise) {
+  ModelConfig base;
+  base.num_layers = 2;
+  ModelConfig spelled = base;
+  spelled.layers = {{}, {}};
+  spelled.architecture = "MistralForCausalLM";
+  spelled.max_position = 77;
+  EXPECT_EQ(SettingsOf(spelled), SettingsOf(base));
 }
 
 // A small published model, if the data folder lies beside the checkout.

@@ -9,20 +9,11 @@
 #include <string>
 #include <vector>
 
+#include "tests/checkpoint/half_by_definition.h"
 #include "tests/support/safetensors_writer.h"
 
 namespace memgate {
 namespace {
-
-// The float that `half` stands for, straight from IEEE 754's definition.
-double HalfByDefinition(uint16_t half) {
-  const double sign = half & 0x8000 ? -1 : 1;
-  const int exponent = (half >> 10) & 31;
-  const int mantissa = half & 1023;
-  if (exponent == 31) return mantissa != 0 ? std::nan("") : sign * INFINITY;
-  if (exponent == 0) return sign * std::ldexp(mantissa, -24);
-  return sign * std::ldexp(1024 + mantissa, exponent - 25);
-}
 
 TensorView ViewOf(DType dtype, std::vector<int64_t> shape, const std::string& data, size_t offset = 0) {
   return {"t", dtype, std::move(shape), AsBytes(data).data() + offset, data.size() - offset};
@@ -37,7 +28,7 @@ TEST(ToFloatTest, ConvertsEveryHalfExactly) {
   std::vector<float> out(65536);
   ToFloat(ViewOf(DType::kF16, {256, 256}, data), absl::MakeSpan(out));
   for (int i = 0; i < 65536; ++i) {
-    const double expected = HalfByDefinition(static_cast<uint16_t>(i));
+    const double expected = HalfByDefinition(i);
     if (std::isnan(expected)) {
       ASSERT_TRUE(std::isnan(out[i])) << i;
     } else {

@@ -71,6 +71,20 @@ TEST_F(EngineGgufTest, AnotherFolderMayHoldTheModules) {
   EXPECT_EQ(Load({.model_path = file, .memory_folder = model})->model().default_memory_kind, "infini");
 }
 
+// In the folder of a model whose modules are tied to other tensors than the file holds.
+TEST_F(EngineGgufTest, ServesWithoutTheModulesBesideItWhereAskedTo) {
+  const std::string model =
+      WriteTinyModel(folder_.File("model"), {.eos_token_id = -1, .memory = TinyMemory::kMemgate});
+  const std::string other = WriteTinyModel(folder_.File("other"), {.seed = 5, .eos_token_id = -1});
+  const std::string file = folder_.Write("model/other.gguf", GgufOfFolder(other).Image());
+  const absl::Status refused = Engine::Load({.model_path = file}).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("with memory 'none' the model is served"));
+  const auto engine = Load({.model_path = file, .memory_folder = kNoMemoryModules});
+  EXPECT_EQ(engine->model().default_memory_kind, "window");
+  EXPECT_EQ(Answer(*engine).size(), 20u);
+}
+
 TEST_F(EngineGgufTest, FingerprintAndPackedWeightsAreRemembered) {
   const std::string file = Converted(WriteTinyModel(folder_.File("model"), {.eos_token_id = -1}));
   std::vector<std::string> hits;

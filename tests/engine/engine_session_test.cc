@@ -1,3 +1,4 @@
+#include <fstream>
 #include <limits>
 #include <memory>
 #include <memory_resource>
@@ -8,6 +9,7 @@
 #include "engine/scheduling/session.h"
 #include "engine/session/session_state.h"
 #include "gmock/gmock.h"
+#include "nlohmann/json.hpp"
 #include "tests/engine/engine_fixture.h"
 
 namespace memgate {
@@ -158,6 +160,36 @@ TEST_F(EngineSessionTest, ImportRefusesOtherModelsAndDamage) {
   const auto damaged = engine->Import(snapshot);
   EXPECT_EQ(damaged.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(ReasonOf(damaged.status()), "SNAPSHOT_INVALID");
+}
+
+TEST_F(EngineSessionTest, ImportRefusesTheSameWeightsUnderAnotherConfiguration) {
+  const std::string folder = WriteTinyModel(folder_.File("model"), {.eos_token_id = -1});
+  const auto load = [&] { return *Engine::Load({.model_path = folder, .threads = 2}); };
+  const auto engine = load();
+  auto session = MakeSession(*engine);
+  Ingest(*engine, session, RandomTokens(40, 12));
+  const std::string snapshot = Snapshot(*engine, session);
+  EXPECT_TRUE(load()->Import(snapshot).ok());
+
+  nlohmann::json config = nlohmann::json::parse(std::ifstream(folder + "/config.json"));
+  config["rope_theta"] = 500000.0;
+  std::ofstream(folder + "/config.json") << config;
+  const auto changed = load();
+  EXPECT_EQ(changed->model().fingerprint, engine->model().fingerprint);
+  const absl::Status status = changed->Import(snapshot).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(ReasonOf(status), "SNAPSHOT_MISMATCH");
+  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("model configuration"));
+}
+
+TEST_F(EngineSessionTest, FullCacheOfALayerWithAWindowEndsAtIt) {
+  auto engine = LoadTiny({.architecture = TinyArchitecture::kGemma2, .layers = 4, .eos_token_id = -1});
+  const ModelInfo& model = engine->model();
+  const int64_t window = model.config.layer(0).window, in_layer = model.full_kv_bytes_per_token / 4;
+  ASSERT_EQ(window, 9);
+  auto session = MakeSession(*engine);
+  Ingest(*engine, session, RandomTokens(40, 16));
+  EXPECT_EQ(engine->Describe(*session).full_kv_bytes, in_layer * (2 * 40 + 2 * window));
 }
 
 TEST_F(EngineSessionTest, ImportRefusesAnotherKvFormatByName) {

@@ -160,6 +160,14 @@ TEST_F(InspectionTest, AModuleOfAnotherModelIsAnObstacle) {
   EXPECT_THAT(inspection.modules, SizeIs(1));
 }
 
+TEST_F(InspectionTest, ModulesMayBeLeftOut) {
+  const std::string folder = WriteTinyModel(folder_.File("tiny"), {.memory = TinyMemory::kMemgate});
+  const Inspection inspection = Look(folder, kNoMemoryModules);
+  EXPECT_THAT(inspection.obstacles, IsEmpty());
+  EXPECT_THAT(inspection.modules, IsEmpty());
+  EXPECT_EQ(inspection.kinds.front().kind, "window");
+}
+
 TEST_F(InspectionTest, ATemplateThatCannotBeUsedIsARemark) {
   const std::string folder = WriteTinyModel(folder_.File("tiny"));
   Edit(folder + "/tokenizer_config.json", "chat_template", "{% for %}");

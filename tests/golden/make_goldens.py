@@ -131,7 +131,7 @@ def rotation_of(config, layer, tokens):
 
 
 def frequencies(config):
-    d = config["head_dim"]
+    d = int(config["head_dim"] * config.get("partial_rotary_factor", 1.0))
     freq = config["rope_theta"] ** (-torch.arange(0, d, 2, dtype=torch.float64) / d)
     scaling = config["rope_scaling"]
     if scaling is None:
@@ -148,11 +148,14 @@ def frequencies(config):
     return torch.where((wavelength <= low) & (wavelength >= high), between, out)
 
 
-def rotate(x, positions, freq):
-    """x [..., T, D] at `positions` [T]; the two halves of a head are the real and imaginary parts."""
-    half = x.shape[-1] // 2
-    turned = torch.complex(x[..., :half], x[..., half:]) * torch.exp(1j * positions[:, None] * freq)
-    return torch.cat((turned.real, turned.imag), dim=-1)
+def rotate(x, positions, freq, stretch=1.0):
+    """x [..., T, D] at `positions` [T]; the two halves of a head are the real and imaginary parts.
+
+    With fewer than D / 2 frequencies, only so many pairs at the start of a head are turned and stretched.
+    """
+    half = len(freq)
+    turned = torch.complex(x[..., :half], x[..., half:2 * half]) * torch.exp(1j * positions[:, None] * freq)
+    return torch.cat((stretch * turned.real, stretch * turned.imag, x[..., 2 * half:]), dim=-1)
 
 
 def rms_norm(x, weight, eps):
@@ -168,7 +171,7 @@ def plain_attention(config, layer, q, k, v):
     tokens = q.shape[1]
     positions = torch.arange(tokens, dtype=torch.float64)
     freq, stretch = rotation_of(config, layer, tokens)
-    turned = [stretch * rotate(x, positions, freq) for x in (q, k)]
+    turned = [rotate(x, positions, freq, stretch) for x in (q, k)]
     scores = turned[0] @ turned[1].transpose(1, 2) / math.sqrt(config.get("query_pre_attn_scalar", q.shape[-1]))
     scores = soft_cap(scores, config.get("attn_logit_softcapping"))
     distance = positions[:, None] - positions
@@ -480,6 +483,11 @@ MODELS = {
                                            rope_scaling={"rope_type": "linear", "factor": 4.0},
                                            hidden_activation="gelu_pytorch_tanh", tie_word_embeddings=True)},
                torch.bfloat16),
+    # Three of five pairs of each head are rotated.
+    "phi3_partial": (base_config("Phi3ForCausalLM", "phi3", num_key_value_heads=2, head_dim=10, sliding_window=None,
+                                 partial_rotary_factor=0.6, original_max_position_embeddings=32,
+                                 rope_scaling={"type": "longrope", "short_factor": [1.0, 1.1, 1.3],
+                                               "long_factor": [1.5, 4.0, 9.0]}), torch.bfloat16),
 }
 # name: kind, shape (sinks, window, segment, salient), tokens, seed, what else its tensors and memory.json have.
 MODULES = {

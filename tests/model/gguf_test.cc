@@ -35,6 +35,7 @@ const Variant kVariants[] = {
     {"Qwen2", {.architecture = TinyArchitecture::kQwen2}},
     {"Qwen3", {.architecture = TinyArchitecture::kQwen3, .head_dim = 16}},
     {"Phi3", {.architecture = TinyArchitecture::kPhi3}},
+    {"Phi3Partial", {.architecture = TinyArchitecture::kPhi3, .rotated_part = 0.75}},
     {"Phi3Window", {.architecture = TinyArchitecture::kPhi3, .sliding_window = 20}},
     {"SmolLm3", {.architecture = TinyArchitecture::kSmolLm3, .layers = 5}, "no_rope_layer_interval", 4},
     {"Gemma2", {.architecture = TinyArchitecture::kGemma2, .tied = true}, "query_pre_attn_scalar", 8, false},

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -16,6 +17,8 @@
 #include "tests/model/running_model.h"
 #include "tests/reference/compare.h"
 #include "tests/reference/transformer.h"
+#include "tests/support/safetensors_writer.h"
+#include "tests/support/temp_folder.h"
 
 namespace memgate {
 namespace {
@@ -103,8 +106,29 @@ TEST_P(ArchitectureTest, ReferenceEqualsPyTorch) {
 
 INSTANTIATE_TEST_SUITE_P(Golden, ArchitectureTest,
                          testing::Values("llama2", "llama_linear_rope", "llama3", "mistral", "qwen2", "qwen3",
-                                         "phi3", "phi3_long", "smollm3", "gemma2", "gemma3"),
+                                         "phi3", "phi3_long", "phi3_partial", "smollm3", "gemma2", "gemma3"),
                          [](const auto& info) { return std::string(info.param); });
+
+// The golden folder has the names that were published.
+TEST(Gemma3NamesTest, FoldersOfNewerToolsComputeTheSame) {
+  const Golden golden = ReadGolden("gemma3");
+  const RunningModel published(GoldenFolder("gemma3"));
+  std::vector<TensorToWrite> renamed;
+  for (const std::string& name : published.tensors().Names()) {
+    const TensorView view = *published.tensors().Find(name);
+    const std::string prefix = "language_model.model.";
+    ASSERT_TRUE(name.starts_with(prefix)) << name;
+    renamed.push_back({"model.language_model." + name.substr(prefix.size()),
+                       std::string(DTypeName(view.dtype)), view.shape,
+                       std::string(reinterpret_cast<const char*>(view.data), view.bytes)});
+  }
+  const TempFolder folder;
+  folder.Write("model.safetensors", SafetensorsImage(renamed));
+  std::filesystem::copy_file(GoldenFolder("gemma3") + "/config.json", folder.File("config.json"));
+  RunningModel newer(folder.path());
+  const auto session = newer.NewExactSession(static_cast<int>(golden.ids.size()));
+  EXPECT_LT(reference::RelativeError(newer.Feed(*session, golden.ids, 64), golden.logits), kTolerance);
+}
 
 class MemoryModuleGoldenTest : public testing::TestWithParam<const char*> {
  protected:

@@ -62,8 +62,9 @@ Vector WeightedSum(absl::Span<const double> logits, const Rows& values, int dim)
 Vector RopeFrequencies(const RopeConfig& rope, int head_dim, int64_t context_tokens) {
   Vector out;
   if (!rope.rotates) return Vector(head_dim / 2, 0.0);
-  for (int i = 0; i < head_dim; i += 2) {
-    double frequency = 1.0 / std::pow(rope.theta, static_cast<double>(i) / head_dim);
+  const int dims = rope.rotated_dims > 0 ? rope.rotated_dims : head_dim;
+  for (int i = 0; i < dims; i += 2) {
+    double frequency = 1.0 / std::pow(rope.theta, static_cast<double>(i) / dims);
     frequency /= rope.linear_factor;
     if (rope.llama3) {
       const Llama3RopeScaling& scaling = *rope.llama3;
@@ -88,7 +89,7 @@ Vector RopeFrequencies(const RopeConfig& rope, int head_dim, int64_t context_tok
 
 Vector Rotated(absl::Span<const double> x, absl::Span<const double> frequencies, double position) {
   const size_t half = frequencies.size();
-  Vector out(x.size());
+  Vector out(x.begin(), x.end());  // what is not rotated stays
   for (size_t i = 0; i < half; ++i) {
     const double angle = position * frequencies[i];
     out[i] = x[i] * std::cos(angle) - x[i + half] * std::sin(angle);

@@ -30,10 +30,11 @@ Vector Softmax(absl::Span<const double> logits);
 // sum_r softmax(logits)_r values_r; zeros of size `dim` without rows.
 Vector WeightedSum(absl::Span<const double> logits, const Rows& values, int dim);
 
-// Radians per position of each pair of elements, scaling for so long a context included. [D/2]
+// Radians per position of each pair of elements that is rotated, scaling for so long a context included. At
+// most [D/2].
 Vector RopeFrequencies(const RopeConfig& rope, int head_dim, int64_t context_tokens = 0);
 
-// x with the pair (i, i + D/2) rotated by position * frequencies[i].
+// x with the pair (i, i + n) rotated by position * frequencies[i], n = frequencies.size().
 Vector Rotated(absl::Span<const double> x, absl::Span<const double> frequencies, double position);
 
 Vector ToDouble(absl::Span<const float> x);

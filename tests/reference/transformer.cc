@@ -55,8 +55,7 @@ Vector Transformer::Head(const Vector& projected, int head, const std::string& n
 
 // [T, H D] for normalised layer inputs [T, C].
 Rows Transformer::AttentionOutput(int layer, const Rows& inputs, const GatedRule& rule) const {
-  const std::string attention =
-      config_.tensor_prefix + "model.layers." + std::to_string(layer) + ".self_attn.";
+  const std::string attention = config_.tensor_prefix + "layers." + std::to_string(layer) + ".self_attn.";
   const int d = config_.head_dim;
   const int c = config_.hidden_size;
   const int q_rows = config_.num_heads * d, kv_rows = config_.num_kv_heads * d;
@@ -66,6 +65,15 @@ Rows Transformer::AttentionOutput(int layer, const Rows& inputs, const GatedRule
   const Vector frequencies =
       RopeFrequencies(rope, d, bounded ? rule.shape.exact_capacity() : static_cast<int64_t>(inputs.size()));
   const double stretch = rope.longrope ? rope.longrope->attention_factor : 1.0;
+  // Which only what is rotated is multiplied by; the rest is divided by it here, because the scores are
+  // multiplied by its square.
+  const auto head_of = [&](const Vector& projected, int head, const std::string& norm) {
+    Vector x = Head(projected, head, norm);
+    if (rope.rotated_dims > 0) {
+      for (int i = rope.rotated_dims; i < d; ++i) x[i] /= stretch;
+    }
+    return x;
+  };
   const double divisor = config_.query_scalar > 0 ? config_.query_scalar : d;
   const LayerRule layer_rule{.window = own.window,
                              .scale = stretch * stretch / std::sqrt(divisor),
@@ -77,7 +85,7 @@ Rows Transformer::AttentionOutput(int layer, const Rows& inputs, const GatedRule
     const Vector k = Part(attention, "qkv_proj", "k_proj", {q_rows, kv_rows}, h);
     const Vector v = Part(attention, "qkv_proj", "v_proj", {q_rows + kv_rows, kv_rows}, h);
     for (int g = 0; g < config_.num_kv_heads; ++g) {
-      histories[g].keys.push_back(Head(k, g, attention + "k_norm"));
+      histories[g].keys.push_back(head_of(k, g, attention + "k_norm"));
       histories[g].values.emplace_back(v.begin() + g * d, v.begin() + (g + 1) * d);
       const size_t index = static_cast<size_t>(layer) * config_.num_kv_heads + g;
       const auto of_head = [index](const Vector& tensor, int n) {
@@ -101,7 +109,7 @@ Rows Transformer::AttentionOutput(int layer, const Rows& inputs, const GatedRule
     for (int head = 0; head < config_.num_heads; ++head) {
       const int kv_head = head / (config_.num_heads / config_.num_kv_heads);
       const size_t index = static_cast<size_t>(layer) * config_.num_heads + head;
-      const Vector query = Head(queries[t], head, attention + "q_norm");
+      const Vector query = head_of(queries[t], head, attention + "q_norm");
       QueryHead asking{.layer = layer_rule, .beta = rule.beta.empty() ? 0.0 : rule.beta[index]};
       if (rule.rule == MemoryRule::kMatrix) {
         asking.features =
@@ -121,7 +129,7 @@ Rows Transformer::AttentionOutput(int layer, const Rows& inputs, const GatedRule
 Rows Transformer::Logits(absl::Span<const int32_t> tokens, const GatedRule& rule) const {
   const int c = config_.hidden_size, f = config_.intermediate_size;
   const std::string& prefix = config_.tensor_prefix;
-  const Vector& embedding = Tensor(prefix + "model.embed_tokens.weight");
+  const Vector& embedding = Tensor(prefix + "embed_tokens.weight");
   Rows x;
   for (const int32_t token : tokens) {
     x.emplace_back(embedding.begin() + int64_t{token} * c, embedding.begin() + (int64_t{token} + 1) * c);
@@ -138,7 +146,7 @@ Rows Transformer::Logits(absl::Span<const int32_t> tokens, const GatedRule& rule
     for (size_t i = 0; i < to.size(); ++i) to[i] += from[i];
   };
   for (int l = 0; l < config_.num_layers; ++l) {
-    const std::string layer = prefix + "model.layers." + std::to_string(l) + ".";
+    const std::string layer = prefix + "layers." + std::to_string(l) + ".";
     const Rows attended = AttentionOutput(l, normalised(layer + "input_layernorm"), rule);
     for (size_t t = 0; t < x.size(); ++t) {
       add(layer + "post_attention_layernorm", Project(layer + "self_attn.o_proj", attended[t]), x[t]);
@@ -152,9 +160,9 @@ Rows Transformer::Logits(absl::Span<const int32_t> tokens, const GatedRule& rule
       add(layer + "post_feedforward_layernorm", Project(layer + "mlp.down_proj", inner), x[t]);
     }
   }
-  const std::string head = prefix + (config_.tied_embeddings ? "model.embed_tokens" : "lm_head");
+  const std::string head = config_.tied_embeddings ? prefix + "embed_tokens" : config_.head_tensor;
   Rows logits;
-  for (const Vector& row : normalised(prefix + "model.norm")) {
+  for (const Vector& row : normalised(prefix + "norm")) {
     logits.push_back(Project(head, row));
     for (double& logit : logits.back()) {
       const double cap = config_.logit_softcap;

@@ -55,6 +55,17 @@ TEST(RopeFrequenciesTest, LongropeHasFactorsForEitherContext) {
   }
 }
 
+TEST(RopeFrequenciesTest, OnlyTheFirstPairsOfAPartAreRotated) {
+  const RopeConfig rope{.rotated_dims = 4,
+                        .theta = 10000.0,
+                        .longrope = LongRopeScaling{.short_factors = {1.0, 2.0}, .long_factors = {4.0, 8.0}}};
+  const auto frequencies = RopeFrequencies(rope, 10, 1);
+  ASSERT_EQ(frequencies.size(), 5u);
+  EXPECT_DOUBLE_EQ(frequencies[0], 1.0);
+  EXPECT_DOUBLE_EQ(frequencies[1], 0.005);  // as of heads of 4
+  for (int i = 2; i < 5; ++i) EXPECT_EQ(frequencies[i], 0.0);
+}
+
 TEST(LayerRopesTest, EachLayerHasItsOwnForTheContextOfTheSession) {
   ModelConfig config;
   config.head_dim = 4;

@@ -43,6 +43,7 @@ class SnapshotTest : public testing::Test {
   const SessionShape shape_{2, 5, 4, 3};
   SessionState session_;
   const SnapshotHeader header_{.model_fingerprint = "sha256:base",
+                               .model_settings = "sha256:settings",
                                .memory_kind = "memgate",
                                .memory_fingerprint = "sha256:module",
                                .kv_format = KvFormat::kBf16,
@@ -52,11 +53,12 @@ class SnapshotTest : public testing::Test {
                                .turns = 3};
   std::string bytes_;
 
-  // Offsets of the header's fields: magic 8, version 4, then four strings with a 4-byte length each.
+  // Offsets of the header's fields: magic 8, version 4, then five strings with a 4-byte length each.
   static constexpr size_t kVersion = 8;
   static constexpr size_t kFirstString = 12;
   static constexpr size_t kSecondString = kFirstString + 4 + 11;
-  static constexpr size_t kFormat = kSecondString + 4 + 7 + 4 + 13;
+  static constexpr size_t kThirdString = kSecondString + 4 + 15;
+  static constexpr size_t kFormat = kThirdString + 4 + 7 + 4 + 13;
   static constexpr size_t kShape = kFormat + 4 + 4;
   static constexpr size_t kLength = kShape + 16;
   static constexpr size_t kPending = kLength + 8;
@@ -74,6 +76,7 @@ TEST_F(SnapshotTest, HeaderAndStateComeBack) {
   const auto parsed = ParseSnapshot(bytes_);
   ASSERT_TRUE(parsed.ok()) << parsed.status();
   EXPECT_EQ(parsed->header.model_fingerprint, "sha256:base");
+  EXPECT_EQ(parsed->header.model_settings, "sha256:settings");
   EXPECT_EQ(parsed->header.memory_kind, "memgate");
   EXPECT_EQ(parsed->header.memory_fingerprint, "sha256:module");
   EXPECT_EQ(parsed->header.kv_format, KvFormat::kBf16);
@@ -95,6 +98,20 @@ TEST_F(SnapshotTest, EmptySessionComesBack) {
                         std::pmr::new_delete_resource());
   EXPECT_TRUE(restored.RestoreLive(0, parsed->live).ok());
   EXPECT_TRUE(restored.RestoreLive(0, std::string_view()).ok());
+}
+
+TEST_F(SnapshotTest, OfTheVersionBeforeIsReadWithoutTheModelsSettings) {
+  std::string body = Body();
+  body.erase(kSecondString, kThirdString - kSecondString);
+  body[kVersion] = 3;
+  const std::string older = WithChecksum(body);
+  const auto parsed = ParseSnapshot(older);
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(parsed->header.model_fingerprint, "sha256:base");
+  EXPECT_EQ(parsed->header.model_settings, "");
+  EXPECT_EQ(parsed->header.memory_kind, "memgate");
+  EXPECT_EQ(parsed->header.turns, 3);
+  EXPECT_EQ(parsed->live, Live(session_));
 }
 
 TEST_F(SnapshotTest, IsRefusedCutAtEveryByte) {
@@ -121,7 +138,9 @@ TEST_F(SnapshotTest, SaysWhatIsWrong) {
   ExpectRefused(bytes_.substr(0, bytes_.size() - 1),
                 "session snapshot damaged or cut short: its checksum does not match");
   ExpectRefused(WithNumber<uint32_t>(kVersion, 2),
-                "session snapshot of version 2; this build reads version 3");
+                "session snapshot of version 2; this build reads versions 3 and 4");
+  ExpectRefused(WithNumber<uint32_t>(kVersion, 5),
+                "session snapshot of version 5; this build reads versions 3 and 4");
   ExpectRefused(WithNumber<char>(kFormat + 4, 'x'), "unknown KV format 'xf16'; known: f32, bf16, int8");
   ExpectRefused(WithNumber<int64_t>(kLength, -1), "session snapshot with impossible length -1");
   ExpectRefused(WithNumber<int64_t>(kLength, (int64_t{1} << 40) + 1),
@@ -136,6 +155,7 @@ TEST_F(SnapshotTest, HostileStringLengthsAreRefused) {
   for (const uint32_t size : {257u, 100'000u, 0x7FFFFFFFu, 0xFFFFFFFFu}) {
     ExpectRefused(WithNumber<uint32_t>(kFirstString, size), "session snapshot header malformed");
     ExpectRefused(WithNumber<uint32_t>(kSecondString, size), "session snapshot header malformed");
+    ExpectRefused(WithNumber<uint32_t>(kThirdString, size), "session snapshot header malformed");
     ExpectRefused(WithNumber<uint32_t>(kFormat, size), "session snapshot header malformed");
   }
 }

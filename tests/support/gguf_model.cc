@@ -123,11 +123,16 @@ int64_t Window(const ModelConfig& config) {
 void AddConfig(const ModelConfig& config, const std::string& architecture, GgufWriter& gguf) {
   gguf.Text("general.architecture", architecture);
   const std::pair<const char*, int64_t> numbers[] = {
-      {"block_count", config.num_layers},           {"context_length", config.max_position},
-      {"embedding_length", config.hidden_size},     {"feed_forward_length", config.intermediate_size},
-      {"attention.head_count", config.num_heads},   {"attention.head_count_kv", config.num_kv_heads},
-      {"attention.key_length", config.head_dim},    {"attention.value_length", config.head_dim},
-      {"attention.sliding_window", Window(config)}, {"rope.dimension_count", config.head_dim}};
+      {"block_count", config.num_layers},
+      {"context_length", config.max_position},
+      {"embedding_length", config.hidden_size},
+      {"feed_forward_length", config.intermediate_size},
+      {"attention.head_count", config.num_heads},
+      {"attention.head_count_kv", config.num_kv_heads},
+      {"attention.key_length", config.head_dim},
+      {"attention.value_length", config.head_dim},
+      {"attention.sliding_window", Window(config)},
+      {"rope.dimension_count", 2 * config.ropes[0].Pairs(config.head_dim)}};
   const std::string a = architecture + ".";
   for (const auto& [key, value] : numbers) gguf.U32(a + key, static_cast<uint32_t>(value));
   gguf.F32(a + "attention.layer_norm_rms_epsilon", config.rms_norm_eps);

@@ -153,10 +153,12 @@ void AddOwnKeys(const TinyModelOptions& o, json& config) {
   if (o.sliding_window > 0) config["sliding_window"] = o.sliding_window;
   if (o.architecture == TinyArchitecture::kSmolLm3) config["no_rope_layer_interval"] = 2;
   if (o.architecture == TinyArchitecture::kPhi3) {
+    const auto pairs = static_cast<size_t>(o.rotated_part * o.head_dim / 2);
+    config["partial_rotary_factor"] = o.rotated_part;
     config["original_max_position_embeddings"] = 32;
     config["rope_scaling"] = {{"type", "longrope"},
-                              {"short_factor", std::vector<double>(o.head_dim / 2, 1.25)},
-                              {"long_factor", std::vector<double>(o.head_dim / 2, 6.0)}};
+                              {"short_factor", std::vector<double>(pairs, 1.25)},
+                              {"long_factor", std::vector<double>(pairs, 6.0)}};
   }
   if (!IsGemma(o.architecture)) return;
   if (o.sliding_window == 0) config["sliding_window"] = 9;

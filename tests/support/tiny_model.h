@@ -37,6 +37,7 @@ struct TinyModelOptions {
   int ffn = 64;       // F
   bool tied = false;  // the embedding is the output matrix
   bool llama3_rope = false;
+  double rotated_part = 1.0;  // of every head; less only of Phi-3
   int64_t max_position = 4096;
   // Of the base model, in tokens; 0 = none, and 9 for the Gemmas, which always have one.
   int64_t sliding_window = 0;

@@ -55,6 +55,10 @@ void Read(ConfigReader& reader, ModelConfig& config) {
   }
 }
 
+// As published, and as newer tools write it.
+constexpr TensorNames kConditionalNames[] = {{"language_model.model.", "language_model.lm_head"},
+                                             {"model.language_model.", "lm_head"}};
+
 // The language model inside the one that also reads images.
 void ReadConditional(ConfigReader& reader, ModelConfig& config) {
   const json* text = reader.Find("text_config");
@@ -65,7 +69,6 @@ void ReadConditional(ConfigReader& reader, ModelConfig& config) {
   ConfigReader nested(*text, "text_config.");
   Read(nested, config);
   reader.Adopt(nested.status());
-  config.tensor_prefix = "language_model.";
 }
 
 // Without a window in the file, no layer has one; files do not name the rest of what their readers know.
@@ -96,6 +99,7 @@ constexpr GgufArchitecture kGguf = {.name = "gemma3",
 }  // namespace
 
 const Architecture kGemma3 = {"Gemma3ForCausalLM", Read, &kGguf};
-const Architecture kGemma3Conditional = {"Gemma3ForConditionalGeneration", ReadConditional};
+const Architecture kGemma3Conditional = {"Gemma3ForConditionalGeneration", ReadConditional, nullptr,
+                                         kConditionalNames};
 
 }  // namespace memgate

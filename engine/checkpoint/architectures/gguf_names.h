@@ -22,8 +22,9 @@ struct GgufKeyName {
 enum class GgufRows { kInOrder, kPaired };
 
 struct GgufTensorName {
-  std::string_view gguf;          // of a layer: after "blk.<layer>."
-  std::string_view hugging_face;  // of a layer: after "model.layers.<layer>."
+  std::string_view gguf;  // of a layer: after "blk.<layer>."
+  // Of a layer: after "model.layers.<layer>.". Empty: the architecture has none, though others do.
+  std::string_view hugging_face;
   GgufRows rows = GgufRows::kInOrder;
 };
 

@@ -1,4 +1,5 @@
-// Phi-3 and 3.5 mini and medium: fused projections, longrope, in some a window in every layer.
+// Phi-3, 3.5 and 4 mini, Phi-3 medium: fused projections, longrope, in some a window in every layer, in some
+// only a part of each head rotated.
 #include "engine/checkpoint/architectures/architecture.h"
 #include "engine/checkpoint/architectures/sections.h"
 
@@ -9,7 +10,7 @@ void Read(ConfigReader& reader, ModelConfig& config) {
   RequireActivation(reader, "hidden_act", Activation::kSilu, config);
   RefuseAttentionBias(reader);
   ReadDimensions(reader, {}, config);
-  ReadRope(reader, 1e4, config);
+  ReadRope(reader, 1e4, config, HeadRotation::kMayBePart);
   ReadLayerWindows(
       reader, ReadWindow(reader, 0), [](int) { return true; }, config);
   ReadCommon(reader, {.rms_norm_eps = 1e-5}, config);
@@ -20,6 +21,11 @@ constexpr GgufKeyName kGgufKeys[] = {{"attention.sliding_window", "sliding_windo
 constexpr GgufTensorName kGgufTensors[] = {
     {"attn_qkv.weight", "self_attn.qkv_proj.weight"},
     {"ffn_up.weight", "mlp.gate_up_proj.weight"},
+    // Parts of the fused ones.
+    {"attn_q.weight", ""},
+    {"attn_k.weight", ""},
+    {"attn_v.weight", ""},
+    {"ffn_gate.weight", ""},
 };
 constexpr GgufArchitecture kGguf = {.name = "phi3", .keys = kGgufKeys, .layer_tensors = kGgufTensors};
 

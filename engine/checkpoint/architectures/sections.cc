@@ -44,9 +44,10 @@ Llama3RopeScaling ReadLlama3(ConfigReader& reader) {
 
 // The attention factor is that of the paper for the ratio of the contexts, unless it or another ratio is
 // given.
-LongRopeScaling ReadLongRope(ConfigReader& reader, const ModelConfig& config, int64_t original) {
+LongRopeScaling ReadLongRope(ConfigReader& reader, const ModelConfig& config, const RopeConfig& rope,
+                             int64_t original) {
   LongRopeScaling scaling;
-  const size_t pairs = config.head_dim / 2;
+  const size_t pairs = rope.Pairs(config.head_dim);
   scaling.short_factors = reader.RequiredNumbers("short_factor", pairs, 1e-6, 1e9);
   scaling.long_factors = reader.RequiredNumbers("long_factor", pairs, 1e-6, 1e9);
   scaling.original_max_position =
@@ -67,7 +68,7 @@ void ReadRopeScaling(ConfigReader& reader, const std::string& type, const RopeDe
   } else if (type == "llama3") {
     rope.llama3 = ReadLlama3(reader);
   } else if (type == "longrope" || type == "su") {  // its older name
-    rope.longrope = ReadLongRope(reader, config, defaults.original_max_position);
+    rope.longrope = ReadLongRope(reader, config, rope, defaults.original_max_position);
   } else if (type.empty()) {
     reader.Fail("rope_type", "is required");
   } else {
@@ -77,9 +78,22 @@ void ReadRopeScaling(ConfigReader& reader, const std::string& type, const RopeDe
   }
 }
 
-void RefusePartialRotation(ConfigReader& reader) {
-  if (reader.Number("partial_rotary_factor", 1.0, 0.0, 1.0) != 1.0) {
-    reader.FailUnsupported("partial_rotary_factor", "rotating a part of the head is not supported");
+// Which part of a head is rotated: a whole number of pairs, rounded down as the models' authors do.
+void ReadRotatedPart(ConfigReader& reader, const RopeDefaults& defaults, const ModelConfig& config,
+                     RopeConfig& rope) {
+  constexpr const char* kKey = "partial_rotary_factor";
+  constexpr double kRounding = 1e-6;  // GGUF files say dimensions, whose quotient need not be exact
+  const double part = reader.Number(kKey, defaults.rotated_part, 0.0, 1.0);
+  rope.rotated_dims = 0;
+  if (part == 1.0) return;
+  const int dims = static_cast<int>(config.head_dim * part + kRounding);
+  if (defaults.rotation == HeadRotation::kWhole) {
+    reader.FailUnsupported(kKey, "rotating a part of the head is not supported for this architecture");
+  } else if (dims < 2 || dims % 2 != 0) {
+    reader.Fail(kKey, absl::StrCat("rotates ", dims, " of ", config.head_dim,
+                                   " dimensions, which must be an even number of them"));
+  } else {
+    rope.rotated_dims = dims;
   }
 }
 
@@ -120,10 +134,10 @@ void ReadDimensions(ConfigReader& reader, const DimensionDefaults& defaults, Mod
   config.head_dim = head_dim;
 }
 
-void ReadRope(ConfigReader& reader, double default_theta, ModelConfig& config) {
+void ReadRope(ConfigReader& reader, double default_theta, ModelConfig& config, HeadRotation rotation) {
   RopeConfig& rope = config.ropes.front();
   rope.theta = reader.Number("rope_theta", default_theta, 1.0, kMaxTheta);
-  RefusePartialRotation(reader);
+  ReadRotatedPart(reader, {.rotation = rotation}, config, rope);
   const json* parameters = reader.Find("rope_parameters");
   const json* scaling = reader.Find("rope_scaling");
   if (parameters != nullptr && scaling != nullptr && *parameters != *scaling) {
@@ -141,8 +155,12 @@ void ReadRope(ConfigReader& reader, double default_theta, ModelConfig& config) {
     nested.Fail("rope_type", "is required");
   }
   const double outer_theta = rope.theta;
-  const int64_t original = reader.Int("original_max_position_embeddings", 0, 2, kMaxPosition);
-  ReadRopeParameters(nested, {.theta = outer_theta, .original_max_position = original}, config, rope);
+  const RopeDefaults outer = {
+      .theta = outer_theta,
+      .rotated_part = reader.Number("partial_rotary_factor", 1.0, 0.0, 1.0),
+      .original_max_position = reader.Int("original_max_position_embeddings", 0, 2, kMaxPosition),
+      .rotation = rotation};
+  ReadRopeParameters(nested, outer, config, rope);
   if (reader.Find("rope_theta") != nullptr && rope.theta != outer_theta) {
     nested.Fail("rope_theta", "contradicts the top-level rope_theta");
   }
@@ -152,7 +170,7 @@ void ReadRope(ConfigReader& reader, double default_theta, ModelConfig& config) {
 void ReadRopeParameters(ConfigReader& parameters, const RopeDefaults& defaults, const ModelConfig& config,
                         RopeConfig& rope) {
   rope.theta = parameters.Number("rope_theta", defaults.theta, 1.0, kMaxTheta);
-  RefusePartialRotation(parameters);
+  ReadRotatedPart(parameters, defaults, config, rope);
   ReadRopeScaling(parameters, ReadRopeType(parameters), defaults, config, rope);
 }
 

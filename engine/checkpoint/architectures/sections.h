@@ -30,14 +30,20 @@ struct DimensionDefaults {
 // H, odd D.
 void ReadDimensions(ConfigReader& reader, const DimensionDefaults& defaults, ModelConfig& config);
 
-// config.ropes[0]: rope_theta with rope_scaling, or, in newer files, rope_parameters, which holds both.
-// REQUIRES: dimensions are read.
-void ReadRope(ConfigReader& reader, double default_theta, ModelConfig& config);
+// Whether an architecture may rotate only the first dimensions of each head.
+enum class HeadRotation { kWhole, kMayBePart };
+
+// config.ropes[0]: rope_theta and partial_rotary_factor with rope_scaling, or, in newer files,
+// rope_parameters, which holds all of that. REQUIRES: dimensions are read.
+void ReadRope(ConfigReader& reader, double default_theta, ModelConfig& config,
+              HeadRotation rotation = HeadRotation::kWhole);
 
 // What an object of RoPE parameters need not say itself.
 struct RopeDefaults {
   double theta = 10000.0;
+  double rotated_part = 1.0;          // of a head
   int64_t original_max_position = 0;  // for longrope; 0 = it does say
+  HeadRotation rotation = HeadRotation::kWhole;
 };
 // `rope` from one object that holds rope_theta and, if any, a scaling.
 void ReadRopeParameters(ConfigReader& parameters, const RopeDefaults& defaults, const ModelConfig& config,
