@@ -61,6 +61,7 @@ class WeightReader {
     parameters_ += size;
     const absl::Status status = Append(name + ".weight", {size}, out);
     for (float& weight : out) weight += config_.norm_offset;
+    packed_bytes_ += static_cast<int64_t>(out.size() * sizeof(float));
     return status;
   }
 

@@ -46,7 +46,7 @@ struct ModelWeights {
   bool tied_head = false;         // packed from the embedding, not from a matrix of its own
   std::string qkv_part;           // what the blobs of queries, keys and values are called
   int64_t parameters = 0;
-  int64_t packed_bytes = 0;
+  int64_t packed_bytes = 0;  // held by layers, head and norms
 };
 
 // Bytes that LoadWeights will allocate, from the config alone: known before anything is.

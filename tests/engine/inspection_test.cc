@@ -55,6 +55,7 @@ class InspectionTest : public EngineFixture {
     EXPECT_EQ(inspection.has_chat_template, model.has_chat_template);
     EXPECT_EQ(inspection.vocabulary_size, (*engine)->tokenizer().vocab_size());
     EXPECT_EQ(inspection.weights[static_cast<size_t>(weights)].bytes, (*engine)->Stats().weight_bytes);
+    EXPECT_EQ(inspection.weights[static_cast<size_t>(weights)].bytes, model.weight_bytes);
     EXPECT_EQ(inspection.full_kv_per_token[static_cast<size_t>(kv)].bytes, model.full_kv_bytes_per_token);
     ASSERT_EQ(inspection.kinds.size(), model.memory_kinds.size());
     for (size_t i = 0; i < inspection.kinds.size(); ++i) {
