@@ -71,6 +71,19 @@ absl::Status ReadPath(const Arguments& arguments, v1::GenerateRequest* request) 
   return UsageError(absl::StrCat("--path takes auto, exact or gated, not \"", path, "\""));
 }
 
+// Standard input can be read once only.
+absl::Status CheckStandardInput(const Arguments& arguments) {
+  std::string first;
+  for (const char* option : {"prompt-file", "json-schema", "grammar"}) {
+    if (!arguments.Has(option) || arguments.Text(option) != "-") continue;
+    if (!first.empty()) {
+      return UsageError(absl::StrCat("--", first, " and --", option, " cannot both read standard input (-)"));
+    }
+    first = option;
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ReadFormat(const Invocation& invocation, v1::GenerateRequest* request) {
   const Arguments& arguments = invocation.arguments;
   if (arguments.Has("json-object") + arguments.Has("json-schema") + arguments.Has("grammar") > 1) {
@@ -147,6 +160,7 @@ absl::StatusOr<v1::GenerateRequest> ReadRequest(const Invocation& invocation) {
   read.Int32("max-tokens", [&](int32_t v) { request.set_max_tokens(v); });
   read.Int32("logprobs", [&](int32_t v) { request.set_logprobs(v); });
   if (!read.status().ok()) return read.status();
+  if (auto s = CheckStandardInput(arguments); !s.ok()) return s;
   for (const absl::Status& status :
        {ReadInput(invocation, &request), ReadFormat(invocation, &request), ReadPath(arguments, &request),
         ReadSampling(arguments, request.mutable_sampling())}) {

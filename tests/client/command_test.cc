@@ -93,6 +93,14 @@ TEST(CommandTest, APromptFileMayBeEmptyButNotAFolder) {
   EXPECT_THAT(outcome.err, HasSubstr("cannot read --prompt-file /"));
 }
 
+TEST(CommandTest, StandardInputIsReadForOneThingOnly) {
+  for (const char* format : {"--json-schema", "--grammar"}) {
+    const Outcome outcome = Invoke({"generate", "--prompt-file", "-", format, "-"});
+    EXPECT_EQ(outcome.code, kExitUsage);
+    EXPECT_THAT(outcome.err, HasSubstr(std::string("--prompt-file and ") + format + " cannot both read"));
+  }
+}
+
 TEST(CommandTest, AKeyInTheEnvironmentMayEndInANewline) {
   FakeServer server;
   setenv("MEMGATE_API_KEY", "key-of-plant-a-0001\n", 1);
