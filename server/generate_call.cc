@@ -59,7 +59,7 @@ absl::Status GenerateCall::Run(const v1::GenerateRequest& request) {
   auto constraint = ReadConstraint(request, context_.engine);
   if (!constraint.ok()) return constraint.status();
   turn->constraint = *std::move(constraint);
-  if (turn->constraint != nullptr) context_.metrics.CountFormat(request.response_format());
+  format_ = request.response_format().format_case();
   ConversationState state = ConversationState::kEmpty;
   if (!session_id.empty()) {
     auto use = context_.sessions.Begin(call_.tenant(), session_id);
@@ -106,6 +106,7 @@ void GenerateCall::Replay(const Answer& answer) {
 
 void GenerateCall::OnStart(const TurnStart& start) {
   context_.metrics.CountRoute(start.route);
+  context_.metrics.CountFormat(format_);
   v1::GenerateResponse event;
   *event.mutable_route() = ToProto(start);
   event.mutable_route()->set_chat_prefix(chat_prefix_);

@@ -62,6 +62,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
   Call call_;
   std::shared_ptr<GenerateCall> self_;  // dropped in OnDone
   bool with_logprobs_ = false;
+  v1::ResponseFormat::FormatCase format_ = v1::ResponseFormat::FORMAT_NOT_SET;
   v1::ChatPrefix chat_prefix_ = v1::CHAT_PREFIX_UNSPECIFIED;
   absl::Time submitted_at_;
   std::unique_ptr<SessionRegistry::Use> use_;  // null for an ephemeral request

@@ -71,10 +71,11 @@ void Metrics::CountRoute(const RouteDecision& route) {
       .Increment();
 }
 
-void Metrics::CountFormat(const v1::ResponseFormat& format) {
+void Metrics::CountFormat(v1::ResponseFormat::FormatCase format) {
+  if (format == v1::ResponseFormat::FORMAT_NOT_SET) return;
   std::string name = "grammar";
-  if (format.has_json_object()) name = "json_object";
-  if (format.has_json_schema()) name = "json_schema";
+  if (format == v1::ResponseFormat::kJsonObject) name = "json_object";
+  if (format == v1::ResponseFormat::kJsonSchema) name = "json_schema";
   formats_.Add({{"format", name}}).Increment();
 }
 

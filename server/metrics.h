@@ -24,8 +24,8 @@ class Metrics {
   // A finished call. `method` is the RPC's name, `code` that of its status.
   void CountCall(absl::string_view method, absl::string_view code, absl::Duration duration);
   void CountRoute(const RouteDecision& route);
-  // A turn whose answer has to have this form.
-  void CountFormat(const v1::ResponseFormat& format);
+  // A turn that began and whose answer has to have this form. Nothing if it need not have any.
+  void CountFormat(v1::ResponseFormat::FormatCase format);
   // A finished turn that generated. `before_submit` is the time from arrival to Submit.
   void CountTurn(const TurnEnd& end, absl::Duration before_submit);
   // Tokens that entered a session without an answer.

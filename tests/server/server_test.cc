@@ -73,6 +73,9 @@ TEST(ServerTest, MetricsTellWhatHappenedWithoutNamingAnybody) {
   formatted.set_ignore_eos(false);
   formatted.mutable_response_format()->set_grammar("root ::= \"a\"");
   EXPECT_TRUE(Generate(server.inference(), formatted).status.ok());
+  formatted.set_ignore_eos(true);  // refused, so no turn
+  formatted.mutable_response_format()->set_json_object(true);
+  EXPECT_FALSE(Generate(server.inference(), formatted).status.ok());
   const std::string metrics = Scrape(server.server().metrics_port());
   for (const char* series : {
            "memgate_requests_total{code=\"OK\",method=\"Generate\"} 2",
@@ -108,6 +111,7 @@ TEST(ServerTest, MetricsTellWhatHappenedWithoutNamingAnybody) {
     EXPECT_THAT(metrics, HasSubstr(series));
   }
   EXPECT_THAT(metrics, Not(HasSubstr("secret-name")));
+  EXPECT_THAT(metrics, Not(HasSubstr("format=\"json_object\"")));
   EXPECT_THAT(metrics, Not(HasSubstr("default\"")));
 }
 
