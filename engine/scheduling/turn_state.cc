@@ -132,6 +132,12 @@ bool Turn::Sample(absl::Span<const float> logits, const Vocabulary& vocabulary, 
 
 bool Turn::Take(SampledToken token, const Vocabulary& vocabulary, absl::Time now) {
   const int32_t id = token.id;
+  const bool ends = !request_.ignore_eos && absl::c_linear_search(vocabulary.eos_ids, id);
+  // A token that the form does not take in is none of the conversation's: nobody will see it.
+  if (absl::Status status = cursor_ && !ends ? cursor_->Take(id) : absl::OkStatus(); !status.ok()) {
+    End(std::move(status), FinishReason::kStop, now);
+    return true;
+  }
   input_.assign(1, id);
   next_ = 0;
   if (generated_++ == 0) {
@@ -141,13 +147,9 @@ bool Turn::Take(SampledToken token, const Vocabulary& vocabulary, absl::Time now
   }
   last_token_ = now;
 
-  if (!request_.ignore_eos && absl::c_linear_search(vocabulary.eos_ids, id)) {
+  if (ends) {
     tail_.end_token = id;
     End(absl::OkStatus(), FinishReason::kStop, now);
-    return true;
-  }
-  if (absl::Status status = cursor_ ? cursor_->Take(id) : absl::OkStatus(); !status.ok()) {
-    End(std::move(status), FinishReason::kStop, now);
     return true;
   }
   Emit(stop_->Push(detokenizer_->Push(id)), std::move(token));

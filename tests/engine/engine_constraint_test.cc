@@ -4,6 +4,9 @@
 #include <string>
 #include <vector>
 
+#include "engine/structured/output_format.h"
+#include "engine/structured/token_constraint.h"
+#include "engine/structured/token_trie.h"
 #include "gmock/gmock.h"
 #include "tests/engine/engine_fixture.h"
 
@@ -138,6 +141,29 @@ TEST_F(EngineConstraintTest, EqualFormatsShareWhatWasComputed) {
   for (int i = 0; i < 5; ++i)
     Constrain(*engine, {OutputFormat::Kind::kGrammar, "root ::= \"" + std::to_string(i) + "\""});
   EXPECT_NE(Constrain(*engine, format), first);
+}
+
+// The engine does not know this end token, so the turn hands it to the form, which refuses it.
+TEST_F(EngineConstraintTest, ATokenThatNobodySawIsNoneOfTheConversation) {
+  auto engine = LoadTiny();
+  constexpr TokenId kUnknownEnd = 'z';
+  const auto trie = std::make_shared<const TokenTrie>(engine->tokenizer(), engine->model().config.vocab_size,
+                                                      std::vector<TokenId>{kUnknownEnd});
+  const auto constraint =
+      TokenConstraint::Create(*CompileOutputFormat({OutputFormat::Kind::kGrammar, "root ::= \"ab\""}), trie);
+  ASSERT_TRUE(constraint.ok()) << constraint.status();
+  auto session = MakeSession(*engine);
+  TurnRequest request;
+  request.lease = Lease(*engine, session);
+  request.tokens = RandomTokens(20, 1);
+  request.constraint = *constraint;
+  const auto turn = Run(*engine, std::move(request));
+  EXPECT_EQ(turn->end.status.code(), absl::StatusCode::kInternal) << turn->end.status;
+  EXPECT_EQ(turn->text, "ab");
+  EXPECT_EQ(turn->end.completion_tokens, 2);
+  EXPECT_EQ(engine->Describe(*session).accounting.total, 22);
+  EXPECT_TRUE(Generate(*engine, session, RandomTokens(3, 2), 2)->end.status.ok());
+  EXPECT_EQ(engine->Describe(*session).accounting.total, 27);
 }
 
 TEST_F(EngineConstraintTest, BytesComeOutOfTheBudgetAndGoBack) {
