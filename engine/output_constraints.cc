@@ -1,7 +1,5 @@
 #include "engine/output_constraints.h"
 
-#include <algorithm>
-
 #include "engine/scheduling/status_reason.h"
 
 namespace memgate {
@@ -20,19 +18,36 @@ std::shared_ptr<T> Holding(std::shared_ptr<T> object, Reservation bytes) {
 
 }  // namespace
 
-std::shared_ptr<TokenConstraint> OutputConstraints::Find(const OutputFormat& format) {
+std::shared_ptr<OutputConstraints::Entry> OutputConstraints::EntryOf(const OutputFormat& format) {
   MutexLock lock(&mutex_);
-  const auto found =
-      std::find_if(latest_.begin(), latest_.end(), [&](const Entry& entry) { return entry.first == format; });
-  if (found == latest_.end()) return nullptr;
-  latest_.splice(latest_.begin(), latest_, found);
-  return found->second;
+  if (const auto known = entries_.find(format); known != entries_.end()) return known->second;
+  // Those that nobody uses and nobody is about to make have had their time.
+  absl::erase_if(entries_, [](const auto& other) {
+    return other.second.use_count() == 1 && other.second->constraint.expired();
+  });
+  return entries_[format] = std::make_shared<Entry>();
+}
+
+std::shared_ptr<TokenConstraint> OutputConstraints::ConstraintOf(const Entry& entry) {
+  MutexLock lock(&mutex_);
+  return entry.constraint.lock();
+}
+
+void OutputConstraints::Keep(Entry& entry, const std::shared_ptr<TokenConstraint>& constraint) {
+  std::shared_ptr<TokenConstraint> dropped;  // when the lock is free
+  MutexLock lock(&mutex_);
+  entry.constraint = constraint;
+  latest_.remove(constraint);
+  latest_.push_front(constraint);
+  if (latest_.size() <= kKept) return;
+  dropped = std::move(latest_.back());
+  latest_.pop_back();
 }
 
 absl::StatusOr<Reservation> OutputConstraints::Reserve(int64_t bytes) {
   auto reservation = accountant_.Reserve(bytes, "response_format");
   if (reservation.ok()) return reservation;
-  std::list<Entry> dropped;
+  std::list<std::shared_ptr<TokenConstraint>> dropped;
   {
     MutexLock lock(&mutex_);
     dropped.swap(latest_);
@@ -44,34 +59,37 @@ absl::StatusOr<Reservation> OutputConstraints::Reserve(int64_t bytes) {
 }
 
 absl::StatusOr<std::shared_ptr<const TokenTrie>> OutputConstraints::Trie() {
-  {
-    MutexLock lock(&mutex_);
-    if (trie_ != nullptr) return trie_;
-  }
-  auto trie = std::make_shared<const TokenTrie>(tokenizer_, vocab_size_, end_ids_);
-  auto reservation = Reserve(trie->bytes());
+  MutexLock lock(&trie_mutex_);
+  if (trie_ != nullptr) return trie_;
+  auto reservation = Reserve(TokenTrie::EstimateBytes(tokenizer_, vocab_size_));
   if (!reservation.ok()) return reservation.status();
-  MutexLock lock(&mutex_);
-  // Of two calls that made one at the same time, the second one's is dropped.
-  if (trie_ == nullptr) trie_ = Holding(std::move(trie), *std::move(reservation));
+  auto trie = std::make_shared<const TokenTrie>(tokenizer_, vocab_size_, end_ids_);
+  reservation->ShrinkTo(trie->bytes());
+  trie_ = Holding(std::move(trie), *std::move(reservation));
   return trie_;
 }
 
-absl::StatusOr<std::shared_ptr<TokenConstraint>> OutputConstraints::Get(const OutputFormat& format) {
-  if (auto known = Find(format)) return known;
-  auto grammar = CompileOutputFormat(format);
-  if (!grammar.ok()) return grammar.status();
+absl::StatusOr<std::shared_ptr<TokenConstraint>> OutputConstraints::Make(const OutputFormat& format) {
   auto trie = Trie();
   if (!trie.ok()) return trie.status();
-  auto reservation = Reserve(TokenConstraint::MaxBytes(*grammar));
+  auto reservation = Reserve(CompileBytes(format));
   if (!reservation.ok()) return reservation.status();
+  auto grammar = CompileOutputFormat(format);
+  if (!grammar.ok()) return grammar.status();
+  // What compiling has left is less than what it took; the text stays in the table.
+  reservation->ShrinkTo(TokenConstraint::MaxBytes(*grammar) + static_cast<int64_t>(format.text.size()));
   auto constraint = TokenConstraint::Create(*std::move(grammar), *std::move(trie));
   if (!constraint.ok()) return constraint.status();
-  std::shared_ptr<TokenConstraint> held = Holding(*std::move(constraint), *std::move(reservation));
-  MutexLock lock(&mutex_);
-  latest_.emplace_front(format, held);
-  if (latest_.size() > kKept) latest_.pop_back();
-  return held;
+  return Holding(*std::move(constraint), *std::move(reservation));
+}
+
+absl::StatusOr<std::shared_ptr<TokenConstraint>> OutputConstraints::Get(const OutputFormat& format) {
+  const std::shared_ptr<Entry> entry = EntryOf(format);
+  MutexLock compiling(&entry->compiling);
+  absl::StatusOr<std::shared_ptr<TokenConstraint>> constraint = ConstraintOf(*entry);
+  if (*constraint == nullptr) constraint = Make(format);
+  if (constraint.ok()) Keep(*entry, *constraint);
+  return constraint;
 }
 
 }  // namespace memgate

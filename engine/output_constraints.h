@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "engine/base/mutex.h"
 #include "engine/session/byte_accountant.h"
@@ -18,8 +19,10 @@
 
 namespace memgate {
 
-// Thread-safe. Keeps the latest constraints, so that a client that asks for one form again and again finds
-// what was computed for it. What it holds is reserved from the memory budget.
+// Thread-safe. Equal formats have one constraint while anybody uses it, and the latest few are kept, so that
+// a client that asks for one form again and again finds what was computed for it. All that it holds,
+// compiling included, is reserved from the memory budget before it is allocated; so the budget bounds the
+// formats in use.
 class OutputConstraints {
  public:
   // All arguments must outlive the object and the constraints.
@@ -31,13 +34,22 @@ class OutputConstraints {
         accountant_(accountant) {}
 
   // INVALID_ARGUMENT as of CompileOutputFormat, RESOURCE_EXHAUSTED (MEMORY_BUDGET), or without that reason as
-  // of TokenConstraint::Create. The first call sorts the vocabulary.
+  // of TokenConstraint::Create. The first call sorts the vocabulary. Waits while another call compiles the
+  // same format.
   absl::StatusOr<std::shared_ptr<TokenConstraint>> Get(const OutputFormat& format);
 
  private:
-  using Entry = std::pair<OutputFormat, std::shared_ptr<TokenConstraint>>;
+  // One format.
+  struct Entry {
+    Mutex compiling;                            // taken before mutex_
+    std::weak_ptr<TokenConstraint> constraint;  // guarded by mutex_
+  };
 
-  std::shared_ptr<TokenConstraint> Find(const OutputFormat& format);
+  std::shared_ptr<Entry> EntryOf(const OutputFormat& format);
+  std::shared_ptr<TokenConstraint> ConstraintOf(const Entry& entry);
+  // Makes it the entry's, and the latest.
+  void Keep(Entry& entry, const std::shared_ptr<TokenConstraint>& constraint);
+  absl::StatusOr<std::shared_ptr<TokenConstraint>> Make(const OutputFormat& format);
   absl::StatusOr<std::shared_ptr<const TokenTrie>> Trie();
   // Drops what is kept for later if there is no room otherwise.
   absl::StatusOr<Reservation> Reserve(int64_t bytes);
@@ -46,9 +58,12 @@ class OutputConstraints {
   const int vocab_size_;
   const std::vector<TokenId> end_ids_;
   ByteAccountant& accountant_;
+  Mutex trie_mutex_;
+  std::shared_ptr<const TokenTrie> trie_ ABSL_GUARDED_BY(trie_mutex_);  // once it was asked for
   Mutex mutex_;
-  std::shared_ptr<const TokenTrie> trie_ ABSL_GUARDED_BY(mutex_);  // once it was asked for
-  std::list<Entry> latest_ ABSL_GUARDED_BY(mutex_);                // used last comes first
+  // Of formats in use, and some that are no more.
+  absl::flat_hash_map<OutputFormat, std::shared_ptr<Entry>> entries_ ABSL_GUARDED_BY(mutex_);
+  std::list<std::shared_ptr<TokenConstraint>> latest_ ABSL_GUARDED_BY(mutex_);  // used last comes first
 };
 
 }  // namespace memgate

@@ -19,6 +19,12 @@ void Reservation::Release() {
   bytes_ = 0;
 }
 
+void Reservation::ShrinkTo(int64_t bytes) {
+  if (accountant_ == nullptr || bytes >= bytes_) return;
+  accountant_->Return(bytes_ - bytes);
+  bytes_ = bytes;
+}
+
 absl::StatusOr<Reservation> ByteAccountant::Reserve(int64_t bytes, std::string_view what) {
   if (bytes < 0) return absl::InternalError(Concat(what, ": negative number of bytes"));
   MutexLock lock(&mutex_);

@@ -24,6 +24,8 @@ class Reservation {
 
   int64_t bytes() const { return bytes_; }
   void Release();
+  // Gives back all but `bytes`; nothing if it has no more.
+  void ShrinkTo(int64_t bytes);
 
  private:
   friend class ByteAccountant;

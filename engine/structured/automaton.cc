@@ -1,6 +1,9 @@
 #include "engine/structured/automaton.h"
 
 #include <algorithm>
+#include <utility>
+
+#include "absl/container/flat_hash_set.h"
 
 namespace memgate {
 namespace {
@@ -15,11 +18,12 @@ constexpr int32_t kNoStacks = 0;
 // of them meet belong to grammars that were made to be hard.
 constexpr int kMaxUnionDepth = 1000;
 
-constexpr int kPlacesPerStep = 16;    // that are only looked at
-constexpr size_t kMaxEdges = 4;       // of a row that is searched; others are tables
-constexpr int64_t kStateBytes = 160;  // a state and its place in the hash table, without what it points to
-constexpr int64_t kStacksBytes = 80;  // the same for a set of stacks
-constexpr int64_t kUnionBytes = 16;
+constexpr size_t kMaxEdges = 4;        // of a row that is searched; others are tables
+constexpr int64_t kStateBytes = 160;   // a state and its place in the hash table, without what it points to
+constexpr int64_t kStacksBytes = 128;  // the same for a set of stacks
+constexpr int64_t kUnionBytes = 40;
+constexpr int64_t kCostlyStateBytes = 96;
+constexpr int64_t kManySteps = 64;
 
 }  // namespace
 
@@ -35,6 +39,7 @@ void Automaton::Reset() {
   stacks_.clear();
   stacks_numbers_.clear();
   unions_.clear();
+  costly_states_.clear();
   bytes_ = 0;
   InternState({}, false);  // kDead
   InternStacks({});        // kNoStacks
@@ -129,16 +134,30 @@ std::vector<int32_t> Automaton::MergedPlaces(std::vector<Place> places) {
   return merged;
 }
 
-// The state of all that `work` can reach without reading.
-Automaton::State Automaton::StateOf(std::vector<Place> work) {
+// The state of all that `places` can reach without reading. Many rows lead to the same ones.
+Automaton::State Automaton::StateOf(const std::vector<Place>& places) {
+  std::vector<int32_t> key;
+  for (const Place& place : places) key.insert(key.end(), {place.node, place.stacks});
+  if (const auto known = costly_states_.find(key); known != costly_states_.end()) return known->second;
+  const int64_t steps_before = steps_left_;
+  const State state = ComputeState(places);
+  if (!exhausted_ && steps_before - steps_left_ > kManySteps) {
+    Charge(kCostlyStateBytes + static_cast<int64_t>(key.size() * sizeof(int32_t)));
+    costly_states_.emplace(std::move(key), state);
+  }
+  return state;
+}
+
+Automaton::State Automaton::ComputeState(std::vector<Place> work) {
   std::vector<Place> reading;
   bool accepts = false;
-  seen_.clear();
+  absl::flat_hash_set<std::pair<GrammarNode, Stacks>> seen;
   while (!work.empty()) {
     const Place at = work.back();
     work.pop_back();
+    if (seen.size() + work.size() > kMaxPlaces) exhausted_ = true;
     if (!Step()) return kDead;
-    if (!seen_.insert({at.node, at.stacks}).second) continue;
+    if (!seen.insert({at.node, at.stacks}).second) continue;
     const Grammar::Node& node = grammar_->node(at.node);
     switch (node.kind) {
       case Kind::kBytes:
@@ -168,28 +187,41 @@ Automaton::State Automaton::StateOf(std::vector<Place> work) {
   return exhausted_ ? kDead : InternState(std::move(places), accepts);
 }
 
+// Where bytes lead to from `state`: for each stretch between two borders, as the same happens within it.
+std::vector<std::vector<Automaton::Place>> Automaton::PlacesAfter(State state,
+                                                                  absl::Span<const int> borders) {
+  const std::vector<int32_t>& key = states_[state].places;
+  std::vector<std::vector<Place>> after(borders.size());
+  size_t count = 0;
+  for (size_t i = 0; i + 1 < key.size(); i += 2) {
+    const Grammar::Node& node = grammar_->node(key[i]);
+    const auto first = std::lower_bound(borders.begin(), borders.end(), int{node.first});
+    for (auto border = first; *border <= node.last; ++border) {
+      if (++count > kMaxPlaces) exhausted_ = true;
+      if (!Step()) return after;
+      after[border - borders.begin()].push_back({node.next, key[i + 1]});
+    }
+  }
+  return after;
+}
+
 std::unique_ptr<Automaton::Row> Automaton::ComputeRow(State state) {
   const std::vector<int32_t>& key = states_[state].places;
-  std::vector<Place> places;
+  auto row = std::make_unique<Row>();
+  if (!Step(static_cast<int64_t>(key.size()))) return row;
   std::vector<int> borders;  // where what happens may change
   for (size_t i = 0; i + 1 < key.size(); i += 2) {
-    places.push_back({key[i], key[i + 1]});
     borders.push_back(grammar_->node(key[i]).first);
     borders.push_back(grammar_->node(key[i]).last + 1);
   }
   std::sort(borders.begin(), borders.end());
   borders.erase(std::unique(borders.begin(), borders.end()), borders.end());
 
-  auto row = std::make_unique<Row>();
+  std::vector<std::vector<Place>> places = PlacesAfter(state, borders);
   for (size_t i = 0; i + 1 < borders.size(); ++i) {
-    std::vector<Place> after;
-    for (const Place& place : places) {
-      const Grammar::Node& node = grammar_->node(place.node);
-      if (node.first <= borders[i] && borders[i] <= node.last) after.push_back({node.next, place.stacks});
-    }
-    if (!Step(1 + static_cast<int64_t>(places.size()) / kPlacesPerStep)) break;
+    const std::vector<Place>& after = places[i];
     if (after.empty()) continue;
-    const State target = StateOf(std::move(after));
+    const State target = StateOf(after);
     const uint8_t first = static_cast<uint8_t>(borders[i]);
     const uint8_t last = static_cast<uint8_t>(borders[i + 1] - 1);
     if (!row->edges_.empty() && row->edges_.back().target == target && row->edges_.back().last + 1 == first) {
@@ -222,6 +254,35 @@ const Automaton::Row& Automaton::RowOf(State state) {
   return *states_[state].row;
 }
 
+// Where the innermost calls return to decides: what lies further out is the same.
+Automaton::Stacks Automaton::NearerStacks(Stacks stacks, int64_t bytes) {
+  const std::vector<int32_t>& entries = stacks_[stacks];
+  std::vector<Place> nearer;
+  bool same = true;
+  for (size_t i = 0; i < entries.size() && Step(); i += 2) {
+    const GrammarNode node = entries[i] == kBottom ? kBottom : grammar_->Nearer(entries[i], bytes);
+    same = same && node == entries[i];
+    nearer.push_back({node, entries[i + 1]});
+  }
+  return same || exhausted_ ? stacks : InternStacks(MergedPlaces(std::move(nearer)));
+}
+
+Automaton::State Automaton::Nearer(State state, int64_t bytes) {
+  if (states_[state].nearer != kDead) return states_[state].nearer;
+  const std::vector<int32_t>& key = states_[state].places;
+  absl::flat_hash_map<Stacks, Stacks> known;
+  std::vector<Place> places;
+  for (size_t i = 0; i + 1 < key.size() && Step(); i += 2) {
+    const auto [entry, is_new] = known.try_emplace(key[i + 1], kNoStacks);
+    if (is_new) entry->second = NearerStacks(key[i + 1], bytes);
+    places.push_back({key[i], entry->second});
+  }
+  std::vector<int32_t> merged = MergedPlaces(std::move(places));
+  if (exhausted_) return state;
+  const State nearer = InternState(std::move(merged), states_[state].accepts);
+  return states_[state].nearer = nearer;
+}
+
 Automaton::State Automaton::Advance(State state, std::string_view text) {
   for (const char c : text) {
     if (state == kDead) return kDead;
@@ -234,8 +295,9 @@ void Automaton::Compact(absl::Span<State* const> kept) {
   std::vector<State*> all(kept.begin(), kept.end());
   all.push_back(&start_);
   // Stacks refer to lower numbers only, so one pass down finds those in use and one pass up numbers them.
-  const std::vector<std::vector<int32_t>> old_stacks = std::move(stacks_);
+  std::vector<std::vector<int32_t>> old_stacks = std::move(stacks_);
   std::vector<StateData> old_states = std::move(states_);
+  for (StateData& state : old_states) state.row.reset();
   std::vector<bool> used(old_stacks.size(), false);
   for (const State* state : all) {
     const std::vector<int32_t>& places = old_states[*state].places;
@@ -249,7 +311,7 @@ void Automaton::Compact(absl::Span<State* const> kept) {
   std::vector<Stacks> renumbered(old_stacks.size(), kNoStacks);
   for (size_t i = 0; i < old_stacks.size(); ++i) {
     if (!used[i]) continue;
-    std::vector<int32_t> entries = old_stacks[i];
+    std::vector<int32_t> entries = std::move(old_stacks[i]);
     for (size_t e = 0; e < entries.size(); e += 2) entries[e + 1] = renumbered[entries[e + 1]];
     renumbered[i] = InternStacks(std::move(entries));
   }

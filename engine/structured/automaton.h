@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/types/span.h"
 #include "engine/structured/grammar.h"
 
@@ -22,13 +21,16 @@ namespace memgate {
 // entries name where the innermost call returns to and the set of the stacks below. States and sets are kept
 // once each, so equal ones have equal numbers, and ambiguity makes sets larger, not more numerous.
 //
-// Work and memory are bounded by the caller: once the allowed steps are used up or bytes() has passed
-// max_bytes, exhausted() is true and every state that was not known already is kDead. Compact() drops what
-// can be made again. Not thread-safe.
+// Work and memory are bounded: once the allowed steps are used up, bytes() has passed max_bytes, or a state
+// has more than kMaxPlaces on its way, exhausted() is true and every state that was not known already is
+// kDead. Compact() drops what can be made again. Not thread-safe.
 class Automaton {
  public:
   using State = int32_t;
   static constexpr State kDead = 0;  // no text that begins so matches
+  static constexpr size_t kMaxPlaces = size_t{1} << 15;
+  // The most that computing one state holds beyond bytes(). Unit: bytes.
+  static constexpr int64_t kScratchBytes = int64_t{64} * kMaxPlaces;
 
   // What a state does with each byte.
   class Row {
@@ -65,9 +67,16 @@ class Automaton {
   // The state after `text`; kDead as soon as nothing can match any more.
   State Advance(State state, std::string_view text);
 
-  // Allows `steps` from now on; a step looks at one node or stack entry. exhausted() is false again.
+  // A state after which the next `bytes` bytes may be the same as after `state`, which itself is or is not
+  // the end in both; many states that count far have one in common (Grammar::Nearer). `state` itself once
+  // exhausted(). REQUIRES: always the same `bytes`, > 0.
+  State Nearer(State state, int64_t bytes);
+
+  // Allows `steps` from now on; a step looks at one node or stack entry, some tens of nanoseconds.
+  // exhausted() is false again, unless for bytes.
   void Allow(int64_t steps);
   bool exhausted() const { return exhausted_; }
+  int64_t steps_left() const { return steps_left_; }
   // What is held, roughly. Unit: bytes.
   int64_t bytes() const { return bytes_; }
   // Forgets all states but start() and those that `kept` points to, which get their new numbers.
@@ -83,6 +92,7 @@ class Automaton {
     std::vector<int32_t> places;  // node, stacks, node, stacks..., ascending by node, then 1 if it accepts
     bool accepts = false;
     std::unique_ptr<Row> row;  // once it was asked for
+    State nearer = kDead;      // likewise
   };
 
   bool Step(int64_t steps = 1);
@@ -90,10 +100,13 @@ class Automaton {
   absl::Span<const int32_t> EntriesOf(Stacks stacks) const { return stacks_[stacks]; }
   Stacks InternStacks(std::vector<int32_t> entries);
   Stacks Push(GrammarNode return_to, Stacks stacks);
+  Stacks NearerStacks(Stacks stacks, int64_t bytes);
   Stacks Union(Stacks a, Stacks b, int depth = 0);
   State InternState(std::vector<int32_t> places, bool accepts);
-  State StateOf(std::vector<Place> work);
+  State StateOf(const std::vector<Place>& places);
+  State ComputeState(std::vector<Place> work);
   std::vector<int32_t> MergedPlaces(std::vector<Place> places);
+  std::vector<std::vector<Place>> PlacesAfter(State state, absl::Span<const int> borders);
   std::unique_ptr<Row> ComputeRow(State state);
   void Reset();
 
@@ -110,7 +123,8 @@ class Automaton {
   std::vector<std::vector<int32_t>> stacks_;  // return node, stacks below, ...; ascending by return node
   absl::flat_hash_map<absl::Span<const int32_t>, Stacks> stacks_numbers_;
   absl::flat_hash_map<std::pair<Stacks, Stacks>, Stacks> unions_;
-  absl::flat_hash_set<std::pair<GrammarNode, Stacks>> seen_;  // of StateOf; kept for its memory
+  // States of sets of places that took many steps, by what StateOf was given.
+  absl::flat_hash_map<std::vector<int32_t>, State> costly_states_;
   const Row no_row_;
 };
 

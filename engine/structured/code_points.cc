@@ -4,6 +4,10 @@
 #include <array>
 #include <utility>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "engine/base/strings.h"
+
 namespace memgate {
 namespace {
 
@@ -112,6 +116,19 @@ bool CodePointSet::Contains(char32_t code_point) const {
       std::upper_bound(ranges_.begin(), ranges_.end(), code_point,
                        [](char32_t value, const CodePointRange& range) { return value < range.first; });
   return after != ranges_.begin() && code_point <= std::prev(after)->last;
+}
+
+absl::StatusOr<char32_t> ReadHexCodePoint(std::string_view text, size_t digits) {
+  const std::string_view hex = text.substr(0, digits);
+  uint32_t value = 0;
+  if (hex.size() < digits || !std::all_of(hex.begin(), hex.end(), absl::ascii_isxdigit) ||
+      !absl::SimpleHexAtoi(ToAbsl(hex), &value)) {
+    return absl::InvalidArgumentError(Concat("expected ", digits, " hexadecimal digits"));
+  }
+  if (CodePointSet::Of(static_cast<char32_t>(value)).empty()) {
+    return absl::InvalidArgumentError("no Unicode character");
+  }
+  return static_cast<char32_t>(value);
 }
 
 std::vector<ByteSequence> Utf8Sequences(const CodePointSet& set) {

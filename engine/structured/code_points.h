@@ -2,8 +2,12 @@
 #ifndef MEMGATE_ENGINE_STRUCTURED_CODE_POINTS_H_
 #define MEMGATE_ENGINE_STRUCTURED_CODE_POINTS_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <string_view>
 #include <vector>
+
+#include "absl/status/statusor.h"
 
 namespace memgate {
 
@@ -43,6 +47,10 @@ class CodePointSet {
  private:
   std::vector<CodePointRange> ranges_;
 };
+
+// The character whose number `text` begins with, in `digits` hexadecimal digits. INVALID_ARGUMENT if there
+// are fewer, or if no character has that number.
+absl::StatusOr<char32_t> ReadHexCodePoint(std::string_view text, size_t digits);
 
 struct ByteRange {
   uint8_t first = 0;

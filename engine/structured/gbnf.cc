@@ -9,6 +9,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "engine/structured/code_points.h"
+#include "engine/structured/compile_budget.h"
 #include "engine/text/strings.h"
 #include "engine/text/unicode.h"
 
@@ -21,16 +22,14 @@ constexpr int64_t kMaxRepeats = 100'000;
 
 bool IsNameCharacter(char c) { return absl::ascii_isalnum(c) || c == '-' || c == '_'; }
 
-// An expression as it was read. Networks are built backwards, so all of it is read first.
+// An expression as it was read. Networks are built backwards, so all of a rule is read first.
 struct Expression;
 using Sequence = std::vector<Expression>;
 
 struct Expression {
   enum class Kind { kLiteral, kCharacters, kRule, kGroup };
   Kind kind = Kind::kLiteral;
-  std::string literal;  // UTF-8
-  CodePointSet characters;
-  GrammarRule rule = 0;
+  int32_t number = 0;             // of its literal, set of characters or rule
   std::vector<Sequence> choices;  // of a group
   int64_t min = 1, max = 1;       // repetitions; max < 0 = any number
 };
@@ -38,7 +37,7 @@ struct Expression {
 // Reads rule by rule and defines each at once.
 class Parser {
  public:
-  explicit Parser(std::string_view text) : text_(text) {}
+  explicit Parser(std::string_view text) : text_(text), builder_(budget_) {}
 
   absl::StatusOr<Grammar> Parse() {
     if (absl::Status status = CheckUtf8(text_); !status.ok()) return status;
@@ -127,7 +126,9 @@ class Parser {
     SkipBlanks();
     if (!AtEnd() && Peek() != '\n' && Peek() != '\r') return Error("expected the end of the rule");
     builder_.Define(number, BuildChoices(*choices, builder_.End()));
-    return absl::OkStatus();
+    literals_.clear();
+    const absl::Status size = builder_.Check();
+    return size.ok() ? size : Error(Concat("the grammar ", ToStdView(size.message())));
   }
 
   absl::StatusOr<std::vector<Sequence>> ParseChoices(int depth) {
@@ -145,7 +146,7 @@ class Parser {
     Sequence sequence;
     while (true) {
       const size_t before = at_;
-      depth > 0 ? SkipBlanksAndLines() : SkipBlanks();
+      SkipBetweenParts(depth);
       const char c = Peek();
       if (AtEnd() || c == '|' || c == ')' || c == '\n' || c == '\r') {
         at_ = before;
@@ -153,7 +154,10 @@ class Parser {
       }
       absl::StatusOr<Expression> expression = ParseExpression(depth);
       if (!expression.ok()) return expression.status();
-      if (absl::Status status = ParseRepeats(*expression); !status.ok()) return status;
+      if (absl::Status status = ParseRepeats(depth, *expression); !status.ok()) return status;
+      budget_.Step();
+      budget_.Hold(static_cast<int64_t>(2 * sizeof(Expression)));  // in a vector that grows
+      if (budget_.spent()) return Error(Concat("the grammar ", ToStdView(budget_.Check().message())));
       sequence.push_back(*std::move(expression));
     }
   }
@@ -165,8 +169,7 @@ class Parser {
     } else if (Take("[")) {
       return ParseClass();
     } else if (Take(".")) {
-      expression.kind = Expression::Kind::kCharacters;
-      expression.characters = CodePointSet::All();
+      return Characters(CodePointSet::All());
     } else if (Take("(")) {
       absl::StatusOr<std::vector<Sequence>> choices = ParseChoices(depth + 1);
       if (!choices.ok()) return choices.status();
@@ -177,7 +180,7 @@ class Parser {
       expression.kind = Expression::Kind::kRule;
       const size_t place = at_;
       const std::string_view name = TakeName();
-      expression.rule = RuleNamed(name, place).number;
+      expression.number = RuleNamed(name, place).number;
     } else {
       return Error("expected a text in quotes, a class, a rule or \"(\"");
     }
@@ -185,12 +188,29 @@ class Parser {
   }
 
   absl::StatusOr<Expression> ParseLiteral() {
-    Expression expression;
+    std::string literal;
     while (!Take("\"")) {
       absl::StatusOr<char32_t> character = ParseCharacter();
       if (!character.ok()) return character.status();
-      AppendUtf8(*character, expression.literal);
+      AppendUtf8(*character, literal);
     }
+    Expression expression;
+    expression.number = static_cast<int32_t>(literals_.size());
+    literals_.push_back(std::move(literal));
+    return expression;
+  }
+
+  Expression Characters(const CodePointSet& set) {
+    budget_.Step(static_cast<int64_t>(set.ranges().size()));
+    const auto [entry, is_new] = set_numbers_.try_emplace(set, static_cast<int32_t>(sets_.size()));
+    if (is_new) {
+      constexpr size_t kSetBytes = 160;  // and its places in the tables
+      budget_.Hold(static_cast<int64_t>(kSetBytes + 2 * sizeof(CodePointRange) * set.ranges().size()));
+      sets_.push_back({set, std::nullopt});
+    }
+    Expression expression;
+    expression.kind = Expression::Kind::kCharacters;
+    expression.number = entry->second;
     return expression;
   }
 
@@ -209,11 +229,8 @@ class Parser {
       if (*last < *first) return Error("the range of characters runs backwards");
       ranges.push_back({*first, *last});
     }
-    Expression expression;
-    expression.kind = Expression::Kind::kCharacters;
-    expression.characters = CodePointSet(std::move(ranges));
-    if (negated) expression.characters = expression.characters.Complement();
-    return expression;
+    const CodePointSet set(std::move(ranges));
+    return Characters(negated ? set.Complement() : set);
   }
 
   // One character of a text or class.
@@ -254,18 +271,16 @@ class Parser {
   }
 
   absl::StatusOr<char32_t> ParseHex(size_t digits) {
-    const std::string_view hex = text_.substr(at_, digits);
-    uint32_t value = 0;
-    if (hex.size() < digits || !std::all_of(hex.begin(), hex.end(), absl::ascii_isxdigit) ||
-        !absl::SimpleHexAtoi(ToAbsl(hex), &value)) {
-      return Error(Concat("expected ", digits, " hexadecimal digits"));
-    }
-    if (value > kLastCodePoint || (value >= 0xD800 && value <= 0xDFFF)) return Error("no Unicode character");
+    const absl::StatusOr<char32_t> character = ReadHexCodePoint(text_.substr(at_), digits);
+    if (!character.ok()) return Error(ToStdView(character.status().message()));
     at_ += digits;
-    return static_cast<char32_t>(value);
+    return character;
   }
 
-  absl::Status ParseRepeats(Expression& expression) {
+  void SkipBetweenParts(int depth) { depth > 0 ? SkipBlanksAndLines() : SkipBlanks(); }
+
+  // Blanks may stand before a mark, like between parts.
+  absl::Status ParseRepeats(int depth, Expression& expression) {
     const auto repeat = [&expression](int64_t min, int64_t max) {
       // What is repeated may be repeated itself: (x{2}){3} and x{2}{3} are the same.
       if (expression.min != 1 || expression.max != 1) {
@@ -279,6 +294,8 @@ class Parser {
     };
     for (int i = 0;; ++i) {
       if (i > kMaxRepeatMarks) return Error("too many repetitions of a repetition");
+      const size_t before = at_;
+      SkipBetweenParts(depth);
       if (Take("*")) {
         repeat(0, -1);
       } else if (Take("+")) {
@@ -290,6 +307,7 @@ class Parser {
         if (!counts.ok()) return counts.status();
         repeat(counts->first, counts->second);
       } else {
+        at_ = before;
         return absl::OkStatus();
       }
     }
@@ -337,6 +355,8 @@ class Parser {
   }
 
   GrammarNode BuildRepeated(const Expression& expression, GrammarNode next) {
+    budget_.Step();
+    if (builder_.full()) return next;
     return builder_.Repeat([&](GrammarNode after) { return BuildOnce(expression, after); }, expression.min,
                            expression.max, next);
   }
@@ -344,36 +364,44 @@ class Parser {
   GrammarNode BuildOnce(const Expression& expression, GrammarNode next) {
     switch (expression.kind) {
       case Expression::Kind::kLiteral:
-        return builder_.Literal(expression.literal, next);
+        return builder_.Literal(literals_[expression.number], next);
       case Expression::Kind::kCharacters:
-        return BuildCharacters(expression.characters, next);
+        return BuildCharacters(sets_[expression.number], next);
       case Expression::Kind::kRule:
-        return builder_.Call(expression.rule, next);
+        return builder_.Call(expression.number, next);
       case Expression::Kind::kGroup:
         return BuildChoices(expression.choices, next);
     }
     return next;
   }
 
-  // Classes that take many nodes are rules of their own, so that repeating them costs one node each.
-  GrammarNode BuildCharacters(const CodePointSet& set, GrammarNode next) {
+  struct CharacterSet {
+    CodePointSet set;
+    std::optional<GrammarRule> rule;  // once it was used, if it has one
+  };
+
+  // Sets that take many nodes are rules of their own, so that repeating them costs one node each.
+  GrammarNode BuildCharacters(CharacterSet& characters, GrammarNode next) {
     constexpr size_t kFewRanges = 4;
+    const CodePointSet& set = characters.set;
     if (set.ranges().size() <= kFewRanges && (set.empty() || set.ranges().back().last < 0x80)) {
       return builder_.Characters(set, next);
     }
-    const auto [entry, is_new] = classes_.try_emplace(set, 0);
-    if (is_new) {
-      entry->second = builder_.AddRule("class");
-      builder_.Define(entry->second, builder_.Characters(set, builder_.End()));
+    if (!characters.rule) {
+      characters.rule = builder_.AddRule("class");
+      builder_.Define(*characters.rule, builder_.Characters(set, builder_.End()));
     }
-    return builder_.Call(entry->second, next);
+    return builder_.Call(*characters.rule, next);
   }
 
   const std::string_view text_;
   size_t at_ = 0;
+  CompileBudget budget_;
   GrammarBuilder builder_;
   StringMap<Rule> rules_;
-  absl::flat_hash_map<CodePointSet, GrammarRule> classes_;
+  std::vector<std::string> literals_;  // of the rule that is read
+  std::vector<CharacterSet> sets_;
+  absl::flat_hash_map<CodePointSet, int32_t> set_numbers_;
 };
 
 }  // namespace

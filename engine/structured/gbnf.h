@@ -16,13 +16,13 @@ namespace memgate {
 //   .                any character
 //   name             another rule; names are letters, digits, - and _
 //   ( ... )  |       grouping, alternatives
-//   * + ? {n} {n,} {n,m} {,m}   repetition of what stands before it
+//   * + ? {n} {n,} {n,m} {,m}   repetition of what stands before it, also behind blanks
 //   # comment        to the end of the line
 //
 // A rule ends with its line, unless a bracket is open or the line ends after "::=" or "|"; an alternative may
 // also begin the next line with "|". INVALID_ARGUMENT with line and column for what is not of this form, for
 // rules that are missing, defined twice or left-recursive, for surrogates, for more than 64 open brackets,
-// and for grammars that are too large (GrammarBuilder::kMaxNodes) or match nothing.
+// and for grammars that are too large (GrammarBuilder::kMaxNodes, CompileBudget) or match nothing.
 absl::StatusOr<Grammar> ParseGbnf(std::string_view text);
 
 }  // namespace memgate

@@ -10,8 +10,11 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "engine/structured/code_points.h"
+#include "engine/structured/compile_budget.h"
 
 namespace memgate {
 
@@ -40,24 +43,34 @@ class Grammar {
 
   const Node& node(GrammarNode node) const { return nodes_[node]; }
   GrammarNode start() const { return start_; }
-  int64_t bytes() const { return static_cast<int64_t>(nodes_.size() * sizeof(Node)); }
+  // A node from which the next `bytes` bytes may be the same as from `node`: one for all that differ in how
+  // often a part is repeated after that only. REQUIRES: bytes > 0.
+  GrammarNode Nearer(GrammarNode node, int64_t bytes) const;
+  int64_t bytes() const;
 
  private:
   friend class GrammarBuilder;
+  struct Link {  // a node's place in a chain
+    int32_t chain = 0, index = 0;
+  };
+
   std::vector<Node> nodes_;
   GrammarNode start_ = 0;
+  std::vector<std::vector<GrammarNode>> chains_;
+  absl::flat_hash_map<GrammarNode, Link> links_;
 };
 
 // Builds networks backwards: every method takes the node to go on at and returns the node to begin with. Not
 // thread-safe.
 //
-// Work and memory are bounded: past kMaxNodes nodes nothing grows any more, what is returned means nothing,
-// and Build fails. Callers that loop look at full().
+// Work and memory are bounded: past kMaxNodes nodes, or once the budget is spent, nothing grows any more,
+// what is returned means nothing, and Build fails. Callers that loop look at full().
 class GrammarBuilder {
  public:
   static constexpr int kMaxNodes = 1 << 17;
 
-  GrammarBuilder();
+  // `budget` must outlive the builder.
+  explicit GrammarBuilder(CompileBudget& budget);
 
   // A rule to be defined later; `name` is for error messages.
   GrammarRule AddRule(std::string name);
@@ -72,18 +85,24 @@ class GrammarBuilder {
   GrammarNode Characters(const CodePointSet& set, GrammarNode next);
   GrammarNode Call(GrammarRule rule, GrammarNode next);
   // Matches nothing at all if there are none.
-  GrammarNode Choice(const std::vector<GrammarNode>& alternatives);
+  GrammarNode Choice(absl::Span<const GrammarNode> alternatives);
   // `part` builds one repetition in front of the node it is given. `max` < 0 = any number.
   GrammarNode Repeat(absl::FunctionRef<GrammarNode(GrammarNode next)> part, int64_t min, int64_t max,
                      GrammarNode next);
   // A choice whose alternatives are not known yet.
   GrammarNode Reserve();
   // REQUIRES: Reserve returned `reserved`, and this is the first call for it.
-  void Fill(GrammarNode reserved, GrammarNode first, GrammarNode second);
+  void Fill(GrammarNode reserved, absl::Span<const GrammarNode> alternatives);
+  // Chains are for Grammar::Nearer: element k reads k more times, or each at most k more times, a part that
+  // is never empty, and then goes on like element 0. Extend adds the next element, beginning with k = 0.
+  int AddChain();
+  void Extend(int chain, GrammarNode node);
 
-  bool full() const { return nodes_.size() >= static_cast<size_t>(kMaxNodes); }
+  bool full() const { return nodes_.size() > static_cast<size_t>(kMaxNodes) || budget_.spent(); }
+  // INVALID_ARGUMENT that names the limit if it is full.
+  absl::Status Check() const;
 
-  // The grammar that begins with `root`; the builder is spent. INVALID_ARGUMENT if it is too large, if a rule
+  // The grammar that begins with `root`; the builder is used up. INVALID_ARGUMENT as of Check, if a rule
   // calls itself before it reads anything (left recursion; the message names it), or if nothing matches.
   // REQUIRES: every rule that is called is defined.
   absl::StatusOr<Grammar> Build(GrammarRule root) &&;
@@ -100,6 +119,8 @@ class GrammarBuilder {
   std::vector<GrammarRule> FirstCalls(GrammarRule rule, const std::vector<bool>& nullable) const;
   absl::Status CheckLeftRecursion(const std::vector<bool>& nullable) const;
 
+  CompileBudget& budget_;
+  std::vector<std::vector<GrammarNode>> chains_;
   std::vector<Grammar::Node> nodes_;  // while it builds, `other` of a call is its rule
   std::vector<Rule> rules_;
 };

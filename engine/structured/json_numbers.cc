@@ -14,6 +14,10 @@ constexpr int64_t kMaxPlaces = 40;
 constexpr int64_t kMaxWholeDigits = 18;  // of integers: fits 64 bits
 constexpr int64_t kMaxDigits = 15;       // of others: a double tells them apart
 constexpr int64_t kUsualWholeDigits = 9;
+// Multiples take a state for each remainder that matters and each place. Where those are many, the numbers
+// are shorter, unless bounds ask for longer ones.
+constexpr int64_t kManyRemainders = 100;
+constexpr int64_t kDigitsOfLargeMultiples = 8;
 
 enum class Side { kAtLeast, kAtMost };
 
@@ -136,6 +140,22 @@ Expression Beyond(Side side, const NumberBounds::Bound& bound, TextLanguages& l,
   return l.Either(near, l.Join(minus, negative));
 }
 
+// How many digits numbers within the bounds are written with, before the point.
+int64_t WholeDigitsOf(const NumberBounds& bounds, TextLanguages& languages) {
+  int64_t of_bounds = 0;
+  for (const auto& bound : {bounds.lower, bounds.upper}) {
+    if (bound) of_bounds = std::max(of_bounds, static_cast<int64_t>(bound->value.whole.size()));
+  }
+  if (!bounds.whole) return std::min(std::max(kUsualWholeDigits, of_bounds), kMaxDigits);
+  if (!bounds.multiple_of || languages.ResidueCount(*bounds.multiple_of) <= kManyRemainders) {
+    return kMaxWholeDigits;
+  }
+  // One more than a bound has, as what lies beyond it may need it.
+  const int64_t needed =
+      bounds.lower && bounds.upper ? of_bounds : std::max(kDigitsOfLargeMultiples, of_bounds + 1);
+  return std::min(needed, kMaxWholeDigits);
+}
+
 }  // namespace
 
 int Decimal::Compare(const Decimal& other) const {
@@ -205,14 +225,7 @@ void NumberBounds::LowerUpper(const Bound& bound) {
 }
 
 TextLanguages::Expression NumbersWithin(const NumberBounds& bounds, TextLanguages& languages) {
-  int64_t whole_digits = kMaxWholeDigits;
-  if (!bounds.whole) {
-    whole_digits = kUsualWholeDigits;
-    for (const auto& bound : {bounds.lower, bounds.upper}) {
-      if (bound) whole_digits = std::max(whole_digits, static_cast<int64_t>(bound->value.whole.size()));
-    }
-    whole_digits = std::min(whole_digits, kMaxDigits);
-  }
+  const int64_t whole_digits = WholeDigitsOf(bounds, languages);
   Magnitudes magnitudes(languages, whole_digits, bounds.whole ? 0 : kMaxDigits - whole_digits);
   const Expression sign = languages.Repeat(languages.Literal("-"), 0, 1);
   Expression numbers = languages.Join(sign, magnitudes.All());
@@ -221,7 +234,8 @@ TextLanguages::Expression NumbersWithin(const NumberBounds& bounds, TextLanguage
   if (bounds.upper)
     numbers = languages.Both(numbers, Beyond(Side::kAtMost, *bounds.upper, languages, magnitudes));
   if (bounds.multiple_of) {
-    numbers = languages.Both(numbers, languages.Join(sign, languages.MultipleOf(*bounds.multiple_of)));
+    const Expression multiples = languages.MultipleOf(*bounds.multiple_of, whole_digits);
+    numbers = languages.Both(numbers, languages.Join(sign, multiples));
   }
   return numbers;
 }

@@ -43,9 +43,10 @@ struct NumberBounds {
 };
 
 // The texts of the numbers within `bounds` that are written without an exponent: whole ones with at most 18
-// digits; others with at most 15 digits, of which at least 9, and as many as the bounds have, stand before
-// the point. A double tells numbers of so few digits apart, so whoever reads them finds them within the
-// bounds.
+// digits, but multiples of a number of which more than 100 remainders matter with at most 8, or as many as
+// the bounds ask for; others with at most 15 digits, of which at least 9, and as many as the bounds have,
+// stand before the point. A double tells numbers of so few digits apart, so whoever reads them finds them
+// within the bounds.
 TextLanguages::Expression NumbersWithin(const NumberBounds& bounds, TextLanguages& languages);
 
 }  // namespace memgate

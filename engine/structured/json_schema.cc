@@ -11,6 +11,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "engine/base/strings.h"
+#include "engine/structured/compile_budget.h"
 #include "engine/structured/json_numbers.h"
 #include "engine/structured/json_text.h"
 #include "engine/structured/schema_reader.h"
@@ -20,14 +21,12 @@
 namespace memgate {
 namespace {
 
-using Json = SchemaNode::Json;
 using Expression = TextLanguages::Expression;
 
 // Schemas that a value has to satisfy at once, by their index, ascending.
 using Conjunction = std::vector<int>;
 
-constexpr size_t kMaxAlternatives = 1024;       // of one place
-constexpr size_t kMaxCombinations = 1'000'000;  // schemas in the alternatives of all places together
+constexpr size_t kMaxAlternatives = 1024;  // of one place
 constexpr int kMaxReferenceDepth = 256;
 constexpr int64_t kMaxMultiple = 10'000;
 
@@ -41,7 +40,7 @@ Conjunction Together(const Conjunction& a, const Conjunction& b) {
 struct Shape {
   std::vector<const SchemaNode*> nodes;
   unsigned types = kAllTypes;
-  std::optional<std::vector<Json>> choices;
+  std::optional<std::vector<int>> choices;  // values of the document, ascending
   const SchemaNode* choices_from = nullptr;
   int64_t min_length = 0, max_length = -1;
   bool has_patterns = false;
@@ -60,8 +59,13 @@ void TightenMax(int64_t& max, int64_t other) {
 // Makes a rule for each combination of schemas that some place asks for, once each.
 class SchemaCompiler {
  public:
-  explicit SchemaCompiler(const SchemaDocument& document)
-      : document_(document), text_(builder_), alternatives_(document.size()) {}
+  SchemaCompiler(const SchemaDocument& document, CompileBudget& budget)
+      : document_(document),
+        budget_(budget),
+        builder_(budget),
+        languages_(budget),
+        text_(builder_, languages_),
+        alternatives_(document.size()) {}
 
   absl::StatusOr<Grammar> Compile() {
     const GrammarRule root = builder_.AddRule("root");
@@ -78,12 +82,14 @@ class SchemaCompiler {
   // The rule of a value that satisfies all of `schemas`; defined later, so that schemas may be recursive.
   GrammarRule RuleFor(const std::vector<const SchemaNode*>& schemas) {
     Conjunction conjunction;
+    budget_.Step(1 + static_cast<int64_t>(schemas.size()));
     for (const SchemaNode* schema : schemas) conjunction.push_back(schema->index);
     std::sort(conjunction.begin(), conjunction.end());
     conjunction.erase(std::unique(conjunction.begin(), conjunction.end()), conjunction.end());
     const auto [entry, is_new] = rules_.try_emplace(conjunction, 0);
     if (is_new) {
       entry->second = builder_.AddRule("value");
+      budget_.Hold(2 * BytesOf(conjunction));
       waiting_.emplace_back(std::move(conjunction), entry->second);
     }
     return entry->second;
@@ -105,12 +111,18 @@ class SchemaCompiler {
       ways.push_back(builder_.Call(*shape_rule, builder_.End()));
     }
     builder_.Define(rule, builder_.Choice(ways));
-    if (builder_.full()) {
-      const std::string place = conjunction.empty() ? "" : document_.node(conjunction.front()).pointer;
-      return SchemaError(place, Concat("the schema takes more than ", GrammarBuilder::kMaxNodes,
-                                       " positions up to here; lower its lengths or counts"));
-    }
     return absl::OkStatus();
+  }
+
+  // INVALID_ARGUMENT at `place` if that was too much.
+  absl::Status CheckSize(const SchemaNode& place) const {
+    const absl::Status status = builder_.Check();
+    return status.ok() ? status : SchemaError(place.pointer, ToStdView(status.message()));
+  }
+
+  static int64_t BytesOf(const Conjunction& conjunction) {
+    constexpr int64_t kConjunctionBytes = 96;  // and its place in a table
+    return kConjunctionBytes + static_cast<int64_t>(conjunction.size() * sizeof(int));
   }
 
   // What satisfies `a` or `b` alone, for each pair of them together.
@@ -126,12 +138,12 @@ class SchemaCompiler {
     for (const Conjunction& one : a) {
       for (const Conjunction& other : b) {
         Conjunction both = Together(one, other);
-        combinations_ += both.size() + 1;
-        if (seen.insert(both).second) product.push_back(std::move(both));
+        budget_.Step(1 + static_cast<int64_t>(both.size()));
+        if (!seen.insert(both).second) continue;
+        budget_.Hold(2 * BytesOf(both));
+        product.push_back(std::move(both));
+        if (absl::Status status = CheckSize(place); !status.ok()) return status;
       }
-    }
-    if (combinations_ > kMaxCombinations) {
-      return SchemaError(place.pointer, "the schema combines too many alternatives");
     }
     return product;
   }
@@ -167,7 +179,10 @@ class SchemaCompiler {
     for (const SchemaNode* branch : any) {
       const auto own = AlternativesOf(*branch, depth + 1);
       if (!own.ok()) return own.status();
-      either.insert(either.end(), (*own)->begin(), (*own)->end());
+      for (const Conjunction& one : **own) {
+        budget_.Step(1 + static_cast<int64_t>(one.size()));
+        either.push_back(one);
+      }
       if (either.size() > kMaxAlternatives) break;  // Product says so
     }
     auto product = Product(sets, either, node);
@@ -176,10 +191,11 @@ class SchemaCompiler {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<Shape> Merge(const Conjunction& conjunction) const {
+  absl::StatusOr<Shape> Merge(const Conjunction& conjunction) {
     Shape shape;
     for (const int index : conjunction) {
       const SchemaNode& node = document_.node(index);
+      budget_.Step();
       shape.nodes.push_back(&node);
       shape.types &= node.types;
       if (node.choices) MergeChoices(node, shape);
@@ -203,15 +219,17 @@ class SchemaCompiler {
     return shape;
   }
 
-  static void MergeChoices(const SchemaNode& node, Shape& shape) {
+  void MergeChoices(const SchemaNode& node, Shape& shape) {
+    budget_.Step(static_cast<int64_t>(node.choices->size()));
     if (!shape.choices) {
       shape.choices = node.choices;
       shape.choices_from = &node;
       return;
     }
-    std::erase_if(*shape.choices, [&](const Json& value) {
-      return std::find(node.choices->begin(), node.choices->end(), value) == node.choices->end();
-    });
+    std::vector<int> both;
+    std::set_intersection(shape.choices->begin(), shape.choices->end(), node.choices->begin(),
+                          node.choices->end(), std::back_inserter(both));
+    shape.choices = std::move(both);
   }
 
   static absl::Status MergeNumbers(const SchemaNode& node, Shape& shape) {
@@ -241,6 +259,8 @@ class SchemaCompiler {
     for (const GrammarRule rule : *rules) ways.push_back(builder_.Call(rule, builder_.End()));
     const GrammarRule rule = builder_.AddRule("value");
     builder_.Define(rule, builder_.Choice(ways));
+    budget_.Hold(BytesOf(conjunction));
+    if (absl::Status status = CheckSize(*shape->nodes.front()); !status.ok()) return status;
     return shape_rules_[conjunction] = rule;
   }
 
@@ -275,32 +295,34 @@ class SchemaCompiler {
     return bounds;
   }
 
-  absl::StatusOr<GrammarRule> NumberRule(const Shape& shape) {
+  GrammarRule NumberRule(const Shape& shape) {
     const NumberBounds bounds = BoundsOf(shape);
     if (!HasNumber(bounds)) return bounds.whole ? text_.Integer() : text_.Number();
-    absl::StatusOr<TextAutomaton> numbers = languages_.ToAutomaton(NumbersWithin(bounds, languages_));
-    if (!numbers.ok())
-      return SchemaError(shape.nodes.front()->pointer, ToStdView(numbers.status().message()));
-    return text_.Plain(*numbers);
+    return text_.Plain(NumbersWithin(bounds, languages_));
+  }
+
+  // What a pattern of the document means; found once.
+  absl::StatusOr<Expression> PatternOf(const std::string& pattern) {
+    if (const auto known = patterns_.find(&pattern); known != patterns_.end()) return known->second;
+    absl::StatusOr<Expression> texts = ParseTextPattern(pattern, languages_);
+    if (texts.ok()) patterns_[&pattern] = *texts;
+    return texts;
   }
 
   // The strings that have all patterns, formats and lengths.
-  absl::StatusOr<TextAutomaton> StringsOf(const Shape& shape) {
+  absl::StatusOr<Expression> StringsOf(const Shape& shape) {
     const Expression character = languages_.Character(CodePointSet::All());
     Expression strings = languages_.Repeat(character, shape.min_length, shape.max_length);
     for (const SchemaNode* node : shape.nodes) {
       for (const auto& [keyword, pattern] :
            {std::pair{"/pattern", &node->pattern}, {"/format", &node->format}}) {
         if (pattern->empty()) continue;
-        absl::StatusOr<Expression> texts = ParseTextPattern(*pattern, languages_);
+        const absl::StatusOr<Expression> texts = PatternOf(*pattern);
         if (!texts.ok()) return SchemaError(node->pointer + keyword, ToStdView(texts.status().message()));
         strings = languages_.Both(strings, *texts);
       }
     }
-    absl::StatusOr<TextAutomaton> automaton = languages_.ToAutomaton(strings);
-    if (!automaton.ok())
-      return SchemaError(shape.nodes.front()->pointer, ToStdView(automaton.status().message()));
-    return automaton;
+    return strings;
   }
 
   absl::StatusOr<GrammarRule> StringRule(const Shape& shape) {
@@ -309,28 +331,9 @@ class SchemaCompiler {
       if (shape.min_length == 0 && shape.max_length < 0) return text_.String();
       return text_.String(shape.min_length, shape.max_length);
     }
-    absl::StatusOr<TextAutomaton> strings = StringsOf(shape);
+    const absl::StatusOr<Expression> strings = StringsOf(shape);
     if (!strings.ok()) return strings.status();
     return text_.String(*strings);
-  }
-
-  static unsigned TypeOf(const Json& value) {
-    switch (value.type()) {
-      case Json::value_t::null:
-        return kNullType;
-      case Json::value_t::boolean:
-        return kBooleanType;
-      case Json::value_t::string:
-        return kStringType;
-      case Json::value_t::array:
-        return kArrayType;
-      case Json::value_t::object:
-        return kObjectType;
-      default: {
-        const absl::StatusOr<Decimal> number = ParseDecimal(value.dump());
-        return number.ok() && number->fraction.empty() ? kIntegerType : kNumberType;
-      }
-    }
   }
 
   static bool HasLength(const std::string& text, const Shape& shape) {
@@ -341,29 +344,30 @@ class SchemaCompiler {
 
   // The listed values that fit everything else that is asked for.
   absl::StatusOr<GrammarRule> ChoiceRule(const Shape& shape) {
-    std::optional<TextAutomaton> strings;
+    std::optional<Expression> strings;
     if (shape.has_patterns) {
-      absl::StatusOr<TextAutomaton> automaton = StringsOf(shape);
-      if (!automaton.ok()) return automaton.status();
-      strings = *std::move(automaton);
+      const absl::StatusOr<Expression> expression = StringsOf(shape);
+      if (!expression.ok()) return expression.status();
+      strings = *expression;
     }
     const NumberBounds bounds = BoundsOf(shape);
-    std::vector<std::string> texts;
-    for (const Json& value : *shape.choices) {
-      const unsigned type = TypeOf(value);
-      if (!(shape.types & type)) continue;
-      if (type == kStringType && !HasLength(value.get_ref<const std::string&>(), shape)) continue;
-      if (type == kStringType && strings && !strings->Matches(value.get_ref<const std::string&>())) continue;
-      if (value.is_number() && (bounds.whole || HasNumber(bounds))) {
-        const absl::StatusOr<Decimal> number = ParseDecimal(value.dump());
-        if (!number.ok() || !bounds.Contains(*number)) continue;
+    std::vector<std::string_view> texts;
+    for (const int index : *shape.choices) {
+      const SchemaValue& value = document_.value(index);
+      budget_.Step(1 + static_cast<int64_t>(value.written.size()));
+      if (!(shape.types & value.type)) continue;
+      if (value.type == kStringType && !HasLength(value.text, shape)) continue;
+      if (value.type == kStringType && strings && !languages_.Matches(*strings, value.text)) continue;
+      if ((value.type & (kIntegerType | kNumberType)) && (bounds.whole || HasNumber(bounds)) &&
+          !(value.number && bounds.Contains(*value.number))) {
+        continue;
       }
-      if ((type == kArrayType && shape.has_array_keywords) ||
-          (type == kObjectType && shape.has_object_keywords)) {
+      if ((value.type == kArrayType && shape.has_array_keywords) ||
+          (value.type == kObjectType && shape.has_object_keywords)) {
         return SchemaError(shape.choices_from->pointer,
                            "arrays and objects in enum or const cannot be checked against other keywords");
       }
-      texts.push_back(value.dump());
+      texts.push_back(value.written);
     }
     return text_.OneOf(std::move(texts));
   }
@@ -382,12 +386,13 @@ class SchemaCompiler {
     const auto element = [&](size_t i) {
       std::vector<const SchemaNode*> schemas;
       for (const SchemaNode* node : shape.nodes) {
+        budget_.Step();
         const SchemaNode* own = i < node->prefix_items.size() ? node->prefix_items[i] : node->items;
         if (own != nullptr) schemas.push_back(own);
       }
       return RuleFor(schemas);
     };
-    for (size_t i = 0; i < prefix; ++i) form.prefix.push_back(element(i));
+    for (size_t i = 0; i < prefix && !builder_.full(); ++i) form.prefix.push_back(element(i));
     // Behind listed elements nobody expects others, unless they are asked for.
     const bool asked = has_items || prefix == 0 || form.min > static_cast<int64_t>(prefix);
     if (asked) form.rest = element(prefix);
@@ -395,10 +400,11 @@ class SchemaCompiler {
   }
 
   // The names of all properties: as the schemas list them, then those that are only required.
-  static std::vector<std::string> NamesOf(const Shape& shape) {
+  std::vector<std::string> NamesOf(const Shape& shape) {
     std::vector<std::string> names;
     absl::flat_hash_set<std::string> seen;
     const auto add = [&](const std::string& name) {
+      budget_.Step();
       if (seen.insert(name).second) names.push_back(name);
     };
     for (const SchemaNode* node : shape.nodes) {
@@ -413,6 +419,7 @@ class SchemaCompiler {
   GrammarRule PropertyRule(const Shape& shape, const std::string& name) {
     std::vector<const SchemaNode*> schemas;
     for (const SchemaNode* node : shape.nodes) {
+      budget_.Step();
       const auto own = node->property_table.find(name);
       const SchemaNode* schema = own != node->property_table.end() ? own->second : node->additional;
       if (schema != nullptr) schemas.push_back(schema);
@@ -421,8 +428,7 @@ class SchemaCompiler {
   }
 
   // Properties that no schema lists, if there may be any.
-  absl::StatusOr<std::optional<GrammarRule>> FurtherRule(const Shape& shape,
-                                                         const std::vector<std::string>& names) {
+  std::optional<GrammarRule> FurtherRule(const Shape& shape, const std::vector<std::string>& names) {
     std::vector<const SchemaNode*> schemas;
     bool forbidden = false;
     for (const SchemaNode* node : shape.nodes) {
@@ -431,14 +437,12 @@ class SchemaCompiler {
       forbidden = forbidden || node->additional->nothing;
     }
     // Beside listed properties nobody expects others, unless they are asked for.
-    if (forbidden || (schemas.empty() && !names.empty())) return std::optional<GrammarRule>();
-    if (names.empty()) return std::optional(text_.Pair(text_.String(), RuleFor(schemas)));
+    if (forbidden || (schemas.empty() && !names.empty())) return std::nullopt;
+    if (names.empty()) return text_.Pair(text_.Key(), RuleFor(schemas));
     std::vector<Expression> literals;
     for (const std::string& name : names) literals.push_back(languages_.Literal(name));
     const Expression others = languages_.Not(languages_.Either(std::move(literals)));
-    absl::StatusOr<TextAutomaton> keys = languages_.ToAutomaton(others);
-    if (!keys.ok()) return SchemaError(shape.nodes.front()->pointer, ToStdView(keys.status().message()));
-    return std::optional(text_.Pair(text_.String(*keys), RuleFor(schemas)));
+    return text_.Pair(text_.Key(others), RuleFor(schemas));
   }
 
   absl::StatusOr<GrammarRule> ObjectRule(const Shape& shape) {
@@ -446,11 +450,11 @@ class SchemaCompiler {
     absl::flat_hash_set<std::string> required;
     for (const SchemaNode* node : shape.nodes) required.insert(node->required.begin(), node->required.end());
     JsonObjectForm form;
-    for (const std::string& name : names)
+    for (const std::string& name : names) {
+      if (builder_.full()) break;
       form.members.push_back({PropertyRule(shape, name), required.contains(name)});
-    absl::StatusOr<std::optional<GrammarRule>> further = FurtherRule(shape, names);
-    if (!further.ok()) return further.status();
-    form.more = *further;
+    }
+    form.more = FurtherRule(shape, names);
     if (absl::Status status = LimitProperties(shape, required.size(), form); !status.ok()) return status;
     const int64_t needed = static_cast<int64_t>(required.size());
     if (shape.max_properties >= 0 && shape.max_properties < needed) return text_.OneOf({});
@@ -485,27 +489,31 @@ class SchemaCompiler {
   };
 
   const SchemaDocument& document_;
+  CompileBudget& budget_;
   GrammarBuilder builder_;
-  JsonText text_;
   TextLanguages languages_;
+  JsonText text_;
   std::vector<Alternatives> alternatives_;  // of each schema
-  size_t combinations_ = 0;
   absl::flat_hash_map<Conjunction, GrammarRule> rules_;
   absl::flat_hash_map<Conjunction, GrammarRule> shape_rules_;
+  absl::flat_hash_map<const std::string*, Expression> patterns_;
   std::vector<std::pair<Conjunction, GrammarRule>> waiting_;
 };
 
 }  // namespace
 
 absl::StatusOr<Grammar> CompileJsonSchema(std::string_view schema) {
-  const absl::StatusOr<SchemaDocument> document = SchemaDocument::Read(schema);
+  CompileBudget budget;
+  const absl::StatusOr<SchemaDocument> document = SchemaDocument::Read(schema, budget);
   if (!document.ok()) return document.status();
-  return SchemaCompiler(*document).Compile();
+  return SchemaCompiler(*document, budget).Compile();
 }
 
 absl::StatusOr<Grammar> CompileJsonObject() {
-  GrammarBuilder builder;
-  JsonText text(builder);
+  CompileBudget budget;
+  GrammarBuilder builder(budget);
+  TextLanguages languages(budget);
+  JsonText text(builder, languages);
   const GrammarRule root = builder.AddRule("root");
   builder.Define(root, text.Space(builder.Call(text.AnyObject(), builder.End())));
   return std::move(builder).Build(root);

@@ -16,7 +16,7 @@ namespace memgate {
 //
 // INVALID_ARGUMENT "POINTER: why", the JSON pointer of the place, for what is no schema, for keywords that
 // cannot be enforced, and for schemas that need more than the limits of SchemaDocument, GrammarBuilder and
-// TextLanguages; INVALID_ARGUMENT without a pointer if no document is valid. Work and memory are bounded.
+// CompileBudget; INVALID_ARGUMENT without a pointer if no document is valid.
 absl::StatusOr<Grammar> CompileJsonSchema(std::string_view schema);
 
 // Any JSON object.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 namespace memgate {
@@ -11,6 +12,9 @@ constexpr int64_t kMaxIndent = 32;
 constexpr int64_t kMaxDigits = 18;         // a whole number of them fits 64 bits
 constexpr int64_t kMaxExponentDigits = 2;  // 10^18 * 10^99 is far from the largest double
 constexpr ByteRange kDigit = {'0', '9'};
+// Longer strings are counted in blocks of so many characters. Shorter ones, which are usual, are not, as it
+// costs a second state to know whether the block at hand will be a whole one.
+constexpr int64_t kBlock = 4096;
 
 // Must be escaped within a string.
 CodePointSet MustEscape() { return CodePointSet({{0, 0x1F}, {'"', '"'}, {'\\', '\\'}}); }
@@ -29,6 +33,17 @@ CodePointSet Hex(char32_t first_digit, char32_t last_digit, std::string_view let
 }  // namespace
 
 std::string JsonQuoted(std::string_view text) { return nlohmann::json(std::string(text)).dump(); }
+
+JsonText::JsonText(GrammarBuilder& builder, TextLanguages& languages)
+    : builder_(builder), languages_(languages) {
+  strings_.end = builder_.Literal("\"", builder_.End());
+  plain_.end = builder_.End();
+  for (Counted* counted : {&exactly_, &at_most_}) {
+    counted->nodes = {builder_.End()};
+    counted->chain = builder_.AddChain();
+    builder_.Extend(counted->chain, builder_.End());
+  }
+}
 
 GrammarRule JsonText::NewRule(GrammarNode start) {
   const GrammarRule rule = builder_.AddRule("json");
@@ -157,21 +172,28 @@ GrammarNode JsonText::StringCharacter(const CodePointSet& set, GrammarNode next)
   return builder_.Call(entry->second, next);
 }
 
-// The automaton, node by node; `build` makes the way for one character of a set.
-template <typename BuildCharacter>
-GrammarNode JsonText::Follow(const TextAutomaton& language, BuildCharacter build, GrammarNode next) {
-  std::vector<GrammarNode> starts;
-  for (size_t i = 0; i < language.states.size(); ++i) starts.push_back(builder_.Reserve());
-  for (size_t i = 0; i < language.states.size(); ++i) {
-    std::vector<GrammarNode> ways;
-    for (const TextAutomaton::Edge& edge : language.states[i].edges) {
-      ways.push_back(build(edge.characters, starts[edge.target]));
+GrammarNode JsonText::Follow(TextLanguages::Expression language, Texts& texts, BuildCharacter build) {
+  std::vector<TextLanguages::Expression> work;
+  const auto place = [&](TextLanguages::Expression e) {
+    const auto [entry, is_new] = texts.places.try_emplace(e, 0);
+    if (is_new) {
+      entry->second = builder_.Reserve();
+      work.push_back(e);
     }
-    if (language.states[i].accepts) ways.push_back(next);
-    const GrammarNode way = builder_.Choice(ways);
-    builder_.Fill(starts[i], way, way);
+    return entry->second;
+  };
+  const GrammarNode start = place(language);
+  while (!work.empty() && !builder_.full()) {
+    const TextLanguages::Expression e = work.back();
+    work.pop_back();
+    std::vector<GrammarNode> ways;
+    for (const TextLanguages::Edge& edge : languages_.EdgesOf(e)) {
+      ways.push_back(build(edge.characters, place(edge.rest)));
+    }
+    if (languages_.HasEmpty(e)) ways.push_back(texts.end);
+    builder_.Fill(texts.places.at(e), ways);
   }
-  return starts[0];
+  return start;
 }
 
 GrammarRule JsonText::String() {
@@ -179,25 +201,78 @@ GrammarRule JsonText::String() {
   return *string_;
 }
 
+GrammarRule JsonText::Key() {
+  if (!key_) {
+    const auto character = [this](GrammarNode after) { return builder_.Call(AnyCharacter(), after); };
+    key_ = NewRule(builder_.Repeat(character, 0, -1, strings_.end));
+  }
+  return *key_;
+}
+
+// A chain of `one` after the other that is as long as was ever asked for: its last part is the shorter ones.
+GrammarRule JsonText::CountedRule(int64_t characters, Counted& counted,
+                                  absl::FunctionRef<GrammarNode(GrammarNode)> one) {
+  while (static_cast<int64_t>(counted.nodes.size()) <= characters) {
+    counted.nodes.push_back(one(counted.nodes.back()));
+    builder_.Extend(counted.chain, counted.nodes.back());
+  }
+  const auto [entry, is_new] = counted.rules.try_emplace(characters, 0);
+  if (is_new) entry->second = NewRule(counted.nodes[characters]);
+  return entry->second;
+}
+
+GrammarNode JsonText::Exactly(int64_t characters, GrammarNode next) {
+  const auto one = [this](GrammarNode after) { return builder_.Call(AnyCharacter(), after); };
+  const auto call = [&](int64_t count) { return builder_.Call(CountedRule(count, exactly_, one), next); };
+  if (characters % kBlock > 0) next = call(characters % kBlock);
+  for (int64_t i = 0; i < characters / kBlock; ++i) next = call(kBlock);
+  return next;
+}
+
+// Whole blocks as long as they last, then less than one. So every number of characters is read in one way.
+GrammarNode JsonText::AtMost(int64_t characters, GrammarNode next) {
+  const auto one = [this](GrammarNode after) {
+    return builder_.Choice({builder_.Call(AnyCharacter(), after), builder_.End()});
+  };
+  const auto call = [&](int64_t count) { return builder_.Call(CountedRule(count, at_most_, one), next); };
+  GrammarNode at = characters % kBlock > 0 ? call(characters % kBlock) : next;
+  const GrammarNode less = characters >= kBlock ? call(kBlock - 1) : next;
+  for (int64_t i = 0; i < characters / kBlock; ++i) at = builder_.Choice({Exactly(kBlock, at), less});
+  return at;
+}
+
 GrammarRule JsonText::String(int64_t min, int64_t max) {
-  const GrammarNode close = builder_.Literal("\"", builder_.End());
+  if (const auto known = lengths_.find({min, max}); known != lengths_.end()) return known->second;
   const auto character = [this](GrammarNode after) { return builder_.Call(AnyCharacter(), after); };
-  return NewRule(builder_.Literal("\"", builder_.Repeat(character, min, max, close)));
+  const GrammarNode rest =
+      max < 0 ? builder_.Repeat(character, 0, -1, strings_.end) : AtMost(max - min, strings_.end);
+  return lengths_[{min, max}] = NewRule(builder_.Literal("\"", Exactly(min, rest)));
 }
 
-GrammarRule JsonText::String(const TextAutomaton& language) {
-  const GrammarNode close = builder_.Literal("\"", builder_.End());
-  const auto build = [this](const CodePointSet& set, GrammarNode after) {
-    return StringCharacter(set, after);
-  };
-  return NewRule(builder_.Literal("\"", Follow(language, build, close)));
+GrammarRule JsonText::Key(TextLanguages::Expression language) {
+  const auto [entry, is_new] = strings_.rules.try_emplace(language, 0);
+  if (is_new) {
+    const auto build = [this](const CodePointSet& set, GrammarNode after) {
+      return StringCharacter(set, after);
+    };
+    entry->second = NewRule(Follow(language, strings_, build));
+  }
+  return entry->second;
 }
 
-GrammarRule JsonText::Plain(const TextAutomaton& language) {
-  const auto build = [this](const CodePointSet& set, GrammarNode after) {
-    return builder_.Characters(set, after);
-  };
-  return NewRule(Follow(language, build, builder_.End()));
+GrammarRule JsonText::String(TextLanguages::Expression language) {
+  return NewRule(builder_.Literal("\"", builder_.Call(Key(language), builder_.End())));
+}
+
+GrammarRule JsonText::Plain(TextLanguages::Expression language) {
+  const auto [entry, is_new] = plain_.rules.try_emplace(language, 0);
+  if (is_new) {
+    const auto build = [this](const CodePointSet& set, GrammarNode after) {
+      return builder_.Characters(set, after);
+    };
+    entry->second = NewRule(Follow(language, plain_, build));
+  }
+  return entry->second;
 }
 
 GrammarRule JsonText::Value(int depth) {
@@ -216,7 +291,7 @@ GrammarRule JsonText::Value(int depth) {
 GrammarRule JsonText::AnyObject(int depth) {
   if (const auto known = objects_.find(depth); known != objects_.end()) return known->second;
   JsonObjectForm form;
-  form.more = Pair(String(), Value(depth + 1));
+  form.more = Pair(Key(), Value(depth + 1));
   return objects_[depth] = Object(form);
 }
 
@@ -228,31 +303,29 @@ GrammarRule JsonText::AnyArray(int depth) {
 }
 
 // The texts share what they begin with, so that no place of the network has many ways for one byte.
-GrammarNode JsonText::OneOfSorted(const std::string* first, const std::string* last, size_t common,
-                                  GrammarNode next) {
-  const std::string& low = *first;
-  const std::string& high = *(last - 1);
+GrammarNode JsonText::OneOfSorted(TextIterator first, TextIterator last, size_t common, GrammarNode next) {
+  const std::string_view low = *first;
+  const std::string_view high = *std::prev(last);
   const size_t begin = common;
   while (common < low.size() && common < high.size() && low[common] == high[common]) ++common;
   std::vector<GrammarNode> ways;
-  if (low.size() == common) ways.push_back(next);
-  for (const std::string* at = first; at != last;) {
-    const std::string* group = at;
-    while (at != last && at->size() > common && (*at)[common] == (*group)[common]) ++at;
-    if (at != group) {
-      ways.push_back(OneOfSorted(group, at, common, next));
-    } else {
-      ++at;  // ends here
-    }
+  if (low.size() == common) {  // ends here; the others go on
+    ways.push_back(next);
+    ++first;
   }
-  return builder_.Literal(std::string_view(low).substr(begin, common - begin), builder_.Choice(ways));
+  while (first != last) {
+    const TextIterator group = first;
+    while (first != last && (*first)[common] == (*group)[common]) ++first;
+    ways.push_back(OneOfSorted(group, first, common, next));
+  }
+  return builder_.Literal(low.substr(begin, common - begin), builder_.Choice(ways));
 }
 
-GrammarRule JsonText::OneOf(std::vector<std::string> texts) {
+GrammarRule JsonText::OneOf(std::vector<std::string_view> texts) {
   if (texts.empty()) return NewRule(builder_.Choice({}));
   std::sort(texts.begin(), texts.end());
   texts.erase(std::unique(texts.begin(), texts.end()), texts.end());
-  return NewRule(OneOfSorted(texts.data(), texts.data() + texts.size(), 0, builder_.End()));
+  return NewRule(OneOfSorted(texts.begin(), texts.end(), 0, builder_.End()));
 }
 
 GrammarRule JsonText::Pair(GrammarRule key, GrammarRule value) {
@@ -260,29 +333,45 @@ GrammarRule JsonText::Pair(GrammarRule key, GrammarRule value) {
 }
 
 GrammarRule JsonText::Pair(std::string_view name, GrammarRule value) {
-  return NewRule(builder_.Literal(JsonQuoted(name) + ":", Space(builder_.Call(value, builder_.End()))));
+  return NewRule(
+      builder_.Literal(JsonQuoted(name).substr(1) + ":", Space(builder_.Call(value, builder_.End()))));
 }
 
-// Two rows of places: before the first pair, and behind one, where a comma comes first.
+// Where further pairs may stand, and behind them.
+JsonText::ObjectPlace JsonText::FurtherPairs(const JsonObjectForm& form, GrammarNode close) {
+  if (!form.more || form.max_more == 0) return {.key = builder_.Choice({}), .behind = close};
+  ObjectPlace place;
+  if (form.max_more < 0) {
+    place.behind = builder_.Reserve();
+    place.key = builder_.Call(*form.more, place.behind);
+    builder_.Fill(place.behind, {Comma(builder_.Literal("\"", place.key)), close});
+    return place;
+  }
+  place.behind = close;
+  for (int64_t i = 0; i < form.max_more && !builder_.full(); ++i) {
+    place.key = builder_.Call(*form.more, place.behind);
+    place.behind = builder_.Choice({Comma(builder_.Literal("\"", place.key)), close});
+  }
+  return place;
+}
+
+// The quote of a key stands before the choice between the pairs, so that blanks before it do not multiply
+// their number.
 GrammarRule JsonText::Object(const JsonObjectForm& form) {
   const GrammarNode close_empty = builder_.Literal("}", builder_.End());
   const GrammarNode close = Space(close_empty);
-  GrammarNode none = form.may_be_empty ? close_empty : builder_.Choice({});
-  GrammarNode some = close;
-  if (form.more && form.max_more != 0) {
-    const auto more = [&](GrammarNode after) { return Comma(builder_.Call(*form.more, after)); };
-    some = builder_.Repeat(more, 0, form.max_more, close);
-    const GrammarNode after_first =
-        builder_.Repeat(more, 0, form.max_more < 0 ? -1 : form.max_more - 1, close);
-    none = builder_.Choice({builder_.Call(*form.more, after_first), none});
-  }
+  ObjectPlace place = FurtherPairs(form, close);
+  bool may_close = true;
   for (auto member = form.members.rbegin(); member != form.members.rend(); ++member) {
-    const GrammarNode as_first = builder_.Call(member->pair, some);
-    const GrammarNode as_next = Comma(builder_.Call(member->pair, some));
-    none = member->required ? as_first : builder_.Choice({as_first, none});
-    some = member->required ? as_next : builder_.Choice({as_next, some});
+    may_close = may_close && !member->required;
+    const GrammarNode pair = builder_.Call(member->pair, place.behind);
+    place.key = member->required ? pair : builder_.Choice({pair, place.key});
+    const GrammarNode next = Comma(builder_.Literal("\"", place.key));
+    place.behind = may_close ? builder_.Choice({next, close}) : next;
   }
-  return NewRule(builder_.Literal("{", Space(none)));
+  const GrammarNode first = builder_.Literal("\"", place.key);
+  const GrammarNode inside = may_close && form.may_be_empty ? builder_.Choice({first, close_empty}) : first;
+  return NewRule(builder_.Literal("{", Space(inside)));
 }
 
 // What follows an array's prefix: further elements, each behind a comma.

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <iterator>
+#include <map>
+#include <nlohmann/json.hpp>
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/escaping.h"
@@ -16,17 +18,68 @@
 namespace memgate {
 namespace {
 
-using Json = SchemaNode::Json;
+using Json = nlohmann::ordered_json;
 
 constexpr int kMaxSchemas = 4096;
 constexpr size_t kMaxPointerBytes = 4096;  // every schema holds its own
 constexpr size_t kMaxNames = 2000;
 constexpr size_t kMaxChoices = 10'000;
-constexpr int64_t kMaxCount = 1'000'000;
+constexpr int64_t kNoLimit = 1'000'000;  // a largest count from here on limits nothing
 constexpr int32_t kMaxMultiple = 10'000;
 
 std::string Below(const std::string& pointer, std::string_view key) {
   return Concat(pointer, "/", absl::StrReplaceAll(ToAbsl(key), {{"~", "~0"}, {"/", "~1"}}));
+}
+
+// One spelling for all values that are equal: members sorted, numbers as their digits.
+std::string CanonicalText(const Json& value) {
+  std::string text;
+  if (value.is_number()) {
+    const absl::StatusOr<Decimal> number = ParseDecimal(value.dump());
+    if (!number.ok()) return value.dump();
+    return Concat(number->negative ? "-" : "", number->whole, ".", number->fraction);
+  }
+  if (value.is_array()) {
+    for (const Json& element : value) text += CanonicalText(element) + ",";
+    return Concat("[", text, "]");
+  }
+  if (value.is_object()) {
+    std::map<std::string, const Json*> members;
+    for (const auto& [name, member] : value.items()) members[name] = &member;
+    for (const auto& [name, member] : members)
+      text += Concat(Json(name).dump(), ":", CanonicalText(*member), ",");
+    return Concat("{", text, "}");
+  }
+  return value.dump();
+}
+
+SchemaValue ValueOf(const Json& value) {
+  SchemaValue result;
+  result.written = value.dump();
+  switch (value.type()) {
+    case Json::value_t::null:
+      result.type = kNullType;
+      break;
+    case Json::value_t::boolean:
+      result.type = kBooleanType;
+      break;
+    case Json::value_t::string:
+      result.type = kStringType;
+      result.text = value.get<std::string>();
+      break;
+    case Json::value_t::array:
+      result.type = kArrayType;
+      break;
+    case Json::value_t::object:
+      result.type = kObjectType;
+      break;
+    default: {
+      absl::StatusOr<Decimal> number = ParseDecimal(result.written);
+      if (number.ok()) result.number = *std::move(number);
+      result.type = result.number && result.number->fraction.empty() ? kIntegerType : kNumberType;
+    }
+  }
+  return result;
 }
 
 }  // namespace
@@ -38,7 +91,7 @@ absl::Status SchemaError(const std::string& pointer, std::string_view what) {
 // Reads schema after schema: those that one names wait until it is done.
 class SchemaReader {
  public:
-  explicit SchemaReader(Json document) : document_(std::move(document)) {}
+  SchemaReader(Json document, CompileBudget& budget) : document_(std::move(document)), budget_(budget) {}
 
   absl::StatusOr<SchemaDocument> Read() {
     Enter(document_, "");
@@ -47,6 +100,9 @@ class SchemaReader {
       waiting_.pop_back();
       if (absl::Status status = ReadSchema(*json, *node); !status.ok()) return status;
       if (!within_limits_.ok()) return within_limits_;
+      if (absl::Status status = budget_.Check(); !status.ok()) {
+        return SchemaError(node->pointer, ToStdView(status.message()));
+      }
     }
     return std::move(result_);
   }
@@ -66,6 +122,8 @@ class SchemaReader {
           Concat(pointer.substr(0, 64), "...: a JSON pointer of more than ", kMaxPointerBytes, " bytes"));
     }
     if (!within_limits_.ok()) return &result_.nodes_.front();
+    budget_.Step();
+    budget_.Hold(static_cast<int64_t>(sizeof(SchemaNode) + pointer.size()));
     SchemaNode& node = result_.nodes_.emplace_back();
     node.index = result_.size() - 1;
     node.pointer = pointer;
@@ -81,6 +139,7 @@ class SchemaReader {
     }
     if (!json.is_object()) return SchemaError(node.pointer, "a schema is an object, true or false");
     for (const auto& [key, value] : json.items()) {
+      budget_.Step();
       const std::string pointer = Below(node.pointer, key);
       const auto handler = Handlers().find(key);
       if (handler == Handlers().end()) {
@@ -154,6 +213,7 @@ class SchemaReader {
       if (!DecodePercent(keys[i], key)) return SchemaError(pointer, "not a URI fragment");
       key = absl::StrReplaceAll(key, {{"~1", "/"}, {"~0", "~"}});
       size_t element = 0;
+      budget_.Step(static_cast<int64_t>(target->size()));
       if (target->is_object() && target->contains(key)) {
         target = &(*target)[key];
       } else if (target->is_array() && absl::SimpleAtoi(key, &element) && element < target->size()) {
@@ -233,25 +293,47 @@ class SchemaReader {
     return known ? absl::OkStatus() : SchemaError(pointer, "not the name of a type, or a list of them");
   }
 
-  absl::Status AddChoices(std::vector<Json> choices, SchemaNode& node) {
-    if (!node.choices) {
-      node.choices = std::move(choices);
-    } else {  // enum beside const
-      std::erase_if(*node.choices, [&](const Json& value) {
-        return std::find(choices.begin(), choices.end(), value) == choices.end();
-      });
+  // The number of a value, which is that of all equal ones.
+  int NumberOf(const Json& value) {
+    std::string canonical = CanonicalText(value);
+    constexpr size_t kValueBytes = sizeof(SchemaValue) + 128;  // and its place in the table
+    budget_.Step(1 + static_cast<int64_t>(canonical.size()));
+    const auto [entry, is_new] = value_numbers_.try_emplace(std::move(canonical), 0);
+    if (is_new) {
+      entry->second = static_cast<int>(result_.values_.size());
+      result_.values_.push_back(ValueOf(value));
+      budget_.Hold(static_cast<int64_t>(kValueBytes + 3 * entry->first.size()));
     }
-    return absl::OkStatus();
+    return entry->second;
+  }
+
+  void AddChoices(const std::vector<const Json*>& values, SchemaNode& node) {
+    std::vector<int> choices;
+    for (const Json* value : values) choices.push_back(NumberOf(*value));
+    std::sort(choices.begin(), choices.end());
+    choices.erase(std::unique(choices.begin(), choices.end()), choices.end());
+    budget_.Hold(static_cast<int64_t>(choices.size() * sizeof(int)));
+    if (node.choices) {  // enum beside const
+      std::vector<int> both;
+      std::set_intersection(choices.begin(), choices.end(), node.choices->begin(), node.choices->end(),
+                            std::back_inserter(both));
+      choices = std::move(both);
+    }
+    node.choices = std::move(choices);
   }
 
   absl::Status ReadEnum(const Json& value, const std::string& pointer, SchemaNode& node) {
     if (!value.is_array()) return SchemaError(pointer, "not an array");
     if (value.size() > kMaxChoices) return SchemaError(pointer, Concat("more than ", kMaxChoices, " values"));
-    return AddChoices(value.get<std::vector<Json>>(), node);
+    std::vector<const Json*> values;
+    for (const Json& choice : value) values.push_back(&choice);
+    AddChoices(values, node);
+    return absl::OkStatus();
   }
 
   absl::Status ReadConst(const Json& value, const std::string&, SchemaNode& node) {
-    return AddChoices({value}, node);
+    AddChoices({&value}, node);
+    return absl::OkStatus();
   }
 
   // A count as JSON writes it: 2 or 2.0.
@@ -260,18 +342,22 @@ class SchemaReader {
         value.get<double>() != std::floor(value.get<double>())) {
       return SchemaError(pointer, "not a whole number of at least 0");
     }
-    count = static_cast<int64_t>(std::min(value.get<double>(), double{kMaxCount}));
+    count = static_cast<int64_t>(std::min(value.get<double>(), double{kNoLimit}));
     return absl::OkStatus();
   }
-  // The least counts beyond kMaxCount could not be reached; the largest do not matter.
+  static absl::Status ReadLeast(const Json& value, const std::string& pointer, int64_t& count) {
+    if (absl::Status status = ReadCount(value, pointer, count); !status.ok()) return status;
+    if (count < kNoLimit) return absl::OkStatus();
+    return SchemaError(pointer, Concat(kNoLimit, " and more cannot be enforced"));
+  }
   static absl::Status ReadLargest(const Json& value, const std::string& pointer, int64_t& count) {
     const absl::Status status = ReadCount(value, pointer, count);
-    if (count == kMaxCount) count = -1;
+    if (count == kNoLimit) count = -1;
     return status;
   }
 
   absl::Status ReadMinLength(const Json& value, const std::string& pointer, SchemaNode& node) {
-    return ReadCount(value, pointer, node.min_length);
+    return ReadLeast(value, pointer, node.min_length);
   }
   absl::Status ReadMaxLength(const Json& value, const std::string& pointer, SchemaNode& node) {
     return ReadLargest(value, pointer, node.max_length);
@@ -366,7 +452,7 @@ class SchemaReader {
 
   absl::Status ReadMinItems(const Json& value, const std::string& pointer, SchemaNode& node) {
     node.has_array_keywords = true;
-    return ReadCount(value, pointer, node.min_items);
+    return ReadLeast(value, pointer, node.min_items);
   }
   absl::Status ReadMaxItems(const Json& value, const std::string& pointer, SchemaNode& node) {
     node.has_array_keywords = true;
@@ -408,7 +494,7 @@ class SchemaReader {
 
   absl::Status ReadMinProperties(const Json& value, const std::string& pointer, SchemaNode& node) {
     node.has_object_keywords = true;
-    return ReadCount(value, pointer, node.min_properties);
+    return ReadLeast(value, pointer, node.min_properties);
   }
   absl::Status ReadMaxProperties(const Json& value, const std::string& pointer, SchemaNode& node) {
     node.has_object_keywords = true;
@@ -416,16 +502,18 @@ class SchemaReader {
   }
 
   const Json document_;
+  CompileBudget& budget_;
   SchemaDocument result_;
   absl::Status within_limits_;
   absl::flat_hash_map<const Json*, SchemaNode::Ref> entered_;
   std::vector<std::pair<const Json*, SchemaNode*>> waiting_;
+  absl::flat_hash_map<std::string, int> value_numbers_;  // by their canonical texts
 };
 
-absl::StatusOr<SchemaDocument> SchemaDocument::Read(std::string_view text) {
+absl::StatusOr<SchemaDocument> SchemaDocument::Read(std::string_view text, CompileBudget& budget) {
   absl::StatusOr<Json> document = ParseOrderedJson(text);
   if (!document.ok()) return document.status();
-  return SchemaReader(*std::move(document)).Read();
+  return SchemaReader(*std::move(document), budget).Read();
 }
 
 }  // namespace memgate

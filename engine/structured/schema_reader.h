@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <deque>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -14,6 +13,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "engine/structured/compile_budget.h"
 #include "engine/structured/json_numbers.h"
 
 namespace memgate {
@@ -30,9 +30,16 @@ enum SchemaType : unsigned {
   kAllTypes = 127,
 };
 
+// A value that some enum or const lists.
+struct SchemaValue {
+  unsigned type = 0;              // one bit; whole numbers are integers
+  std::string written;            // JSON without white space
+  std::string text;               // of a string
+  std::optional<Decimal> number;  // of a number within reach of Decimal
+};
+
 // One schema. What is absent restricts nothing.
 struct SchemaNode {
-  using Json = nlohmann::ordered_json;
   using Ref = const SchemaNode*;
 
   int index = 0;           // in the order of reading: a schema comes before those within it
@@ -41,7 +48,7 @@ struct SchemaNode {
   bool restricts = false;  // whether it has keywords of its own, beside $ref, allOf, anyOf, oneOf
 
   unsigned types = kAllTypes;
-  std::optional<std::vector<Json>> choices;  // enum or const
+  std::optional<std::vector<int>> choices;  // enum or const: indices of values, ascending
 
   Ref reference = nullptr;  // $ref
   std::vector<Ref> all_of;
@@ -65,22 +72,24 @@ struct SchemaNode {
   bool has_object_keywords = false;
 };
 
-// A schema and those that it refers to. Limits: 64 levels of nesting, 4,096 schemas, 2,000 members of an
-// object, 10,000 choices.
+// A schema, those that it refers to, and the values that they list; equal ones are kept once. Limits: 64
+// levels of nesting, 4,096 schemas, 2,000 members of an object, 10,000 choices of a schema.
 class SchemaDocument {
  public:
   // INVALID_ARGUMENT "POINTER: why" for what is not of the form that the specification (draft 2020-12) gives
-  // a keyword, and for every keyword that cannot be enforced. Definitions that nothing refers to are not
-  // read.
-  static absl::StatusOr<SchemaDocument> Read(std::string_view text);
+  // a keyword, for every keyword that cannot be enforced, and once the budget is spent. Definitions that
+  // nothing refers to are not read.
+  static absl::StatusOr<SchemaDocument> Read(std::string_view text, CompileBudget& budget);
 
   const SchemaNode& root() const { return nodes_.front(); }
   const SchemaNode& node(int index) const { return nodes_[index]; }
   int size() const { return static_cast<int>(nodes_.size()); }
+  const SchemaValue& value(int index) const { return values_[index]; }
 
  private:
   friend class SchemaReader;
   std::deque<SchemaNode> nodes_;  // never moved: they point to each other
+  std::deque<SchemaValue> values_;
 };
 
 // INVALID_ARGUMENT "pointer: what"; the root's pointer is written "/".

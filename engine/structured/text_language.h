@@ -8,40 +8,31 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/status/statusor.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/types/span.h"
 #include "engine/structured/code_points.h"
+#include "engine/structured/compile_budget.h"
 
 namespace memgate {
 
-// A deterministic automaton. State 0 is the start.
-struct TextAutomaton {
-  struct Edge {
-    CodePointSet characters;
-    int32_t target = 0;
-  };
-  struct State {
-    bool accepts = false;
-    std::vector<Edge> edges;  // their sets are disjoint; any other character leads nowhere
-  };
-  std::vector<State> states;
-
-  // REQUIRES: `text` is UTF-8.
-  bool Matches(std::string_view text) const;
-};
-
-// Expressions, kept once each, and their automata. A language's automaton has a state for each derivative of
-// its expression (Brzozowski 1964; Owens, Reppy, Turon 2009): what may follow once a text has been read.
+// Expressions, kept once each: equal ones are equal numbers. Read as states, they are deterministic automata
+// that share what is equal in them: what may follow once a text has been read is an expression again, the
+// derivative (Brzozowski 1964; Owens, Reppy, Turon 2009).
 //
-// Expressions are numbers that belong to the object. Work and memory are bounded: past kMaxExpressions
-// nothing new is made, what is returned means nothing, and ToAutomaton fails. Not thread-safe.
+// Expressions belong to the object. Work and memory are those of the budget: once it is spent nothing new is
+// made, and what is returned means nothing. Not thread-safe.
 class TextLanguages {
  public:
   using Expression = int32_t;
-  static constexpr int kMaxExpressions = 1 << 17;
-  static constexpr int kMaxStates = 1 << 14;
 
-  TextLanguages();
+  // Texts that begin with one of `characters` and go on with a text of `rest`.
+  struct Edge {
+    CodePointSet characters;
+    Expression rest = 0;
+  };
+
+  // REQUIRES: the budget outlives the object and is not spent yet.
+  explicit TextLanguages(CompileBudget& budget);
 
   Expression Nothing() const { return kNothing; }  // no text
   Expression Empty() const { return kEmpty; }      // the text of length 0
@@ -57,12 +48,18 @@ class TextLanguages {
   // `max` < 0 = any number.
   Expression Repeat(Expression a, int64_t min, int64_t max);
 
-  // Decimal digits whose number is a multiple of `divisor`, and the empty text. REQUIRES: divisor > 0.
-  Expression MultipleOf(int32_t divisor) { return Residue(divisor, 0); }
+  // At most `digits` decimal digits whose number is a multiple of `divisor`, or none. REQUIRES: divisor > 0.
+  Expression MultipleOf(int32_t divisor, int64_t digits) { return Residue(divisor, 0, digits); }
+  // How many remainders have to be told apart for that.
+  int64_t ResidueCount(int32_t divisor);
 
-  // INVALID_ARGUMENT if it has more than kMaxStates states, or more expressions were needed than there may
-  // be.
-  absl::StatusOr<TextAutomaton> ToAutomaton(Expression expression);
+  // Whether the text of length 0 is in it.
+  bool HasEmpty(Expression e) const { return has_empty_[e]; }
+  // Its other texts. The sets are disjoint; no text begins with any other character. Valid until the next
+  // call.
+  const std::vector<Edge>& EdgesOf(Expression e);
+  // REQUIRES: UTF-8.
+  bool Matches(Expression e, std::string_view text);
 
  private:
   enum class Kind : int32_t {
@@ -85,34 +82,33 @@ class TextLanguages {
   //   kEither, kBoth  parts, ascending
   //   kNot        a
   //   kRepeat     a, min, max
-  //   kResidue    divisor, and the remainder of the number that its digits continue
+  //   kResidue    divisor, the remainder of the number that its digits continue, how many digits may follow
   using Key = std::vector<int64_t>;
 
   Kind KindOf(Expression e) const { return static_cast<Kind>(keys_[e][0]); }
   Expression Part(Expression e, size_t i) const { return static_cast<Expression>(keys_[e][i + 1]); }
-  Expression Intern(Key key, bool nullable);
+  Expression Intern(Key key, bool has_empty);
   Expression Combine(Kind kind, std::vector<Expression> parts);
-  Expression Residue(int64_t divisor, int64_t remainder) {
-    return Intern({static_cast<int64_t>(Kind::kResidue), divisor, remainder}, remainder == 0);
-  }
+  Expression Residue(int64_t divisor, int64_t remainder, int64_t digits);
+  const std::vector<int32_t>& ResidueClasses(int64_t divisor);
   // What may follow `character`; `known` are those of the same character that were found already.
   using Derivatives = absl::flat_hash_map<Expression, Expression>;
   Expression Derivative(Expression e, char32_t character, Derivatives& known);
   Expression DerivativeOfParts(Expression e, char32_t character, Derivatives& known);
   void SplitClassesBy(const CodePointSet& set, std::vector<CodePointSet>& classes);
   // Splits `classes` so that all characters of one have the same derivative.
-  void SplitClasses(Expression e, std::vector<CodePointSet>& classes,
-                    absl::flat_hash_map<Expression, bool>& seen);
-  std::vector<TextAutomaton::Edge> EdgesOf(Expression e, absl::flat_hash_map<Expression, int32_t>& states,
-                                           std::vector<Expression>& work);
+  void SplitClasses(Expression e, std::vector<CodePointSet>& classes, absl::flat_hash_set<Expression>& seen);
+  std::vector<Edge> ComputeEdges(Expression e);
 
+  CompileBudget& budget_;
   std::vector<Key> keys_;
-  std::vector<bool> nullable_;  // whether the text of length 0 is in it
+  std::vector<bool> has_empty_;
   std::vector<CodePointSet> sets_;
   absl::flat_hash_map<absl::Span<const int64_t>, Expression> numbers_;  // keys point into keys_' vectors
   absl::flat_hash_map<CodePointSet, int64_t> set_numbers_;
-  int64_t work_ = 0;  // characters and expressions looked at
-  bool full_ = false;
+  absl::flat_hash_map<Expression, std::vector<Edge>> edges_;  // once they were asked for
+  // Of each divisor: for each remainder the least one that the same digits make a multiple.
+  absl::flat_hash_map<int64_t, std::vector<int32_t>> residue_classes_;
   Expression any_;
 };
 

@@ -215,13 +215,13 @@ class PatternParser {
   absl::StatusOr<CodePointSet> ParseClass() {
     ++at_;  // [
     const bool negated = Take('^');
-    CodePointSet set;
+    std::vector<CodePointRange> ranges;
     while (!Take(']')) {
       if (AtEnd()) return Unexpected();
       absl::StatusOr<CodePointSet> first = ParseCharacter();
       if (!first.ok()) return first;
       if (Peek() != '-' || text_.substr(at_).starts_with("-]")) {
-        set = set.Union(*first);
+        ranges.insert(ranges.end(), first->ranges().begin(), first->ranges().end());
         continue;
       }
       ++at_;  // -
@@ -231,8 +231,9 @@ class PatternParser {
       const std::optional<char32_t> from = Single(*first);
       const std::optional<char32_t> to = Single(*last);
       if (!from || !to || *to < *from) return Error("the range of characters is none");
-      set = set.Union(CodePointSet({{*from, *to}}));
+      ranges.push_back({*from, *to});
     }
+    const CodePointSet set(std::move(ranges));
     return negated ? set.Complement() : set;
   }
 
@@ -274,16 +275,10 @@ class PatternParser {
   }
 
   absl::StatusOr<CodePointSet> ParseHex(size_t digits) {
-    const std::string_view hex = text_.substr(at_, digits);
-    uint32_t value = 0;
-    if (hex.size() < digits || !std::all_of(hex.begin(), hex.end(), absl::ascii_isxdigit) ||
-        !absl::SimpleHexAtoi(ToAbsl(hex), &value)) {
-      return Error(Concat("expected ", digits, " hexadecimal digits"));
-    }
-    const CodePointSet set = CodePointSet::Of(static_cast<char32_t>(value));
-    if (set.empty()) return Error("no Unicode character");
+    const absl::StatusOr<char32_t> character = ReadHexCodePoint(text_.substr(at_), digits);
+    if (!character.ok()) return Error(ToStdView(character.status().message()));
     at_ += digits;
-    return set;
+    return CodePointSet::Of(*character);
   }
 
   const std::string_view text_;

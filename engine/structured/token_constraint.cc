@@ -12,21 +12,23 @@ namespace memgate {
 
 TokenConstraint::TokenConstraint(std::shared_ptr<const Grammar> grammar,
                                  std::shared_ptr<const TokenTrie> trie)
-    : trie_(std::move(trie)), automaton_(std::move(grammar), kMaxAutomatonBytes, kStepsPerToken) {}
+    : trie_(std::move(trie)), automaton_(std::move(grammar), kMaxAutomatonBytes, kStepsOfStart) {}
 
 absl::StatusOr<std::shared_ptr<TokenConstraint>> TokenConstraint::Create(
     Grammar grammar, std::shared_ptr<const TokenTrie> trie) {
   std::shared_ptr<TokenConstraint> constraint(
       new TokenConstraint(std::make_shared<const Grammar>(std::move(grammar)), std::move(trie)));
-  if (absl::Status status = constraint->Check("the start"); !status.ok()) return status;
+  if (!constraint->automaton_.exhausted()) constraint->MaskOf(constraint->automaton_.start());
+  if (absl::Status status = constraint->Check("the first token"); !status.ok()) return status;
   return constraint;
 }
 
 absl::Status TokenConstraint::Check(const char* what) const {
   if (!automaton_.exhausted()) return absl::OkStatus();
-  return absl::ResourceExhaustedError(Concat(
-      "response_format: ", what, " takes more than ", kStepsPerToken, " steps or ", kMaxAutomatonBytes >> 20,
-      " MiB; the grammar is too ambiguous or what is open is nested too deep"));
+  return absl::ResourceExhaustedError(
+      Concat("response_format: ", what, " takes more than the ", kStepsOfStart, " steps of the first, ",
+             kStepsAtOnce, " at once, ", kStepsPerToken, " on average, or ", kMaxAutomatonBytes >> 20,
+             " MiB; the grammar is too ambiguous or what is open is nested too deep"));
 }
 
 // Drops states that no cursor is in once there are many. What all cursors are in may be much in itself.
@@ -39,8 +41,9 @@ void TokenConstraint::MakeRoom() {
   compact_above_bytes_ = std::clamp(2 * automaton_.bytes(), kMaxAutomatonBytes / 2, kMaxAutomatonBytes);
 }
 
-// Null if the automaton is exhausted.
+// Null if the automaton is exhausted. States that differ only beyond the longest token have one mask.
 const TokenBits* TokenConstraint::MaskOf(Automaton::State state) {
+  state = automaton_.Nearer(state, std::max(trie_->max_token_bytes(), 1));
   if (const auto known = masks_.find(state); known != masks_.end()) return &known->second;
   TokenBits bits((trie_->vocab_size() + 63) / 64, 0);
   trie_->Mark(automaton_, state, bits);
@@ -66,16 +69,18 @@ TokenConstraint::Cursor::~Cursor() { constraint_->cursors_.erase(this); }
 absl::StatusOr<TokenConstraint::Allowed> TokenConstraint::Cursor::Next() {
   TokenConstraint& shared = *constraint_;
   shared.MakeRoom();
-  shared.automaton_.Allow(kStepsPerToken);
+  shared.automaton_.Allow(steps_left_);
   const TokenBits* bits = shared.MaskOf(state_);
+  steps_left_ = shared.automaton_.steps_left();
   if (bits == nullptr) return shared.Check("the next token");
   return Allowed{*bits, shared.automaton_.Accepts(state_)};
 }
 
 absl::Status TokenConstraint::Cursor::Take(TokenId id) {
   TokenConstraint& shared = *constraint_;
-  shared.automaton_.Allow(kStepsPerToken);
+  shared.automaton_.Allow(steps_left_);
   const Automaton::State after = shared.automaton_.Advance(state_, shared.trie_->tokenizer().TokenBytes(id));
+  steps_left_ = std::min(shared.automaton_.steps_left() + kStepsPerToken, kStepsAtOnce);
   if (absl::Status status = shared.Check("the next token"); !status.ok()) return status;
   if (after == Automaton::kDead) return absl::InternalError(Concat("token ", id, " was not allowed"));
   state_ = after;

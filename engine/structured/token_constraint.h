@@ -21,15 +21,21 @@ namespace memgate {
 // need not. Created on any thread, but all cursors are used on one.
 class TokenConstraint {
  public:
-  // RESOURCE_EXHAUSTED if the grammar is so ambiguous that already its start takes more work than a token
-  // may.
+  // RESOURCE_EXHAUSTED if the grammar is so ambiguous that already its start takes more work than it may.
   static absl::StatusOr<std::shared_ptr<TokenConstraint>> Create(Grammar grammar,
                                                                  std::shared_ptr<const TokenTrie> trie);
 
   // The most that a constraint will ever hold, the vocabulary's trie not included. Unit: bytes.
   static int64_t MaxBytes(const Grammar& grammar) {
-    return grammar.bytes() + kMaxAutomatonBytes + kMaxMaskBytes;
+    return grammar.bytes() + kMaxAutomatonBytes + Automaton::kScratchBytes + kMaxMaskBytes;
   }
+
+  // Steps of the automaton: what Create may take on its own thread for the first token; what one answer may
+  // cost the thread that all answers share at once, and how much more with each token. What another answer
+  // has computed costs none.
+  static constexpr int64_t kStepsOfStart = int64_t{1} << 20;
+  static constexpr int64_t kStepsAtOnce = int64_t{1} << 18;
+  static constexpr int64_t kStepsPerToken = int64_t{1} << 13;
 
   // What may come next.
   struct Allowed {
@@ -48,8 +54,8 @@ class TokenConstraint {
     Cursor(const Cursor&) = delete;
     Cursor& operator=(const Cursor&) = delete;
 
-    // RESOURCE_EXHAUSTED if that takes more work or memory than a token may: the grammar is too ambiguous, or
-    // what it has open is nested too deep.
+    // RESOURCE_EXHAUSTED if that takes more work or memory than it may: the grammar is too ambiguous, or what
+    // it has open is nested too deep.
     absl::StatusOr<Allowed> Next();
     // Takes in a token of text that was allowed. RESOURCE_EXHAUSTED as above.
     absl::Status Take(TokenId id);
@@ -58,12 +64,12 @@ class TokenConstraint {
     friend class TokenConstraint;
     const std::shared_ptr<TokenConstraint> constraint_;
     Automaton::State state_;
+    int64_t steps_left_ = kStepsAtOnce;
   };
 
  private:
   static constexpr int64_t kMaxAutomatonBytes = int64_t{4} << 20;
   static constexpr int64_t kMaxMaskBytes = int64_t{2} << 20;
-  static constexpr int64_t kStepsPerToken = int64_t{2} << 20;
 
   TokenConstraint(std::shared_ptr<const Grammar> grammar, std::shared_ptr<const TokenTrie> trie);
   absl::Status Check(const char* what) const;

@@ -12,7 +12,24 @@ namespace {
 // Below that many nodes it costs less to visit them than to compare what they read.
 constexpr uint32_t kWideNodes = 16;
 // A longer token is left out: it is never allowed.
-constexpr size_t kMaxTokenBytes = 4096;
+constexpr int64_t kMaxTokenBytes = 4096;
+
+using Text = std::pair<std::string_view, TokenId>;
+
+size_t CommonBytes(std::string_view a, std::string_view b) {
+  return static_cast<size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
+}
+
+// How many nodes the tree of texts in ascending order has.
+size_t CountNodes(const std::vector<Text>& texts) {
+  size_t count = 0;
+  std::string_view before;
+  for (const auto& [bytes, id] : texts) {
+    count += bytes.size() - CommonBytes(before, bytes);
+    before = bytes;
+  }
+  return count;
+}
 
 }  // namespace
 
@@ -70,20 +87,33 @@ class TokenTrie::Builder {
 
 TokenTrie::TokenTrie(const Tokenizer& tokenizer, int vocab_size, absl::Span<const TokenId> end_ids)
     : tokenizer_(tokenizer), vocab_size_(vocab_size), end_ids_(end_ids.begin(), end_ids.end()) {
-  std::vector<std::pair<std::string_view, TokenId>> texts;
+  std::vector<Text> texts;
   const int count = std::min(vocab_size, tokenizer.vocab_size());
   for (TokenId id = 0; id < count; ++id) {
     const std::string_view bytes = tokenizer.TokenBytes(id);
-    if (bytes.empty() || bytes.size() > kMaxTokenBytes) continue;
+    if (bytes.empty() || static_cast<int64_t>(bytes.size()) > kMaxTokenBytes) continue;
     if (tokenizer.IsSpecial(id) || absl::c_linear_search(end_ids_, id)) continue;
     texts.emplace_back(bytes, id);
     max_depth_ = std::max(max_depth_, static_cast<int>(bytes.size()));
   }
   std::sort(texts.begin(), texts.end());
+  nodes_.reserve(CountNodes(texts) + 1);  // and the one that ends
+  tokens_.reserve(texts.size());
   Builder builder(*this);
   for (const auto& [bytes, id] : texts) builder.Add(bytes, id);
   builder.Finish();
-  nodes_.shrink_to_fit();
+}
+
+int64_t TokenTrie::EstimateBytes(const Tokenizer& tokenizer, int vocab_size) {
+  constexpr int64_t kTokenBytes = sizeof(Text) + sizeof(TokenId);
+  int64_t bytes = 0;
+  const int count = std::min(vocab_size, tokenizer.vocab_size());
+  for (TokenId id = 0; id < count; ++id) {
+    // A node for each byte, as if no tokens began alike: what they share pays for the wide nodes.
+    const int64_t length = static_cast<int64_t>(tokenizer.TokenBytes(id).size());
+    if (length <= kMaxTokenBytes) bytes += kTokenBytes + length * static_cast<int64_t>(sizeof(Node));
+  }
+  return bytes;
 }
 
 void TokenTrie::Mark(Automaton& automaton, Automaton::State state, TokenBits& bits) const {

@@ -24,6 +24,9 @@ class TokenTrie {
   // not those without bytes. `tokenizer` must outlive the trie.
   TokenTrie(const Tokenizer& tokenizer, int vocab_size, absl::Span<const TokenId> end_ids);
 
+  // What making one takes, roughly and rather too much, to be reserved before. Unit: bytes.
+  static int64_t EstimateBytes(const Tokenizer& tokenizer, int vocab_size);
+
   // Sets the bits of all tokens whose bytes `automaton` can read from `state` on, and no others of text.
   // Looks at each node at most once, and not at what lies below one that leads nowhere; nor where the
   // automaton stays in one state whatever comes. The caller looks at automaton.exhausted().
@@ -32,6 +35,8 @@ class TokenTrie {
   const Tokenizer& tokenizer() const { return tokenizer_; }
   int vocab_size() const { return vocab_size_; }
   absl::Span<const TokenId> end_ids() const { return end_ids_; }
+  // Of the longest token of text.
+  int max_token_bytes() const { return max_depth_; }
   // What it holds. Unit: bytes.
   int64_t bytes() const;
 

@@ -2,6 +2,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "engine/structured/output_format.h"
@@ -138,9 +139,29 @@ TEST_F(EngineConstraintTest, EqualFormatsShareWhatWasComputed) {
   const OutputFormat format = {OutputFormat::Kind::kJsonSchema, kSchema};
   auto first = Constrain(*engine, format);
   EXPECT_EQ(Constrain(*engine, format), first);
-  for (int i = 0; i < 5; ++i)
-    Constrain(*engine, {OutputFormat::Kind::kGrammar, "root ::= \"" + std::to_string(i) + "\""});
-  EXPECT_NE(Constrain(*engine, format), first);
+  const auto make_others = [&] {
+    for (int i = 0; i < 5; ++i) {
+      Constrain(*engine, {OutputFormat::Kind::kGrammar, "root ::= \"" + std::to_string(i) + "\""});
+    }
+  };
+  make_others();
+  EXPECT_EQ(Constrain(*engine, format), first) << "it is in use";
+  const std::weak_ptr<TokenConstraint> seen = first;
+  first.reset();
+  EXPECT_FALSE(seen.expired()) << "the latest are kept";
+  make_others();
+  EXPECT_TRUE(seen.expired());
+  EXPECT_NE(Constrain(*engine, format), nullptr);
+}
+
+TEST_F(EngineConstraintTest, EqualFormatsAtOnceAreCompiledOnce) {
+  auto engine = LoadTiny();
+  const OutputFormat format = {OutputFormat::Kind::kJsonSchema, kSchema};
+  std::vector<std::shared_ptr<TokenConstraint>> got(8);
+  std::vector<std::thread> threads;
+  for (auto& one : got) threads.emplace_back([&] { one = Constrain(*engine, format); });
+  for (std::thread& thread : threads) thread.join();
+  for (const auto& one : got) EXPECT_EQ(one, got.front());
 }
 
 // The engine does not know this end token, so the turn hands it to the form, which refuses it.
@@ -172,12 +193,15 @@ TEST_F(EngineConstraintTest, BytesComeOutOfTheBudgetAndGoBack) {
   auto constraint = Constrain(*engine, {OutputFormat::Kind::kJsonObject, ""});
   const int64_t with_one = engine->Stats().reserved_bytes;
   EXPECT_GT(with_one, before);
-  // What is kept for later makes room.
-  auto all_but_little = engine->Reserve(engine->Stats().budget_bytes - with_one - 1000, "the test");
-  ASSERT_TRUE(all_but_little.ok());
+  EXPECT_LT(with_one - before, CompileBudget::kMaxBytes) << "what compiling took went back";
+  // What is kept for later makes room for compiling another.
+  const OutputFormat other = {OutputFormat::Kind::kGrammar, "root ::= \"a\""};
+  const int64_t spare = CompileBytes(other) - (with_one - before) / 2;
+  auto all_but_spare = engine->Reserve(engine->Stats().budget_bytes - with_one - spare, "the test");
+  ASSERT_TRUE(all_but_spare.ok());
   constraint.reset();
-  EXPECT_TRUE(engine->Constrain({OutputFormat::Kind::kGrammar, "root ::= \"a\""}).ok());
-  constraint = Constrain(*engine, {OutputFormat::Kind::kGrammar, "root ::= \"a\""});
+  constraint = Constrain(*engine, other);
+  ASSERT_NE(constraint, nullptr);
   const auto refused = engine->Constrain({OutputFormat::Kind::kGrammar, "root ::= \"b\""});
   EXPECT_EQ(refused.status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(ReasonOf(refused.status()), "MEMORY_BUDGET");

@@ -35,6 +35,20 @@ TEST(ByteAccountantTest, RefusesAbsurdAmounts) {
   EXPECT_EQ(accountant.reserved_bytes(), 100);
 }
 
+TEST(ByteAccountantTest, AReservationMayShrink) {
+  ByteAccountant accountant(100);
+  auto reservation = accountant.Reserve(80, "a draft");
+  ASSERT_TRUE(reservation.ok());
+  reservation->ShrinkTo(90);
+  EXPECT_EQ(accountant.reserved_bytes(), 80);
+  reservation->ShrinkTo(30);
+  EXPECT_EQ(reservation->bytes(), 30);
+  EXPECT_EQ(accountant.reserved_bytes(), 30);
+  reservation->Release();
+  reservation->ShrinkTo(0);
+  EXPECT_EQ(accountant.reserved_bytes(), 0);
+}
+
 TEST(ByteAccountantTest, BytesComeBackOnceHoweverTheReservationMoves) {
   ByteAccountant accountant(100);
   {

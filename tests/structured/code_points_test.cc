@@ -82,6 +82,15 @@ TEST(Utf8SequencesTest, SpellExactlyTheCharactersOfTheSet) {
   }
 }
 
+TEST(ReadHexCodePointTest, TakesSoManyDigitsThatNameACharacter) {
+  EXPECT_EQ(*ReadHexCodePoint("41zz", 2), U'A');
+  EXPECT_EQ(*ReadHexCodePoint("0001F642", 8), char32_t{0x1F642});
+  for (const char* text : {"", "4", "4g", " 4", "+4", "0x"})
+    EXPECT_FALSE(ReadHexCodePoint(text, 2).ok()) << text;
+  EXPECT_FALSE(ReadHexCodePoint("d800", 4).ok());
+  EXPECT_FALSE(ReadHexCodePoint("00110000", 8).ok());
+}
+
 TEST(Utf8SequencesTest, OfAllCharactersAreFew) { EXPECT_LE(Utf8Sequences(CodePointSet::All()).size(), 9u); }
 
 }  // namespace

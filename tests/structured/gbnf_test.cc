@@ -44,6 +44,14 @@ TEST(GbnfTest, ReadsTextsClassesGroupsAndRepetitions) {
   ExpectMatches("root ::= [\\]\\-a] | [-z] | [z-]", {"]", "-", "a", "z"}, {"\\", "b"});
 }
 
+// As llama.cpp has it: blanks may stand before a mark, line ends only within brackets.
+TEST(GbnfTest, BlanksMayStandBeforeRepetitions) {
+  ExpectMatches("root ::= \"a\" * \"b\"\t+ \"c\" ?", {"b", "aabbc"}, {"a", "bcc"});
+  ExpectMatches("root ::= \"a\" { 2 , 3 } # so many\n", {"aa", "aaa"}, {"a", "aaaa"});
+  ExpectMatches("root ::= (\"a\"\n  # some\n  + \"b\")", {"ab", "aab"}, {"b"});
+  EXPECT_THAT(ErrorOf("root ::= \"a\"\n+"), HasSubstr("line 2, column 1: expected the name of a rule"));
+}
+
 TEST(GbnfTest, ReadsEscapes) {
   ExpectMatches("root ::= \"\\n\\t\\\"\\\\\\x41\\u00e9\\U0001F642\"", {"\n\t\"\\A\xC3\xA9\xF0\x9F\x99\x82"},
                 {""});
@@ -111,10 +119,25 @@ TEST(GbnfTest, LeftRecursionIsRefusedByName) {
 }
 
 TEST(GbnfTest, SizeIsBounded) {
+  // A node for each byte, and two that every network has.
+  ExpectMatches("root ::= \"a\"{100000} \"a\"{31070}", {std::string(131'070, 'a')}, {"a"});
+  EXPECT_THAT(ErrorOf("root ::= \"a\"{100000} \"a\"{31071}"),
+              HasSubstr("line 1, column 32: the grammar takes more than 131072 positions up to here"));
   EXPECT_THAT(ErrorOf("root ::= (\"a\"{1000}){1000}"), HasSubstr("more than 131072 positions"));
-  EXPECT_THAT(ErrorOf("root ::= " + std::string(70, '(') + "\"a\"" + std::string(70, ')')),
-              HasSubstr("more than 64 open brackets"));
+  const auto nested = [](int depth) {
+    return "root ::= " + std::string(depth, '(') + "\"a\"" + std::string(depth, ')');
+  };
+  ExpectMatches(nested(64), {"a"}, {""});
+  EXPECT_THAT(ErrorOf(nested(65)), HasSubstr("more than 64 open brackets"));
   ExpectMatches("root ::= \"\"{100000}{100000}{100000} \"a\"", {"a"}, {""});
+}
+
+// What is repeated takes work, but no node.
+TEST(GbnfTest, WorkIsBounded) {
+  std::string empty;
+  for (int i = 0; i < 50'000; ++i) empty += "\"\" ";
+  EXPECT_THAT(ErrorOf("root ::= \"a\" (" + empty + "){0,100000}"),
+              HasSubstr("the grammar takes more than 20000000 steps to compile"));
 }
 
 }  // namespace

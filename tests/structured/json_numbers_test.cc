@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/structured/matching.h"
+
 namespace memgate {
 namespace {
 
@@ -69,12 +71,11 @@ TEST(NumbersWithinTest, AreThoseThatComparisonFinds) {
         (lower ? bounds.lower : bounds.upper) = NumberBounds::Bound{Read(bound), exclusive};
         for (const bool whole : {false, true}) {
           bounds.whole = whole;
-          TextLanguages languages;
-          const auto automaton = languages.ToAutomaton(NumbersWithin(bounds, languages));
-          ASSERT_TRUE(automaton.ok()) << automaton.status();
+          OneLanguage numbers;
+          numbers.expression = NumbersWithin(bounds, numbers.languages);
           for (const std::string& text : texts) {
             if (whole && text.find('.') != text.npos) {
-              EXPECT_FALSE(automaton->Matches(text)) << text;
+              EXPECT_FALSE(numbers.Matches(text)) << text;
               continue;
             }
             const double value = std::atof(text.c_str());
@@ -82,7 +83,7 @@ TEST(NumbersWithinTest, AreThoseThatComparisonFinds) {
             const bool within = value == limit ? !exclusive : (value > limit) == lower;
             // -0 is left out where nothing else that is negative fits.
             if (value == 0 && text[0] == '-' && lower && !Read(bound).negative) continue;
-            EXPECT_EQ(automaton->Matches(text), within)
+            EXPECT_EQ(numbers.Matches(text), within)
                 << text << (lower ? " above " : " below ") << bound << (exclusive ? " strictly" : "");
             EXPECT_EQ(bounds.Contains(Read(text)), within) << text;
           }
@@ -95,17 +96,38 @@ TEST(NumbersWithinTest, AreThoseThatComparisonFinds) {
 TEST(NumbersWithinTest, HaveDigitsThatADoubleTellsApart) {
   NumberBounds bounds;
   bounds.lower = NumberBounds::Bound{Read("0"), true};
-  TextLanguages languages;
-  const auto automaton = languages.ToAutomaton(NumbersWithin(bounds, languages));
-  ASSERT_TRUE(automaton.ok());
-  EXPECT_TRUE(automaton->Matches("999999999.999999"));
-  EXPECT_FALSE(automaton->Matches("1000000000"));
-  EXPECT_FALSE(automaton->Matches("0.1234567"));
+  OneLanguage numbers;
+  numbers.expression = NumbersWithin(bounds, numbers.languages);
+  EXPECT_TRUE(numbers.Matches("999999999.999999"));
+  EXPECT_FALSE(numbers.Matches("1000000000"));
+  EXPECT_FALSE(numbers.Matches("0.1234567"));
   bounds.whole = true;
-  const auto whole = languages.ToAutomaton(NumbersWithin(bounds, languages));
-  ASSERT_TRUE(whole.ok());
-  EXPECT_TRUE(whole->Matches("999999999999999999"));
-  EXPECT_FALSE(whole->Matches("1000000000000000000"));
+  numbers.expression = NumbersWithin(bounds, numbers.languages);
+  EXPECT_TRUE(numbers.Matches("999999999999999999"));
+  EXPECT_FALSE(numbers.Matches("1000000000000000000"));
+}
+
+// Where many remainders matter, as many digits as the bounds need, or 8.
+TEST(NumbersWithinTest, MultiplesOfLargePrimesAreShorter) {
+  NumberBounds bounds;
+  bounds.whole = true;
+  bounds.multiple_of = 9973;
+  const auto matches = [&](const std::string& text) {
+    OneLanguage numbers;
+    numbers.expression = NumbersWithin(bounds, numbers.languages);
+    return numbers.Matches(text);
+  };
+  EXPECT_TRUE(matches("0"));
+  EXPECT_TRUE(matches("-9973"));
+  EXPECT_TRUE(matches("99730000"));
+  EXPECT_FALSE(matches("99730001"));
+  EXPECT_FALSE(matches("997300000")) << "9 digits";
+  bounds.lower = NumberBounds::Bound{Read("1000000000"), false};
+  EXPECT_TRUE(matches("9973000000"));
+  EXPECT_TRUE(matches("99730000000"));
+  EXPECT_FALSE(matches("9973"));
+  bounds.multiple_of = 1000;  // the last three digits matter
+  EXPECT_TRUE(matches("999999999999999000"));
 }
 
 TEST(NumberBoundsTest, TightenToWhatBothAllow) {

@@ -1,4 +1,4 @@
-// Whole texts against a grammar.
+// Whole texts against a grammar or a regular language.
 #ifndef MEMGATE_TESTS_STRUCTURED_MATCHING_H_
 #define MEMGATE_TESTS_STRUCTURED_MATCHING_H_
 
@@ -6,7 +6,9 @@
 #include <string_view>
 
 #include "engine/structured/automaton.h"
+#include "engine/structured/compile_budget.h"
 #include "engine/structured/grammar.h"
+#include "engine/structured/text_language.h"
 
 namespace memgate {
 
@@ -14,7 +16,7 @@ namespace memgate {
 class Matcher {
  public:
   explicit Matcher(Grammar grammar)
-      : automaton_(std::make_shared<const Grammar>(std::move(grammar)), int64_t{64} << 20, kSteps) {}
+      : automaton_(std::make_shared<const Grammar>(std::move(grammar)), kMaxBytes, kSteps) {}
 
   // Whether the whole text matches.
   bool Matches(std::string_view text) {
@@ -28,13 +30,29 @@ class Matcher {
 
  private:
   static constexpr int64_t kSteps = 100'000'000;
+  static constexpr int64_t kMaxBytes = int64_t{64} << 20;
 
   Automaton::State After(std::string_view text) {
-    automaton_.Allow(kSteps);
-    return automaton_.Advance(automaton_.start(), text);
+    constexpr size_t kPart = 1024;
+    Automaton::State state = automaton_.start();
+    for (size_t begin = 0; begin < text.size(); begin += kPart) {
+      automaton_.Allow(kSteps);
+      state = automaton_.Advance(state, text.substr(begin, kPart));
+      if (automaton_.bytes() > kMaxBytes / 2) automaton_.Compact({&state});
+    }
+    return state;
   }
 
   Automaton automaton_;
+};
+
+// A language by itself.
+struct OneLanguage {
+  bool Matches(std::string_view text) { return languages.Matches(expression, text); }
+
+  CompileBudget budget;
+  TextLanguages languages{budget};
+  TextLanguages::Expression expression = languages.Nothing();
 };
 
 }  // namespace memgate

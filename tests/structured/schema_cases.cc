@@ -1,6 +1,38 @@
 #include "tests/structured/schema_cases.h"
 
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
 namespace memgate {
+
+std::vector<std::vector<nlohmann::json>> ReferenceVerdicts(const std::vector<SchemaDocuments>& schemas) {
+  nlohmann::json input = nlohmann::json::array();
+  for (const SchemaDocuments& one : schemas) {
+    input.push_back({{"schema", one.schema}, {"documents", one.documents}});
+  }
+  const std::string files =
+      std::filesystem::temp_directory_path() / ("memgate_schemas" + std::to_string(getpid()));
+  const std::string in = files + "_in";
+  const std::string out = files + "_out";
+  std::ofstream(in) << input.dump();
+  const std::string command =
+      MEMGATE_PYTHON " " MEMGATE_SOURCE_DIR "/tests/structured/schema_reference.py < " + in + " > " + out;
+  const int code = std::system(command.c_str());
+  std::ifstream file(out);
+  const nlohmann::json verdicts = nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/false);
+  std::filesystem::remove(in);
+  std::filesystem::remove(out);
+  EXPECT_EQ(code, 0) << command;
+  if (code != 0 || verdicts.size() != schemas.size()) {
+    ADD_FAILURE() << verdicts.size() << " verdicts";
+    return std::vector<std::vector<nlohmann::json>>(schemas.size());
+  }
+  return verdicts.get<std::vector<std::vector<nlohmann::json>>>();
+}
 
 const std::vector<SchemaCase>& SchemaCases() {
   static const auto* const cases = new std::vector<SchemaCase>{

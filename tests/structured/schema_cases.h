@@ -2,6 +2,7 @@
 #ifndef MEMGATE_TESTS_STRUCTURED_SCHEMA_CASES_H_
 #define MEMGATE_TESTS_STRUCTURED_SCHEMA_CASES_H_
 
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,15 @@ struct SchemaCase {
 };
 
 const std::vector<SchemaCase>& SchemaCases();
+
+struct SchemaDocuments {
+  std::string schema;
+  std::vector<std::string> documents;
+};
+
+// What the Python package jsonschema says of each document of each schema: true, false, or null if it is no
+// JSON (schema_reference.py). A test failure and nothing if it cannot be run.
+std::vector<std::vector<nlohmann::json>> ReferenceVerdicts(const std::vector<SchemaDocuments>& schemas);
 
 }  // namespace memgate
 

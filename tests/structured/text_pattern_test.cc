@@ -3,30 +3,30 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <regex>
 #include <string>
 #include <vector>
 
 #include "engine/structured/string_formats.h"
+#include "tests/structured/matching.h"
 
 namespace memgate {
 namespace {
 
 using testing::HasSubstr;
 
-TextAutomaton Compile(std::string_view pattern) {
-  TextLanguages languages;
-  const auto expression = ParseTextPattern(pattern, languages);
+std::unique_ptr<OneLanguage> Compile(std::string_view pattern) {
+  auto texts = std::make_unique<OneLanguage>();
+  const auto expression = ParseTextPattern(pattern, texts->languages);
   EXPECT_TRUE(expression.ok()) << pattern << "\n" << expression.status();
-  if (!expression.ok()) return {{{}}};
-  auto automaton = languages.ToAutomaton(*expression);
-  EXPECT_TRUE(automaton.ok()) << pattern << "\n" << automaton.status();
-  return automaton.ok() ? *std::move(automaton) : TextAutomaton{{{}}};
+  if (expression.ok()) texts->expression = *expression;
+  return texts;
 }
 
 std::string ErrorOf(std::string_view pattern) {
-  TextLanguages languages;
-  const auto expression = ParseTextPattern(pattern, languages);
+  OneLanguage texts;
+  const auto expression = ParseTextPattern(pattern, texts.languages);
   EXPECT_EQ(expression.status().code(), absl::StatusCode::kInvalidArgument) << pattern;
   return std::string(expression.status().message());
 }
@@ -77,23 +77,23 @@ TEST(TextPatternTest, FindsWhatEcmaRegularExpressionsFind) {
                               "^[.-]$",
                               "^(|a)b$",
                               "^1{0}a$"}) {
-    const TextAutomaton automaton = Compile(pattern);
+    const auto language = Compile(pattern);
     const std::regex reference(pattern, std::regex::ECMAScript);
     for (const std::string& text : texts) {
-      ASSERT_EQ(automaton.Matches(text), std::regex_search(text, reference))
+      ASSERT_EQ(language->Matches(text), std::regex_search(text, reference))
           << pattern << " in <" << text << ">";
     }
   }
 }
 
 TEST(TextPatternTest, CountsCharactersNotBytes) {
-  const TextAutomaton two = Compile("^..$");
-  EXPECT_TRUE(two.Matches("\xC3\xA9\xF0\x9F\x99\x82"));
-  EXPECT_FALSE(two.Matches("\xC3\xA9"));
-  const TextAutomaton umlauts = Compile("^[ä-ü\\u{1F642}]+$");
-  EXPECT_TRUE(umlauts.Matches("öä🙂"));
-  EXPECT_FALSE(umlauts.Matches("a"));
-  EXPECT_FALSE(Compile("^.$").Matches("\xE2\x80\xA8"));  // U+2028 ends lines
+  const auto two = Compile("^..$");
+  EXPECT_TRUE(two->Matches("\xC3\xA9\xF0\x9F\x99\x82"));
+  EXPECT_FALSE(two->Matches("\xC3\xA9"));
+  const auto umlauts = Compile("^[ä-ü\\u{1F642}]+$");
+  EXPECT_TRUE(umlauts->Matches("öä🙂"));
+  EXPECT_FALSE(umlauts->Matches("a"));
+  EXPECT_FALSE(Compile("^.$")->Matches("\xE2\x80\xA8"));  // U+2028 ends lines
 }
 
 TEST(TextPatternTest, RefusesWhatIsOutsideTheSubset) {
@@ -115,39 +115,84 @@ TEST(TextPatternTest, RefusesWhatIsOutsideTheSubset) {
   EXPECT_THAT(ErrorOf("\\"), HasSubstr("ends too early"));
   EXPECT_THAT(ErrorOf("\\ud83d"), HasSubstr("no Unicode character"));
   EXPECT_THAT(ErrorOf("\xFF"), HasSubstr("UTF-8"));
-  EXPECT_THAT(ErrorOf(std::string(2001, 'a')), HasSubstr("at most 2000"));
-  EXPECT_THAT(ErrorOf(std::string(70, '(') + std::string(70, ')')), HasSubstr("64 open groups"));
+}
+
+TEST(TextPatternTest, LengthAndNestingHaveTheirLimits) {
+  const std::string longest(2000, 'a');
+  EXPECT_TRUE(Compile(longest)->Matches("b" + longest));
+  EXPECT_THAT(ErrorOf(longest + "a"), HasSubstr("2001 bytes, at most 2000"));
+  const auto nested = [](int depth) { return std::string(depth, '(') + "a" + std::string(depth, ')'); };
+  EXPECT_TRUE(Compile(nested(64))->Matches("a"));
+  EXPECT_THAT(ErrorOf(nested(65)), HasSubstr("more than 64 open groups"));
+  EXPECT_TRUE(Compile("^a{20000}$")->Matches(std::string(20'000, 'a')));
 }
 
 TEST(TextPatternTest, FormatsArePatternsOfTheSubset) {
   for (const char* format :
        {"date", "time", "date-time", "uuid", "ipv4", "ipv6", "hostname", "email", "uri"}) {
-    EXPECT_FALSE(Compile(PatternOfFormat(format)).Matches("")) << format;
+    EXPECT_FALSE(Compile(PatternOfFormat(format))->Matches("")) << format;
   }
   EXPECT_TRUE(PatternOfFormat("regex").empty());
 }
 
 TEST(TextLanguagesTest, IntersectionAndComplementAreThoseOfSets) {
-  TextLanguages l;
+  CompileBudget budget;
+  TextLanguages l(budget);
   const auto pattern = [&](const char* text) { return *ParseTextPattern(text, l); };
-  const auto both = l.ToAutomaton(l.Both(pattern("a"), l.Not(pattern("b$"))));
-  const auto either = l.ToAutomaton(l.Either(l.Not(pattern("^a")), pattern("b$")));
-  ASSERT_TRUE(both.ok() && either.ok());
+  const auto both = l.Both(pattern("a"), l.Not(pattern("b$")));
+  const auto either = l.Either(l.Not(pattern("^a")), pattern("b$"));
   for (const std::string& text : AllTexts("abc", 5)) {
     const bool has_a = text.find('a') != text.npos;
-    EXPECT_EQ(both->Matches(text), has_a && !text.ends_with('b')) << text;
-    EXPECT_EQ(either->Matches(text), !text.starts_with('a') || text.ends_with('b')) << text;
+    EXPECT_EQ(l.Matches(both, text), has_a && !text.ends_with('b')) << text;
+    EXPECT_EQ(l.Matches(either, text), !text.starts_with('a') || text.ends_with('b')) << text;
   }
 }
 
 TEST(TextLanguagesTest, MultiplesAreDecidedDigitByDigit) {
-  TextLanguages l;
-  for (const int divisor : {1, 2, 7, 15, 100}) {
-    const auto automaton = l.ToAutomaton(l.MultipleOf(divisor));
-    ASSERT_TRUE(automaton.ok());
-    for (int i = 0; i < 2000; ++i) EXPECT_EQ(automaton->Matches(std::to_string(i)), i % divisor == 0) << i;
-    EXPECT_FALSE(automaton->Matches("-7"));
+  CompileBudget budget;
+  TextLanguages l(budget);
+  for (const int divisor : {1, 2, 7, 15, 100, 250, 360, 997, 1000, 4096}) {
+    const auto multiples = l.MultipleOf(divisor, 4);
+    for (int i = 0; i < 20'000; ++i) {
+      EXPECT_EQ(l.Matches(multiples, std::to_string(i)), i < 10'000 && i % divisor == 0)
+          << i << " " << divisor;
+    }
+    EXPECT_FALSE(l.Matches(multiples, "-7"));
   }
+  EXPECT_FALSE(budget.spent());
+}
+
+TEST(TextLanguagesTest, OnlyRemaindersThatDigitsTellApartCount) {
+  CompileBudget budget;
+  TextLanguages l(budget);
+  EXPECT_EQ(l.ResidueCount(1), 1);
+  EXPECT_EQ(l.ResidueCount(2), 2);
+  EXPECT_EQ(l.ResidueCount(7), 7);
+  EXPECT_EQ(l.ResidueCount(1000), 4);  // how many zeros it ends with
+  EXPECT_EQ(l.ResidueCount(9973), 9973);
+}
+
+TEST(TextLanguagesTest, EqualExpressionsAreOne) {
+  CompileBudget budget;
+  TextLanguages l(budget);
+  EXPECT_EQ(*ParseTextPattern("^(a|b)c$", l), *ParseTextPattern("^(b|a)c$", l));
+  const auto date_time = *ParseTextPattern("^\\d{4}T\\d{2}$", l);
+  const auto time = *ParseTextPattern("^\\d{2}$", l);
+  auto at = date_time;
+  for (int i = 0; i < 5; ++i) at = l.EdgesOf(at).front().rest;
+  EXPECT_EQ(at, time) << "what one text goes on with is what the other begins with";
+}
+
+TEST(TextLanguagesTest, NothingIsMadeOnceTheBudgetIsSpent) {
+  CompileBudget budget;
+  TextLanguages l(budget);
+  const auto any = l.Any();
+  budget.Step(CompileBudget::kMaxSteps + 1);
+  const int64_t bytes = budget.bytes();
+  EXPECT_EQ(l.Literal("never seen"), l.Nothing());
+  EXPECT_TRUE(l.EdgesOf(any).empty());
+  EXPECT_LT(budget.bytes(), bytes + 10'000);
+  EXPECT_THAT(std::string(budget.Check().message()), HasSubstr("more than 20000000 steps"));
 }
 
 }  // namespace

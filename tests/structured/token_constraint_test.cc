@@ -2,11 +2,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <cstdlib>
+#include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -15,6 +13,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "engine/structured/gbnf.h"
 #include "engine/structured/json_schema.h"
 #include "tests/structured/matching.h"
@@ -52,6 +51,14 @@ class TokenConstraintTest : public testing::Test {
 
   static bool Has(const TokenConstraint::Allowed& allowed, TokenId id) {
     return !allowed.bits.empty() && ((allowed.bits[id / 64] >> (id % 64)) & 1) != 0;
+  }
+
+  static TokenId Token(std::string_view bytes) {
+    for (TokenId id = 0; id < kEnd; ++id) {
+      if (tokenizer_->TokenBytes(id) == bytes) return id;
+    }
+    ADD_FAILURE() << "no token <" << bytes << ">";
+    return 0;
   }
 
   static std::vector<TokenId> TokensOf(const TokenConstraint::Allowed& allowed) {
@@ -126,6 +133,40 @@ TEST_F(TokenConstraintTest, AllowsExactlyTheTokensWhoseBytesCanFollow) {
   }
 }
 
+// Masks of places that are far from the end of a limited string are shared; near it each has its own.
+TEST_F(TokenConstraintTest, LimitedStringsAllowWhatFitsAtEveryPlace) {
+  std::mt19937 random(6);
+  for (const auto& [min, max] : std::vector<std::pair<int, int>>{{0, 60}, {50, 60}, {45, 45}, {4090, 4110}}) {
+    const std::string schema =
+        absl::StrCat(R"({"type": "string", "minLength": )", min, R"(, "maxLength": )", max, "}");
+    Matcher reference(*CompileJsonSchema(schema));
+    TokenConstraint::Cursor cursor(Constrain(CompileJsonSchema(schema)));
+    ASSERT_TRUE(cursor.Take(Token("\"")).ok());
+    std::string text = "\"";
+    while (true) {
+      const auto allowed = cursor.Next();
+      ASSERT_TRUE(allowed.ok()) << allowed.status();
+      const auto length =
+          std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }) - 1;
+      const bool looks = max < 100 || length < 10 || length > max - 5;  // most of a long one is passed over
+      for (TokenId id = 0; looks && id < kEnd; ++id) {
+        const std::string bytes(tokenizer_->TokenBytes(id));
+        ASSERT_EQ(Has(*allowed, id), !bytes.empty() && reference.Begins(text + bytes))
+            << min << ".." << max << ": <" << bytes << "> after " << length << " characters";
+      }
+      std::vector<TokenId> ids = TokensOf(*allowed);
+      std::erase_if(ids, [](TokenId id) {  // to the very end
+        return tokenizer_->TokenBytes(id).find_first_of("\"\\") != std::string_view::npos;
+      });
+      if (ids.empty()) break;
+      const TokenId id = ids[random() % ids.size()];
+      text += tokenizer_->TokenBytes(id);
+      ASSERT_TRUE(cursor.Take(id).ok());
+    }
+    EXPECT_TRUE(reference.Matches(text + "\"")) << text;
+  }
+}
+
 TEST_F(TokenConstraintTest, SpecialTokensAndThoseWithoutTextAreNeverAllowed) {
   TokenConstraint::Cursor cursor(Constrain(ParseGbnf("root ::= .*")));
   const auto allowed = cursor.Next();
@@ -143,34 +184,23 @@ TEST_F(TokenConstraintTest, SpecialTokensAndThoseWithoutTextAreNeverAllowed) {
 // What random choices make of every schema is what another validator accepts.
 TEST_F(TokenConstraintTest, RandomTextsParseAndValidate) {
   std::mt19937 random(2);
-  json input = json::array();
+  std::vector<SchemaDocuments> schemas;
   for (const SchemaCase& c : SchemaCases()) {
     auto constraint = Constrain(CompileJsonSchema(c.schema));
     Matcher matcher(*CompileJsonSchema(c.schema));
-    json documents = json::array();
+    schemas.push_back({c.schema, {}});
     for (int i = 0; i < 12; ++i) {
       const std::string text = RandomText(*tokenizer_, constraint, kEnd, TokensOf, random);
       EXPECT_TRUE(json::accept(text)) << c.name << ": " << text;
       EXPECT_TRUE(matcher.Matches(text)) << c.name << ": " << text;
-      documents.push_back(text);
+      schemas.back().documents.push_back(text);
     }
-    input.push_back({{"schema", c.schema}, {"documents", documents}});
   }
-  const std::string folder = std::filesystem::temp_directory_path();
-  const std::string in = folder + "/memgate_random_in" + std::to_string(getpid());
-  const std::string out = folder + "/memgate_random_out" + std::to_string(getpid());
-  std::ofstream(in) << input.dump();
-  const std::string command =
-      std::string(MEMGATE_PYTHON " " MEMGATE_SOURCE_DIR "/tests/structured/schema_reference.py < ") + in +
-      " > " + out;
-  ASSERT_EQ(std::system(command.c_str()), 0) << command;
-  std::ifstream file(out);
-  const json verdicts = json::parse(file);
-  std::filesystem::remove(in);
-  std::filesystem::remove(out);
-  for (size_t i = 0; i < input.size(); ++i) {
+  const auto verdicts = ReferenceVerdicts(schemas);
+  for (size_t i = 0; i < schemas.size(); ++i) {
+    ASSERT_EQ(verdicts[i].size(), schemas[i].documents.size());
     for (size_t d = 0; d < verdicts[i].size(); ++d) {
-      EXPECT_EQ(verdicts[i][d], json(true)) << SchemaCases()[i].name << ": " << input[i]["documents"][d];
+      EXPECT_EQ(verdicts[i][d], json(true)) << SchemaCases()[i].name << ": " << schemas[i].documents[d];
     }
   }
 }
@@ -194,18 +224,12 @@ TEST_F(TokenConstraintTest, CursorsThatShareDoNotDisturbEachOther) {
   auto constraint = Constrain(CompileJsonSchema(R"({"type": "array", "items": {"enum": ["ab", "cd"]}})"));
   TokenConstraint::Cursor a(constraint);
   TokenConstraint::Cursor b(constraint);
-  const auto token = [](std::string_view bytes) {
-    for (TokenId id = 0; id < kEnd; ++id) {
-      if (tokenizer_->TokenBytes(id) == bytes) return id;
-    }
-    return -1;
-  };
-  for (const char* bytes : {"[", "\"", "a"}) ASSERT_TRUE(a.Take(token(bytes)).ok());
-  ASSERT_TRUE(b.Take(token("[")).ok());
-  EXPECT_TRUE(Has(*a.Next(), token("b")));
-  EXPECT_FALSE(Has(*a.Next(), token("]")));
-  EXPECT_TRUE(Has(*b.Next(), token("]")));
-  EXPECT_FALSE(Has(*b.Next(), token("b")));
+  for (const char* bytes : {"[", "\"", "a"}) ASSERT_TRUE(a.Take(Token(bytes)).ok());
+  ASSERT_TRUE(b.Take(Token("[")).ok());
+  EXPECT_TRUE(Has(*a.Next(), Token("b")));
+  EXPECT_FALSE(Has(*a.Next(), Token("]")));
+  EXPECT_TRUE(Has(*b.Next(), Token("]")));
+  EXPECT_FALSE(Has(*b.Next(), Token("b")));
 }
 
 TEST_F(TokenConstraintTest, TokensThatAreNotAllowedAreRefused) {
@@ -219,11 +243,7 @@ TEST_F(TokenConstraintTest, ForgettingStatesChangesNothing) {
       R"({"$ref": "#/$defs/a", "$defs": {"a": {"type": "array", "items": {"$ref": "#/$defs/a"}}}})"));
   TokenConstraint::Cursor deep(constraint);
   TokenConstraint::Cursor shallow(constraint);
-  TokenId open = -1, close = -1;
-  for (TokenId id = 0; id < kEnd; ++id) {
-    if (tokenizer_->TokenBytes(id) == "[") open = id;
-    if (tokenizer_->TokenBytes(id) == "]") close = id;
-  }
+  const TokenId open = Token("["), close = Token("]");
   ASSERT_TRUE(shallow.Take(open).ok());
   constexpr int kDepth = 6000;
   for (int i = 0; i < kDepth; ++i) {
@@ -242,22 +262,94 @@ TEST_F(TokenConstraintTest, ForgettingStatesChangesNothing) {
   EXPECT_EQ(TokensOf(*deep.Next()), std::vector<TokenId>{kEnd});
 }
 
-TEST_F(TokenConstraintTest, TooMuchWorkForATokenIsAnError) {
-  // 2^24 stacks before the first byte.
+// 2^24 stacks before the first byte.
+std::string VeryAmbiguousRules() {
   std::string rules;
   for (int i = 0; i < 24; ++i)
     rules += absl::StrCat("r", i, " ::= r", i + 1, " \"a\" | r", i + 1, " \"b\"\n");
-  rules += "r24 ::= \"c\"";
-  auto parsed = ParseGbnf("root ::= r0\n" + rules);
+  return rules + "r24 ::= \"c\"";
+}
+
+TEST_F(TokenConstraintTest, TooMuchWorkForATokenIsAnError) {
+  auto parsed = ParseGbnf("root ::= r0\n" + VeryAmbiguousRules());
   ASSERT_TRUE(parsed.ok()) << parsed.status();
   const auto constraint = TokenConstraint::Create(*std::move(parsed), *trie_);
   EXPECT_EQ(constraint.status().code(), absl::StatusCode::kResourceExhausted) << constraint.status();
 
-  // The same behind the first byte.
-  parsed = ParseGbnf("root ::= \"x\" r0\n" + rules);
+  // The same behind the first token, which no other begins with.
+  parsed = ParseGbnf("root ::= \"\\x01\\x01\" r0\n" + VeryAmbiguousRules());
   ASSERT_TRUE(parsed.ok()) << parsed.status();
   TokenConstraint::Cursor cursor(Constrain(std::move(parsed)));
-  EXPECT_EQ(cursor.Next().status().code(), absl::StatusCode::kResourceExhausted);
+  ASSERT_TRUE(cursor.Next().ok());
+  ASSERT_TRUE(cursor.Take(Token("\x01")).ok());
+  const absl::Status status = cursor.Next().status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_NE(status.message().find(absl::StrCat(TokenConstraint::kStepsAtOnce, " at once")), std::string::npos)
+      << status;
+}
+
+// Every token costs some steps more than it may on average, until what was allowed at once is used up.
+TEST_F(TokenConstraintTest, TooMuchWorkInTheLongRunIsAnError) {
+  constexpr int kWays = 300;  // that read the same, but for how they end
+  std::string grammar = "root ::= ";
+  for (int i = 0; i < kWays; ++i) absl::StrAppend(&grammar, i > 0 ? " | " : "", "r", i);
+  for (int i = 0; i < kWays; ++i) {
+    absl::StrAppend(&grammar, "\nr", i, " ::= \"a\" r", i, " \"", i, "\"");
+    for (char letter = 'b'; letter <= 'k'; ++letter)
+      absl::StrAppend(&grammar, " | \"", std::string(1, letter), "\"");
+  }
+  TokenConstraint::Cursor cursor(Constrain(ParseGbnf(grammar)));
+  const TokenId a = Token("a");
+  int tokens = 0;
+  absl::Status status;
+  for (; status.ok() && tokens < 1000; ++tokens) {
+    status = cursor.Next().status();
+    if (status.ok()) status = cursor.Take(a);
+  }
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
+  EXPECT_GT(tokens, 2);
+  EXPECT_LT(tokens, 200);
+}
+
+// What compiles at its limit can be written, but for alternatives: those that begin alike are all open at
+// once.
+TEST_F(TokenConstraintTest, LargestFormatsHaveMasks) {
+  const auto list = [](int count, auto each) {
+    std::vector<std::string> parts;
+    for (int i = 0; i < count; ++i) parts.push_back(each(i));
+    return absl::StrJoin(parts, ", ");
+  };
+  const auto property = [](int i) {
+    return absl::StrCat("\"p", i * 7919 % 2003, "\": {\"type\": \"null\"}");
+  };
+  const auto word = [](int i) { return absl::StrCat("\"w", i * 7919 % 10'007, "\""); };
+  const auto tool = [](int i) {
+    return absl::StrCat(R"({"type": "object", "properties": {"tool": {"const": "t)", i,
+                        R"("}, "arguments": {"type": "object"}}, "required": ["tool", "arguments"]})");
+  };
+  const std::vector<std::string> schemas = {
+      absl::StrCat(R"({"anyOf": [)", list(512, tool), "]}"),
+      absl::StrCat(R"({"type": "object", "properties": {)", list(2000, property), "}}"),
+      absl::StrCat(R"({"type": "object", "properties": {)", list(1999, property),
+                   R"(}, "additionalProperties": {"type": "null"}})"),
+      absl::StrCat(R"({"enum": [)", list(10'000, word), "]}"),
+      R"({"type": "string", "minLength": 3, "maxLength": 999999})",
+      R"({"type": "string", "pattern": "^(a|b)*$", "maxLength": 9000})",
+      R"({"type": "array", "items": {"type": "null"}, "maxItems": 25000})",
+      R"({"type": "array", "items": {"type": "integer", "multipleOf": 9973}})"};
+  std::mt19937 random(5);
+  for (const std::string& schema : schemas) {
+    auto grammar = CompileJsonSchema(schema);
+    ASSERT_TRUE(grammar.ok()) << schema.substr(0, 100) << ": " << grammar.status();
+    Matcher matcher(*grammar);
+    const std::string text = RandomText(*tokenizer_, Constrain(std::move(grammar)), kEnd, TokensOf, random);
+    EXPECT_TRUE(matcher.Matches(text)) << schema.substr(0, 100) << ": " << text;
+  }
+  // A list of words as a grammar has all of them before the first byte.
+  std::string words = "root ::= ";
+  for (int i = 0; i < 5000; ++i) absl::StrAppend(&words, i > 0 ? " | " : "", word(i));
+  Matcher matcher(*ParseGbnf(words));
+  EXPECT_TRUE(matcher.Matches(RandomText(*tokenizer_, Constrain(ParseGbnf(words)), kEnd, TokensOf, random)));
 }
 
 // A vocabulary of full size, where it is checked out beside the repository.
