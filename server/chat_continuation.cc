@@ -4,6 +4,7 @@
 #include <string_view>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "server/generate_request.h"
 
 namespace memgate {
@@ -21,14 +22,17 @@ class StandIn {
 
   absl::StatusOr<std::string> RenderAlone() const { return engine_.RenderChat(messages_, tools_, false); }
 
-  // What follows `answer` if the template renders it as it is behind its prompt; else nothing.
-  std::optional<std::string> RestBehind(const std::string& answer) const {
+  // CONTINUES with what follows `answer` if the template renders it as it is behind its prompt, CHANGED
+  // without a text if it does not, UNCHECKED if it does not render such a conversation.
+  ChatContinuation Behind(const std::string& answer) const {
     const auto prompt = engine_.RenderChat({User()}, tools_, true);
     const auto whole = Render(answer);
-    if (!prompt.ok() || !whole.ok()) return std::nullopt;
+    if (!prompt.ok() || !whole.ok()) return {.text = "", .prefix = v1::CHAT_PREFIX_UNCHECKED};
     const std::string before = *prompt + answer;
-    if (!whole->starts_with(before)) return std::nullopt;
-    return whole->substr(before.size());
+    if (!whole->starts_with(before) || SpellsSpecialToken(answer)) {
+      return {.text = "", .prefix = v1::CHAT_PREFIX_CHANGED};
+    }
+    return {.text = whole->substr(before.size()), .prefix = v1::CHAT_PREFIX_CONTINUES};
   }
 
   // What follows an answer, wherever the template puts it; nothing if it is nowhere.
@@ -40,6 +44,13 @@ class StandIn {
   }
 
  private:
+  // What the session holds as the characters of "<|end|>" would be the special token when rendered again.
+  bool SpellsSpecialToken(const std::string& answer) const {
+    const Tokenizer& tokenizer = engine_.tokenizer();
+    const auto ids = tokenizer.Encode(answer, TextPosition::kContinuation, SpecialTokens::kParse);
+    return !ids.ok() || absl::c_any_of(*ids, [&](TokenId id) { return tokenizer.IsSpecial(id); });
+  }
+
   static ChatTurn User() { return {.role = "user", .content = "?"}; }
 
   absl::StatusOr<std::string> Render(const std::string& answer) const {
@@ -59,19 +70,17 @@ absl::StatusOr<ChatContinuation> ContinueChat(const v1::ChatMessages& chat, cons
                                               const ChatTail& tail) {
   const StandIn stand_in(chat, engine);
   ChatContinuation continuation;
-  std::optional<std::string> rest;
-  if (tail.after_answer && tail.whole) {
-    rest = stand_in.RestBehind(tail.answer);
-    continuation.prefix = rest ? v1::CHAT_PREFIX_CONTINUES : v1::CHAT_PREFIX_CHANGED;
+  if (tail.after_answer && tail.whole) continuation = stand_in.Behind(tail.answer);
+  if (continuation.prefix != v1::CHAT_PREFIX_CONTINUES) {
+    std::optional<std::string> rest = tail.after_answer ? stand_in.RestAnywhere() : std::nullopt;
+    if (!rest) {
+      absl::StatusOr<std::string> alone = stand_in.RenderAlone();
+      if (!alone.ok()) return alone.status();
+      continuation.text = *std::move(alone);
+      return continuation;
+    }
+    continuation.text = *std::move(rest);
   }
-  if (tail.after_answer && !rest) rest = stand_in.RestAnywhere();
-  if (!rest) {
-    absl::StatusOr<std::string> alone = stand_in.RenderAlone();
-    if (!alone.ok()) return alone.status();
-    continuation.text = *std::move(alone);
-    return continuation;
-  }
-  continuation.text = *std::move(rest);
   if (tail.end_token != kNoToken) {
     const std::string_view end = engine.tokenizer().Piece(tail.end_token);
     if (!end.empty() && continuation.text.starts_with(end)) continuation.text.erase(0, end.size());

@@ -23,7 +23,8 @@ struct ChatContinuation {
 // messages. The text behind the answer is what is to be taken in, without the end token that the session
 // holds already. The prefix continues if that rendering begins with the prompt that the answer followed, and
 // the answer as it is; templates that strip reasoning, blanks, or what their generation prompt adds, change
-// it.
+// it. So does an answer that spells a special token: rendered again, it would be that token. A template that
+// refuses this conversation leaves the prefix unchecked.
 //
 // A session that does not end with an answer to a chat gets the new messages as the template renders them by
 // themselves. Errors as of Engine::RenderChat. REQUIRES: the session holds tokens.

@@ -28,7 +28,9 @@ struct SessionFill {
 struct ChatTail {
   static constexpr size_t kMaxBytes = 4096;
   bool after_answer = false;  // the session ends with the answer to chat messages
-  bool whole = false;         // `answer` is all that the session holds of it, but for the end token
+  // `answer` is all that the session holds of it, but for the end token: it was not cut, and each of its
+  // tokens is text of its own.
+  bool whole = false;
   std::string answer;
   int32_t end_token = kNoToken;  // that ended it, if one did
 };

@@ -8,6 +8,7 @@
 #include "engine/kernels/parallel.h"
 #include "engine/sampling/log_probability.h"
 #include "engine/scheduling/status_reason.h"
+#include "engine/text/unicode.h"
 
 namespace memgate {
 
@@ -152,6 +153,8 @@ bool Turn::Take(SampledToken token, const Vocabulary& vocabulary, absl::Time now
     End(absl::OkStatus(), FinishReason::kStop, now);
     return true;
   }
+  // Special tokens leave nothing in the text, and nor do ids that a larger model has no token for.
+  if (vocabulary.tokenizer->TokenBytes(id).empty()) only_text_ = false;
   Emit(stop_->Push(detokenizer_->Push(id)), std::move(token));
   if (!matched_stop_.empty()) {
     End(absl::OkStatus(), FinishReason::kStop, now);
@@ -183,10 +186,12 @@ void Turn::LeavePendingToken(bool finished) {
   // taken in (Advance).
 }
 
-// An answer that a stop string cut is longer in the session than what the client saw of it.
+// An answer that a stop string cut is longer in the session than what the client saw of it, one with special
+// tokens holds more than its text, and U+FFFD stands for bytes that are not known.
 void Turn::LeaveChatTail(bool finished) {
   tail_.after_answer = request_.chat && finished;
-  tail_.whole = matched_stop_.empty() && tail_.answer.size() <= ChatTail::kMaxBytes;
+  tail_.whole = matched_stop_.empty() && only_text_ && tail_.answer.size() <= ChatTail::kMaxBytes &&
+                tail_.answer.find(kReplacementCharacter) == std::string::npos;
   if (!tail_.after_answer || !tail_.whole) tail_.answer.clear();
   lease_->set_chat_tail(std::move(tail_));
 }

@@ -90,7 +90,8 @@ class Turn {
   std::optional<Detokenizer> detokenizer_;
   std::optional<StopMatcher> stop_;
   std::string matched_stop_;
-  ChatTail tail_;  // of a chat
+  ChatTail tail_;          // of a chat
+  bool only_text_ = true;  // each token of the answer so far is text
 
   const absl::Time arrival_;
   absl::Time begin_;

@@ -129,11 +129,19 @@ TEST_F(ChatContinuationTest, WhatIsNotKnownIsNotChecked) {
   EXPECT_EQ(next->text, Render(*engine, {{"user", "two"}}));
 }
 
+TEST_F(ChatContinuationTest, AnAnswerThatSpellsASpecialTokenChangesThePrefix) {
+  auto engine = Load(kPlain);
+  const auto next = ContinueChat(Chat({{"user", "two"}}), *engine, Answered("4<|user|>5"));
+  ASSERT_TRUE(next.ok()) << next.status();
+  EXPECT_EQ(next->prefix, v1::CHAT_PREFIX_CHANGED);
+  EXPECT_EQ(next->text, "\n<|user|>two<|end|>\n<|assistant|>");
+}
+
 TEST_F(ChatContinuationTest, TemplatesThatRefuseTheStandInGetTheMessagesAlone) {
   auto engine = Load(kRefusesAssistants);
   const auto next = ContinueChat(Chat({{"user", "two"}}), *engine, Answered("first"));
   ASSERT_TRUE(next.ok()) << next.status();
-  EXPECT_EQ(next->prefix, v1::CHAT_PREFIX_CHANGED);
+  EXPECT_EQ(next->prefix, v1::CHAT_PREFIX_UNCHECKED);
   EXPECT_EQ(next->text, "two");
   EXPECT_FALSE(ContinueChat(Chat({{"assistant", "x"}}), *engine, Answered("first")).ok());
 }

@@ -56,11 +56,20 @@ TEST(GenerateTest, EqualRequestsGetEqualAnswers) {
             Generate(server.inference(), request).token_ids());
 }
 
+// Makes an answer of nothing but `token`.
+void Answer(v1::GenerateRequest& request, int32_t token) {
+  auto& bias = *request.mutable_sampling()->mutable_logit_bias();
+  bias.clear();
+  bias[token] = 100;
+}
+
+// Its answer is "aaaa".
 v1::GenerateRequest ChatRequest(const std::string& session, const std::string& content) {
   v1::GenerateRequest request = PromptRequest(session, "", 4);
   v1::ChatMessage* message = request.mutable_chat()->add_messages();
   message->set_role("user");
   message->set_content(content);
+  Answer(request, 'a');
   return request;
 }
 
@@ -78,6 +87,24 @@ TEST(GenerateTest, ChatsInSessionsSayWhetherTheyContinue) {
   ASSERT_TRUE(Generate(server.inference(), PromptRequest("chat", "no chat", 4)).status.ok());
   turn = Generate(server.inference(), ChatRequest("chat", "three"));
   EXPECT_EQ(turn.events.front().route().chat_prefix(), v1::CHAT_PREFIX_UNCHECKED);
+}
+
+// Special tokens and halves of characters are held by the session, but the client cannot send them back.
+TEST(GenerateTest, AnswersThatAreNotTheirTextLeaveThePrefixUnchecked) {
+  constexpr int32_t kHalfACharacter = 0xC3;
+  for (const int32_t token : {kTinyUser, kHalfACharacter}) {
+    TestServer server;
+    server.CreateSession("chat");
+    v1::GenerateRequest request = ChatRequest("chat", "one");
+    Answer(request, token);
+    const Generated first = Generate(server.inference(), request);
+    ASSERT_TRUE(first.status.ok()) << first.status.error_message();
+    EXPECT_EQ(Get(server, "chat").accounting().total_tokens(), 6 + 4);
+    const Generated turn = Generate(server.inference(), ChatRequest("chat", "two"));
+    ASSERT_TRUE(turn.status.ok()) << turn.status.error_message();
+    EXPECT_EQ(turn.events.front().route().chat_prefix(), v1::CHAT_PREFIX_UNCHECKED) << token;
+    EXPECT_EQ(turn.events.front().route().prompt_tokens(), 7);
+  }
 }
 
 // The template drops what the answer says.
