@@ -8,9 +8,11 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/text/strings.h"
@@ -33,20 +35,36 @@ class BpeModel : public TokenModel {
     int32_t rank = 0;
     TokenId id = 0;
   };
+  // Of unused pieces that a text was merged into: the two symbols that were offered for it last.
+  using Halves = absl::flat_hash_map<TokenId, std::pair<TokenId, TokenId>>;
+
   BpeModel() = default;
   absl::Status AddMerges(const ModelSpec& spec, const StringViewMap<TokenId>& spelled);
   absl::Status AddMergesByScore(const ModelSpec& spec);
   absl::Status Merged(std::string_view word, std::vector<TokenId>& ids) const;
+  bool IsHalf(std::string_view text) const;
+  TokenId HalfId(std::string_view text);
   absl::Status FirstSymbols(std::string_view word, std::vector<TokenId>& symbols) const;
-  const Merge* FindMerge(TokenId left, TokenId right) const;
-  void MergeShort(std::vector<TokenId>& symbols) const;
-  void MergeLong(std::vector<TokenId>& symbols) const;
+  absl::Status FirstBytes(std::string_view word, std::vector<TokenId>& symbols) const;
+  absl::Status AppendUnknown(std::string_view character, bool& after_unknown,
+                             std::vector<TokenId>& symbols) const;
+  const Merge* FindMerge(TokenId left, TokenId right, Halves& halves) const;
+  void MergeShort(std::vector<TokenId>& symbols, Halves& halves) const;
+  void MergeLong(std::vector<TokenId>& symbols, Halves& halves) const;
+  absl::Status AppendIds(TokenId symbol, const Halves& halves, bool& after_unknown,
+                         std::vector<TokenId>& ids) const;
 
   Alphabet alphabet_ = Alphabet::kBytes;
   std::vector<std::string> words_;               // backs `by_text_`
   StringViewMap<TokenId> by_text_;               // piece as it stands in a text -> id
   absl::flat_hash_map<uint64_t, Merge> merges_;  // left << 32 | right
-  std::array<TokenId, 256> byte_ids_{};          // -1: none
+  // Characters that are no piece, but one half of a merge. As symbols they have the numbers from
+  // first_character_ on, in this order.
+  std::vector<std::string_view> characters_;
+  StringViewMap<TokenId> by_character_;
+  TokenId first_character_ = 0;
+  absl::flat_hash_set<TokenId> unused_;  // that are made by merges
+  std::array<TokenId, 256> byte_ids_{};  // -1: none
   std::optional<TokenId> unk_id_;
   bool fuse_unk_ = false;
   bool byte_fallback_ = false;

@@ -67,7 +67,7 @@ void AddEndId(TokenId id, TokenizerSpec& spec) {
   }
 }
 
-// Begin and end tokens count as control tokens, whatever their type.
+// Begin and end tokens count as control tokens, whatever their type, and so do the names above.
 absl::Status AddTokens(const GgufVocabulary& vocabulary, TokenizerSpec& spec) {
   spec.bos_id = vocabulary.bos_id;
   spec.eos_id = vocabulary.eos_id;
@@ -80,9 +80,13 @@ absl::Status AddTokens(const GgufVocabulary& vocabulary, TokenizerSpec& spec) {
     spec.model.vocab.emplace_back(piece, id);
     if (!vocabulary.scores.empty()) spec.model.scores.push_back(vocabulary.scores[i]);
     const GgufTokenType type = TypeOf(vocabulary, i);
-    if (type == GgufTokenType::kByte || type == GgufTokenType::kUnused) spec.model.not_text.insert(id);
+    if (type == GgufTokenType::kByte) spec.model.not_text.insert(id);
+    if (type == GgufTokenType::kUnused) spec.model.unused.insert(id);
     const bool is_named = id == vocabulary.bos_id || id == vocabulary.eos_id || id == vocabulary.eot_id;
-    const bool control = type == GgufTokenType::kControl || type == GgufTokenType::kUnknown || is_named;
+    // Converters write some of them as normal tokens. One that is HTML, too, is left as the file says.
+    const bool ends_a_turn = type == GgufTokenType::kNormal && EndsATurn(piece) && piece != "</s>";
+    const bool control =
+        type == GgufTokenType::kControl || type == GgufTokenType::kUnknown || is_named || ends_a_turn;
     if (!control && type != GgufTokenType::kUserDefined) continue;
     if (EndsATurn(piece)) AddEndId(id, spec);
     if (piece.size() > kMaxAddedTokenBytes) {

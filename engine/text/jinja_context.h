@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "engine/text/jinja_value.h"
 #include "engine/text/strings.h"
+#include "engine/text/unicode.h"
 
 namespace memgate::jinja {
 
@@ -25,8 +26,11 @@ class Context {
   void set_line(int line) { line_ = line; }
   int line() const { return line_; }
 
-  // INVALID_ARGUMENT. Returns an undefined value, for "return context.Fail(...)".
+  // INVALID_ARGUMENT, with the first KiB of what may be a template's own message. Returns an undefined value,
+  // for "return context.Fail(...)".
   Value Fail(std::string_view message) {
+    constexpr size_t kMostBytes = 1024;
+    message = message.substr(0, CompleteUtf8Bytes(message.substr(0, kMostBytes)));
     if (status_.ok()) status_ = absl::InvalidArgumentError(Concat("template line ", line_, ": ", message));
     return Value();
   }

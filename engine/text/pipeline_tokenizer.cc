@@ -14,6 +14,11 @@ namespace {
 // Encoding needs up to about forty times the bytes of its input; longer texts go through StreamingTokenizer.
 constexpr size_t kMaxTextBytes = 16 << 20;
 
+// Of what is looked for as one added token, and as all of them. Looking for them takes time by the longest
+// and memory by some ten times all; published vocabularies have up to a MiB.
+constexpr size_t kMaxPatternBytes = 1024;
+constexpr size_t kMaxPatternsBytes = 16 << 20;
+
 // "<0x0A>" stands for the byte 0x0A.
 std::optional<char> FallbackByte(std::string_view piece) {
   if (piece.size() != 6 || !piece.starts_with("<0x") || piece.back() != '>') return std::nullopt;
@@ -63,7 +68,8 @@ absl::Status PipelineTokenizer::CompilePreTokenizer() {
       pre_tokenizer_.emplace_back(*metaspace);
     } else if (const auto* split = std::get_if<SplitRule>(&rule)) {
       absl::StatusOr<TextSplitter> splitter =
-          split->is_literal ? TextSplitter::ForLiteral(split->pattern, split->behavior, split->invert)
+          split->is_literal ? absl::StatusOr<TextSplitter>(
+                                  TextSplitter::ForLiteral(split->pattern, split->behavior, split->invert))
                             : TextSplitter::Compile(split->pattern, split->behavior, split->invert);
       if (!splitter.ok()) {
         return absl::Status(splitter.status().code(), Concat("pre_tokenizer: ", splitter.status().message()));
@@ -77,23 +83,43 @@ absl::Status PipelineTokenizer::CompilePreTokenizer() {
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::string> PipelineTokenizer::PatternOf(const AddedToken& token, MatchWork& work) const {
+  if (!token.normalized || normalizer_.empty()) return token.content;
+  if (!token.normalized_content.empty()) return token.normalized_content;
+  absl::StatusOr<std::string> pattern = normalizer_.Normalize(token.content, Prepending::kOn, work);
+  if (pattern.ok() && pattern->size() > kMaxPatternBytes) {
+    return absl::InvalidArgumentError(Concat("added token ", Quoted(token.content), " has ", pattern->size(),
+                                             " bytes when normalised, more than ", kMaxPatternBytes));
+  }
+  return pattern;
+}
+
 absl::Status PipelineTokenizer::BuildMatchers() {
   std::vector<AddedTokenMatcher::Entry> as_written;
   std::vector<AddedTokenMatcher::Entry> in_normalized;
+  MatchWork work(kMaxAddedTokenBytes * spec_.added_tokens.size());
+  size_t bytes = 0;
   for (const AddedToken& token : spec_.added_tokens) {
-    if (!token.normalized || normalizer_.empty()) {
-      as_written.push_back({token, token.content});
-    } else if (!token.normalized_content.empty()) {
-      in_normalized.push_back({token, token.normalized_content});
-    } else {
-      absl::StatusOr<std::string> pattern = normalizer_.Normalize(token.content, Prepending::kOn);
-      if (!pattern.ok()) return pattern.status();
-      in_normalized.push_back({token, *std::move(pattern)});
+    absl::StatusOr<std::string> pattern = PatternOf(token, work);
+    if (!pattern.ok()) return pattern.status();
+    bytes += pattern->size();
+    if (bytes > kMaxPatternsBytes) {
+      return absl::InvalidArgumentError(
+          Concat("the added tokens have more than ", kMaxPatternsBytes, " bytes together"));
     }
+    auto& entries = token.normalized && !normalizer_.empty() ? in_normalized : as_written;
+    entries.push_back({token, *std::move(pattern)});
   }
   as_written_ = AddedTokenMatcher(std::move(as_written));
   in_normalized_ = AddedTokenMatcher(std::move(in_normalized));
   return absl::OkStatus();
+}
+
+bool PipelineTokenizer::ReachesAcrossSpaces() const {
+  const bool splits = std::any_of(pre_tokenizer_.begin(), pre_tokenizer_.end(), [](const auto& step) {
+    return std::holds_alternative<TextSplitter>(step);
+  });
+  return !splits && !model_->words_are_independent();
 }
 
 std::string PipelineTokenizer::BytesOf(std::string_view piece) const {
@@ -136,6 +162,7 @@ absl::StatusOr<std::vector<TokenId>> PipelineTokenizer::Encode(std::string_view 
   if (absl::Status status = CheckUtf8(text); !status.ok()) return status;
   std::vector<TokenId> ids;
   if (position == TextPosition::kStart) ids = spec_.begin_ids;
+  MatchWork work(text.size());
   std::vector<TextSegment> segments;
   as_written_.Split(text, special, segments);
   for (const TextSegment& segment : segments) {
@@ -145,20 +172,22 @@ absl::StatusOr<std::vector<TokenId>> PipelineTokenizer::Encode(std::string_view 
     }
     const bool starts_text = segment.text.data() == text.data();
     const Place place = {starts_text && position == TextPosition::kContinuation, starts_text};
-    if (absl::Status status = EncodeAsWritten(segment.text, place, special, ids); !status.ok()) return status;
+    if (absl::Status status = EncodeAsWritten(segment.text, place, special, work, ids); !status.ok()) {
+      return status;
+    }
   }
   return ids;
 }
 
 absl::Status PipelineTokenizer::EncodeAsWritten(std::string_view text, Place place, SpecialTokens special,
-                                                std::vector<TokenId>& ids) const {
+                                                MatchWork& work, std::vector<TokenId>& ids) const {
   absl::StatusOr<std::string> normalized;
   if (!normalizer_.empty()) {
-    normalized = normalizer_.Normalize(text, place.continues ? Prepending::kOff : Prepending::kOn);
+    normalized = normalizer_.Normalize(text, place.continues ? Prepending::kOff : Prepending::kOn, work);
     if (!normalized.ok()) return normalized.status();
     text = *normalized;
   }
-  if (in_normalized_.empty()) return EncodeNormalized(text, place, ids);
+  if (in_normalized_.empty()) return EncodeNormalized(text, place, work, ids);
   std::vector<TextSegment> segments;
   in_normalized_.Split(text, special, segments);
   for (const TextSegment& segment : segments) {
@@ -168,20 +197,21 @@ absl::Status PipelineTokenizer::EncodeAsWritten(std::string_view text, Place pla
     }
     const bool first = segment.text.data() == text.data();
     const Place inner = {place.continues && first, place.starts_text && first};
-    if (absl::Status status = EncodeNormalized(segment.text, inner, ids); !status.ok()) return status;
+    if (absl::Status status = EncodeNormalized(segment.text, inner, work, ids); !status.ok()) return status;
   }
   return absl::OkStatus();
 }
 
 struct PipelineTokenizer::Pieces {
   std::vector<std::string_view> texts;
-  Place place;                        // of the first piece
+  Place place;  // of the first piece
+  MatchWork& work;
   std::deque<std::string> rewritten;  // what some of `texts` point into
 
   absl::Status Apply(const TextSplitter& splitter) {
     std::vector<std::string_view> finer;
     for (const std::string_view text : texts) {
-      if (absl::Status status = splitter.Split(text, finer); !status.ok()) return status;
+      if (absl::Status status = splitter.Split(text, work, finer); !status.ok()) return status;
     }
     const bool same_start = !texts.empty() && !finer.empty() && finer[0].data() == texts[0].data();
     if (!same_start) place = {};
@@ -190,10 +220,13 @@ struct PipelineTokenizer::Pieces {
   }
   absl::Status Apply(const MetaspaceRule& rule) {
     for (size_t i = 0; i < texts.size(); ++i) {
-      std::string text = ReplaceEvery(texts[i], " ", rule.mark);
       const bool wanted = rule.prepend == PrependScheme::kAlways ||
                           (rule.prepend == PrependScheme::kFirst && i == 0 && place.starts_text);
-      if (wanted && !Continues(i) && !text.starts_with(rule.mark)) text.insert(0, rule.mark);
+      const bool marked = texts[i].starts_with(rule.mark) || texts[i].starts_with(' ');
+      const bool prepend = wanted && !marked && !Continues(i);
+      if (!prepend && texts[i].find(' ') == std::string_view::npos) continue;
+      std::string text = ReplaceEvery(texts[i], " ", rule.mark);
+      if (prepend) text.insert(0, rule.mark);
       Rewrite(i, std::move(text));
     }
     return absl::OkStatus();
@@ -210,10 +243,10 @@ struct PipelineTokenizer::Pieces {
   void Rewrite(size_t i, std::string text) { texts[i] = rewritten.emplace_back(std::move(text)); }
 };
 
-absl::Status PipelineTokenizer::EncodeNormalized(std::string_view text, Place place,
+absl::Status PipelineTokenizer::EncodeNormalized(std::string_view text, Place place, MatchWork& work,
                                                  std::vector<TokenId>& ids) const {
   if (text.empty()) return absl::OkStatus();
-  Pieces pieces{{text}, place};
+  Pieces pieces{{text}, place, work, {}};
   for (const auto& step : pre_tokenizer_) {
     const absl::Status status = std::visit([&](const auto& rule) { return pieces.Apply(rule); }, step);
     if (!status.ok()) return status;

@@ -33,6 +33,7 @@ class PipelineTokenizer : public Tokenizer {
   std::string_view TokenBytes(TokenId id) const override { return bytes_.At(id); }
   std::string_view Piece(TokenId id) const override { return pieces_.At(id); }
   bool StripsLeadingSpace() const override { return spec_.strips_leading_space; }
+  bool ReachesAcrossSpaces() const override;
   int vocab_size() const override { return vocab_size_; }
   bool IsSpecial(TokenId id) const override { return spec_.special.contains(id); }
   std::optional<TokenId> bos_id() const override { return spec_.bos_id; }
@@ -68,12 +69,14 @@ class PipelineTokenizer : public Tokenizer {
 
   explicit PipelineTokenizer(TokenizerSpec spec) : spec_(std::move(spec)) {}
   absl::Status CompilePreTokenizer();
+  absl::StatusOr<std::string> PatternOf(const AddedToken& token, MatchWork& work) const;
   absl::Status BuildMatchers();
   void BuildTables();
   std::string BytesOf(std::string_view piece) const;
-  absl::Status EncodeAsWritten(std::string_view text, Place place, SpecialTokens special,
+  absl::Status EncodeAsWritten(std::string_view text, Place place, SpecialTokens special, MatchWork& work,
                                std::vector<TokenId>& ids) const;
-  absl::Status EncodeNormalized(std::string_view text, Place place, std::vector<TokenId>& ids) const;
+  absl::Status EncodeNormalized(std::string_view text, Place place, MatchWork& work,
+                                std::vector<TokenId>& ids) const;
   absl::Status EncodeWords(std::string_view text, std::vector<TokenId>& ids) const;
 
   TokenizerSpec spec_;  // without what the members below are made of, once they are

@@ -47,13 +47,18 @@ absl::Status ReadPieces(const SentencePieceModel& model, TokenTable& table, Toke
   for (size_t i = 0; i < model.pieces.size(); ++i) {
     const SentencePieceModel::Piece& piece = model.pieces[i];
     const TokenId id = static_cast<TokenId>(i);
-    if (absl::Status status = table.Add(piece.text, id); !status.ok()) return Invalid(ToStdView(status.message()));
+    if (absl::Status status = table.Add(piece.text, id); !status.ok())
+      return Invalid(ToStdView(status.message()));
     spec.model.vocab.emplace_back(piece.text, id);
     spec.model.scores.push_back(piece.score);
     if (piece.type == PieceType::kUnknown) spec.model.unk_token = piece.text;
     if (piece.type == PieceType::kNormal) continue;
+    if (piece.type == PieceType::kUnused) {
+      spec.model.unused.insert(id);
+      continue;
+    }
     if (piece.type != PieceType::kUserDefined) spec.model.not_text.insert(id);
-    if (piece.type == PieceType::kByte || piece.type == PieceType::kUnused) continue;
+    if (piece.type == PieceType::kByte) continue;
     if (piece.text.size() > kMaxAddedTokenBytes) {
       return Invalid(
           Concat("symbol ", id, " has ", piece.text.size(), " bytes, more than ", kMaxAddedTokenBytes));
@@ -61,6 +66,15 @@ absl::Status ReadPieces(const SentencePieceModel& model, TokenTable& table, Toke
     spec.added_tokens.push_back(AddedTokenOf(id, piece));
   }
   return absl::OkStatus();
+}
+
+// Tokens of the configuration that the file does not hold. The library that wrote them looks for them before
+// SentencePiece sees the text, whatever they say about normalised text.
+absl::Status ReadFurtherTokens(const nlohmann::json& config, TokenTable& table, TokenizerSpec& spec) {
+  const size_t own = spec.added_tokens.size();
+  absl::Status status = ReadAddedTokensDecoder(config, table, spec.added_tokens);
+  for (size_t i = own; i < spec.added_tokens.size(); ++i) spec.added_tokens[i].normalized = false;
+  return status;
 }
 
 void AddNormalizer(SentencePieceModel& model, TokenizerSpec& spec) {
@@ -91,7 +105,7 @@ absl::StatusOr<TokenizerSpec> SentencePieceSpec(std::string_view model_file, std
   spec.model.fuse_unk = true;
   spec.model.byte_fallback = model->byte_fallback;
   absl::Status status = ReadPieces(*model, table, spec);
-  if (status.ok()) status = ReadAddedTokensDecoder(*config, table, spec.added_tokens);
+  if (status.ok()) status = ReadFurtherTokens(*config, table, spec);
   if (status.ok()) {
     const absl::Status density = table.CheckDensity();
     if (!density.ok()) status = Invalid(ToStdView(density.message()));

@@ -111,8 +111,10 @@ absl::StatusOr<size_t> StreamingTokenizer::FindCut() {
   int tried = 0;
   size_t end = limit;
   while (tried < kMaxCutsTried) {
-    const size_t line_break = text.substr(0, end).find_last_of("\r\n");
-    if (line_break == std::string_view::npos || line_break < searched_bytes_) break;
+    const size_t searched = std::min(searched_bytes_, end);
+    const size_t found = text.substr(searched, end - searched).find_last_of("\r\n");
+    if (found == std::string_view::npos) break;
+    const size_t line_break = searched + found;
     const absl::StatusOr<size_t> cut = SafeCutInSpaces(line_break);
     if (!cut.ok() || *cut > 0) return cut;
     end = line_break;
@@ -150,13 +152,22 @@ absl::StatusOr<size_t> StreamingTokenizer::SafeCutInSpaces(size_t offset) const 
   return 0;
 }
 
-// Whether the ids of the text around `offset` are those of its two sides.
+// Whether a cut at `offset` changes no ids, whatever follows what is there.
 absl::StatusOr<bool> StreamingTokenizer::IsSafeCut(size_t offset) const {
+  const size_t window = AlignDown(pending_, offset - std::min(offset, kWindowBytes));
+  absl::StatusOr<bool> safe = IsSafeCut(window, offset);
+  if (safe.ok() && *safe) safe = HasBegun(window == 0 ? offset : window);
+  if (safe.ok() && *safe && window > 0 && tokenizer_.ReachesAcrossSpaces()) safe = IsSafeCut(0, offset);
+  return safe;
+}
+
+// Whether the ids of the text from `begin` on around `offset` are those of its two sides.
+absl::StatusOr<bool> StreamingTokenizer::IsSafeCut(size_t begin, size_t offset) const {
   const std::string_view text = std::string_view(pending_).substr(0, checked_bytes_);
-  const size_t begin = AlignDown(text, offset - std::min(offset, kWindowBytes));
   const size_t end = AlignDown(text, std::min(offset + kWindowBytes, text.size()));
   const auto encode = [&](size_t from, size_t to) {
-    return tokenizer_.Encode(text.substr(from, to - from), TextPosition::kContinuation, special_);
+    const TextPosition position = from == 0 ? position_ : TextPosition::kContinuation;
+    return tokenizer_.Encode(text.substr(from, to - from), position, special_);
   };
   const absl::StatusOr<std::vector<TokenId>> whole = encode(begin, end);
   if (!whole.ok()) return whole.status();
@@ -164,9 +175,25 @@ absl::StatusOr<bool> StreamingTokenizer::IsSafeCut(size_t offset) const {
   if (!left.ok()) return left.status();
   const absl::StatusOr<std::vector<TokenId>> right = encode(offset, end);
   if (!right.ok()) return right.status();
-  return whole->size() == left->size() + right->size() &&
+  // A normaliser may drop a side as white space at an end of its text, where the whole text goes on.
+  return !left->empty() && !right->empty() && whole->size() == left->size() + right->size() &&
          std::equal(left->begin(), left->end(), whole->begin()) &&
          std::equal(right->begin(), right->end(), whole->begin() + left->size());
+}
+
+// Whether something is left of the first `bytes`. What the whole text begins with belongs to the first
+// character that is, so that nothing before it can be cut off.
+absl::StatusOr<bool> StreamingTokenizer::HasBegun(size_t bytes) const {
+  if (position_ == TextPosition::kContinuation) return true;
+  bytes = AlignDown(pending_, std::min(bytes, kWindowBytes));
+  const auto encode = [&](size_t size) {
+    return tokenizer_.Encode(std::string_view(pending_).substr(0, size), TextPosition::kStart, special_);
+  };
+  const absl::StatusOr<std::vector<TokenId>> nothing = encode(0);
+  if (!nothing.ok()) return nothing.status();
+  const absl::StatusOr<std::vector<TokenId>> first = encode(bytes);
+  if (!first.ok()) return first.status();
+  return first->size() > nothing->size();
 }
 
 }  // namespace memgate

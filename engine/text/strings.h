@@ -13,7 +13,7 @@
 namespace memgate {
 
 // In double quotes, control characters escaped, and all but ASCII if it is not valid UTF-8: for error
-// messages, which are valid UTF-8.
+// messages, which are valid UTF-8. Of a long text the first 200 bytes.
 std::string Quoted(std::string_view text);
 
 struct StringViewHash {

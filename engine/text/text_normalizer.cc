@@ -1,5 +1,6 @@
 #include "engine/text/text_normalizer.h"
 
+#include <algorithm>
 #include <type_traits>
 #include <utility>
 
@@ -12,9 +13,11 @@ namespace {
 // that multiplies text.
 constexpr size_t kMaxGrowth = 32;
 constexpr size_t kGrowthAllowance = 4096;
+constexpr size_t kMaxNormalizedBytes = 64 << 20;
 
-absl::Status TooLong() {
-  return absl::ResourceExhaustedError(Concat("the normaliser multiplies text by more than ", kMaxGrowth));
+absl::Status TooLong(size_t max_bytes) {
+  return absl::ResourceExhaustedError(
+      Concat("the text is longer than ", max_bytes, " bytes when normalised"));
 }
 
 // Calls map(code point, character, out) for every character of `text`.
@@ -38,6 +41,20 @@ bool IsNmtControl(char32_t c) {
 bool IsNmtSpace(char32_t c) {
   return c == 0x09 || c == 0x0A || c == 0x0C || c == 0x0D || c == 0x1680 || (c >= 0x200B && c <= 0x200F) ||
          c == 0x2028 || c == 0x2029 || c == 0x2581 || c == 0xFEFF || c == 0xFFFD;
+}
+
+// Whether ReplaceEvery would make more than `max_bytes` of `text`.
+bool GrowsBeyond(std::string_view text, const ReplaceRule& rule, size_t max_bytes) {
+  if (text.size() > max_bytes) return true;
+  if (rule.content.size() <= rule.pattern.size()) return false;
+  const size_t most = (max_bytes - text.size()) / (rule.content.size() - rule.pattern.size());
+  if (text.size() / rule.pattern.size() <= most) return false;
+  size_t count = 0;
+  for (size_t at = text.find(rule.pattern); at != std::string_view::npos;
+       at = text.find(rule.pattern, at + rule.pattern.size())) {
+    if (++count > most) return true;
+  }
+  return false;
 }
 
 }  // namespace
@@ -80,33 +97,36 @@ absl::StatusOr<TextNormalizer> TextNormalizer::Compile(const std::vector<Normali
   return normalizer;
 }
 
-// One step on one text.
+// One step on one text. Steps that could make any size of it look before they build it.
 struct TextNormalizer::Application {
   std::string_view text;
   Prepending prepending;
   size_t max_bytes;
+  MatchWork& work;
 
   using Result = absl::StatusOr<std::string>;
 
   Result operator()(const PrependRule& rule) const {
     if (prepending == Prepending::kOff || text.empty()) return std::string(text);
+    if (rule.prefix.size() > max_bytes) return TooLong(max_bytes);
     return Concat(rule.prefix, text);
   }
   Result operator()(const ReplaceRule& rule) const {
-    // The growth of one rule is bounded by its lengths; check before building what may be huge.
-    if (rule.content.size() > kMaxGrowth * rule.pattern.size()) return TooLong();
+    if (GrowsBeyond(text, rule, max_bytes)) return TooLong(max_bytes);
     return ReplaceEvery(text, rule.pattern, rule.content);
   }
   Result operator()(const RegexReplacement& rule) const {
     std::string out;
     size_t done = 0;
-    const absl::Status status = rule.pattern.ForEachMatch(text, [&](size_t begin, size_t end) {
-      if (out.size() > max_bytes) return;
+    bool too_long = false;
+    const absl::Status status = rule.pattern.ForEachMatch(text, work, [&](size_t begin, size_t end) {
+      too_long = too_long || out.size() + (begin - done) + rule.content.size() > max_bytes;
+      if (too_long) return;
       out.append(text.substr(done, begin - done)).append(rule.content);
       done = end;
     });
     if (!status.ok()) return status;
-    if (out.size() > max_bytes) return TooLong();
+    if (too_long) return TooLong(max_bytes);
     out.append(text.substr(done));
     return out;
   }
@@ -141,14 +161,15 @@ struct TextNormalizer::Application {
   }
 };
 
-absl::StatusOr<std::string> TextNormalizer::Normalize(std::string_view text, Prepending prepending) const {
-  const size_t max_bytes = kMaxGrowth * text.size() + kGrowthAllowance;
+absl::StatusOr<std::string> TextNormalizer::Normalize(std::string_view text, Prepending prepending,
+                                                      MatchWork& work) const {
+  const size_t max_bytes = std::min(kMaxGrowth * text.size() + kGrowthAllowance, kMaxNormalizedBytes);
   std::string current(text);
   for (const Step& step : steps_) {
-    absl::StatusOr<std::string> next = std::visit(Application{current, prepending, max_bytes}, step);
+    absl::StatusOr<std::string> next = std::visit(Application{current, prepending, max_bytes, work}, step);
     if (!next.ok()) return next.status();
     current = *std::move(next);
-    if (current.size() > max_bytes) return TooLong();
+    if (current.size() > max_bytes) return TooLong(max_bytes);
   }
   return current;
 }

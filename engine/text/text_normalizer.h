@@ -46,9 +46,9 @@ class TextNormalizer {
 
   bool empty() const { return steps_.empty(); }
 
-  // Applies the rules in order. RESOURCE_EXHAUSTED if the result would be more than a fixed multiple of the
-  // input. REQUIRES: `text` is valid UTF-8; so is the result.
-  absl::StatusOr<std::string> Normalize(std::string_view text, Prepending prepending) const;
+  // Applies the rules in order. RESOURCE_EXHAUSTED if a result would be more than a fixed multiple of the
+  // input, or 64 MiB, or as of Regex::ForEachMatch. REQUIRES: `text` is valid UTF-8; so is the result.
+  absl::StatusOr<std::string> Normalize(std::string_view text, Prepending prepending, MatchWork& work) const;
 
  private:
   struct RegexReplacement {
@@ -62,7 +62,7 @@ class TextNormalizer {
   std::vector<Step> steps_;
 };
 
-// `text` with every `from` replaced by `to`.
+// `text` with every `from`, which is not empty, replaced by `to`.
 std::string ReplaceEvery(std::string_view text, std::string_view from, std::string_view to);
 
 }  // namespace memgate

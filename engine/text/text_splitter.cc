@@ -55,12 +55,12 @@ absl::StatusOr<TextSplitter> TextSplitter::Compile(std::string_view pattern, Spl
   return TextSplitter(*std::move(regex), behavior, invert);
 }
 
-absl::StatusOr<TextSplitter> TextSplitter::ForLiteral(std::string_view literal, SplitBehavior behavior,
-                                                      bool invert) {
-  return Compile(EscapeRegex(literal), behavior, invert);
+TextSplitter TextSplitter::ForLiteral(std::string_view literal, SplitBehavior behavior, bool invert) {
+  return TextSplitter(std::string(literal), behavior, invert);
 }
 
-absl::Status TextSplitter::Split(std::string_view text, std::vector<std::string_view>& pieces) const {
+absl::Status TextSplitter::Split(std::string_view text, MatchWork& work,
+                                 std::vector<std::string_view>& pieces) const {
   std::vector<Span> spans;
   const auto add = [&](size_t begin, size_t end, bool is_match) {
     if (begin == end) return;
@@ -71,12 +71,19 @@ absl::Status TextSplitter::Split(std::string_view text, std::vector<std::string_
     }
   };
   size_t done = 0;  // text before this was added
-  const absl::Status status = regex_.ForEachMatch(text, [&](size_t begin, size_t end) {
+  const auto add_match = [&](size_t begin, size_t end) {
     add(done, begin, false);
     add(begin, end, true);
     done = end;
-  });
-  if (!status.ok()) return status;
+  };
+  if (const auto* literal = std::get_if<std::string>(&pattern_)) {
+    for (size_t at = text.find(*literal); at != std::string_view::npos; at = text.find(*literal, done)) {
+      add_match(at, at + literal->size());
+    }
+  } else if (absl::Status status = std::get<Regex>(pattern_).ForEachMatch(text, work, add_match);
+             !status.ok()) {
+    return status;
+  }
   add(done, text.size(), false);
   EmitPieces(text, spans, behavior_, pieces);
   return absl::OkStatus();

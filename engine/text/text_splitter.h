@@ -2,8 +2,10 @@
 #ifndef MEMGATE_ENGINE_TEXT_TEXT_SPLITTER_H_
 #define MEMGATE_ENGINE_TEXT_TEXT_SPLITTER_H_
 
+#include <string>
 #include <string_view>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -29,19 +31,18 @@ class TextSplitter {
  public:
   // With `invert`, what lies between the matches is treated as the match. Errors as of Regex::Compile.
   static absl::StatusOr<TextSplitter> Compile(std::string_view pattern, SplitBehavior behavior, bool invert);
-  // The same for a fixed string.
-  static absl::StatusOr<TextSplitter> ForLiteral(std::string_view literal, SplitBehavior behavior,
-                                                 bool invert);
+  // The same for a fixed string, which is not empty.
+  static TextSplitter ForLiteral(std::string_view literal, SplitBehavior behavior, bool invert);
 
   // Appends the pieces of `text` (valid UTF-8), none empty, to `pieces`; they point into `text`.
-  // RESOURCE_EXHAUSTED if a match takes more than a fixed number of steps.
-  absl::Status Split(std::string_view text, std::vector<std::string_view>& pieces) const;
+  // Errors as of Regex::ForEachMatch.
+  absl::Status Split(std::string_view text, MatchWork& work, std::vector<std::string_view>& pieces) const;
 
  private:
-  TextSplitter(Regex regex, SplitBehavior behavior, bool invert)
-      : regex_(std::move(regex)), behavior_(behavior), invert_(invert) {}
+  TextSplitter(std::variant<Regex, std::string> pattern, SplitBehavior behavior, bool invert)
+      : pattern_(std::move(pattern)), behavior_(behavior), invert_(invert) {}
 
-  Regex regex_;
+  std::variant<Regex, std::string> pattern_;  // or a fixed string
   SplitBehavior behavior_;
   bool invert_;
 };

@@ -10,6 +10,17 @@
 namespace memgate {
 namespace {
 
+// Published vocabularies have about 3 MiB.
+constexpr size_t kMaxVocabBytes = 32 << 20;
+
+absl::Status CheckVocabBytes(const ModelSpec& spec) {
+  size_t bytes = 0;
+  for (const auto& [piece, id] : spec.vocab) bytes += piece.size();
+  if (bytes <= kMaxVocabBytes) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      Concat("the pieces have ", bytes, " bytes together, more than ", kMaxVocabBytes));
+}
+
 absl::Status CheckScores(const ModelSpec& spec) {
   if (spec.scores.size() != spec.vocab.size()) {
     return absl::InvalidArgumentError(
@@ -31,6 +42,7 @@ absl::Status CheckScores(const ModelSpec& spec) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<TokenModel>> TokenModel::Create(const ModelSpec& spec) {
+  if (absl::Status status = CheckVocabBytes(spec); !status.ok()) return status;
   if (!spec.scores.empty() || spec.kind == ModelKind::kUnigram) {
     if (absl::Status status = CheckScores(spec); !status.ok()) return status;
   }

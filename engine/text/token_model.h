@@ -43,8 +43,11 @@ struct ModelSpec {
   // without a list of merges, where any two pieces merge whose concatenation is a piece, best score first.
   std::vector<double> scores;
   std::vector<std::pair<std::string, std::string>> merges;  // kBpe: best first, spelled like `vocab`
-  // No text is encoded as one of these, even if the model could spell it: special tokens, bytes, unused ones.
+  // No text is encoded as one of these, even if the model could spell it: special tokens, bytes.
   absl::flat_hash_set<TokenId> not_text;
+  // The same for pieces that SentencePiece calls unused. A kBpe model with scores merges text into them and
+  // takes them apart again in the end, so that they decide what else is merged.
+  absl::flat_hash_set<TokenId> unused;
   std::optional<std::string> unk_token;
   bool fuse_unk = false;
   bool byte_fallback = false;  // kCharacters only
@@ -56,7 +59,8 @@ class TokenModel {
  public:
   virtual ~TokenModel() = default;
 
-  // INVALID_ARGUMENT names the merge, piece or score that is wrong.
+  // INVALID_ARGUMENT names the merge, piece or score that is wrong, or says that the pieces have more than
+  // 32 MiB together: what finds them takes some ten times as much.
   static absl::StatusOr<std::unique_ptr<TokenModel>> Create(const ModelSpec& spec);
 
   // Appends the ids of `word` (valid UTF-8, one piece of the pre-tokeniser).
@@ -64,7 +68,7 @@ class TokenModel {
   virtual absl::Status Encode(std::string_view word, std::vector<TokenId>& ids) const = 0;
 
   // Longer pieces than this are refused where there are scores: looking for them takes time in proportion.
-  static constexpr size_t kMaxScoredPieceBytes = 1024;
+  static constexpr size_t kMaxScoredPieceBytes = 256;
 
   // True if no piece holds a space mark after another character, so that a text may be cut before each word
   // without changing its ids.

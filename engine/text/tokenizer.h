@@ -60,6 +60,10 @@ class Tokenizer {
   // Whether a decoder drops the first space of a text (SentencePiece's dummy prefix).
   virtual bool StripsLeadingSpace() const = 0;
 
+  // Whether how a word is cut may depend on words far before it: where pieces reach across spaces and nothing
+  // splits texts before.
+  virtual bool ReachesAcrossSpaces() const { return false; }
+
   virtual int vocab_size() const = 0;
   virtual bool IsSpecial(TokenId id) const = 0;
   virtual std::optional<TokenId> bos_id() const = 0;
@@ -91,7 +95,8 @@ class Detokenizer {
 // Cuts a stream of text into token ids that equal those of the whole text, however it is chunked. Text is
 // held back until about 2 KiB are there and a line break in them is a place where a cut changes no ids; at
 // most 64 KiB are held. A longer line is cut at a space, and only a stretch of 64 KiB without either (no line
-// break, no space) is cut anywhere, where its ids may differ from those of the whole text. Not thread-safe.
+// break, no space, or nothing else) is cut anywhere, where its ids may differ from those of the whole text.
+// Not thread-safe.
 class StreamingTokenizer {
  public:
   // `tokenizer` must outlive this object. Errors count bytes from `first_byte`, for a text that is the rest
@@ -111,6 +116,8 @@ class StreamingTokenizer {
   absl::Status Encode(size_t bytes, std::vector<TokenId>& ids);
   absl::StatusOr<size_t> FindCut();
   absl::StatusOr<bool> IsSafeCut(size_t offset) const;
+  absl::StatusOr<bool> IsSafeCut(size_t begin, size_t offset) const;
+  absl::StatusOr<bool> HasBegun(size_t bytes) const;
   absl::StatusOr<size_t> SafeCutInSpaces(size_t offset) const;
 
   const Tokenizer& tokenizer_;

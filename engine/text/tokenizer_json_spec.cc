@@ -18,6 +18,7 @@ namespace {
 using nlohmann::json;
 
 constexpr std::string_view kFile = "tokenizer.json";
+constexpr size_t kMaxBeginIds = 16;  // published files have one
 
 absl::Status Invalid(std::string_view message) {
   return absl::InvalidArgumentError(Concat(kFile, ": ", message));
@@ -171,7 +172,7 @@ absl::Status ReadTemplate(const json& processor, const TokenTable& table, std::v
     if (!name.ok()) return name.status();
     const json& entry = JsonMember(JsonMember(processor, "special_tokens"), name->c_str());
     const json& ids = JsonMember(entry, "ids");
-    if (!ids.is_array() || ids.size() > 16) {
+    if (!ids.is_array()) {
       return Invalid(Concat("post_processor.special_tokens has no list of ids for ", Quoted(*name)));
     }
     for (const json& value : ids) {
@@ -180,6 +181,9 @@ absl::Status ReadTemplate(const json& processor, const TokenTable& table, std::v
       if (!id.ok()) return id.status();
       if (!table.Has(*id)) return Invalid(Concat("post_processor refers to unknown id ", *id));
       begin_ids.push_back(*id);
+      if (begin_ids.size() > kMaxBeginIds) {
+        return Invalid(Concat("post_processor puts more than ", kMaxBeginIds, " tokens before a text"));
+      }
     }
   }
   return absl::OkStatus();

@@ -1,20 +1,26 @@
 #include "engine/text/tokenizer_pipeline_spec.h"
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <variant>
 
 #include "absl/strings/escaping.h"
 #include "engine/text/json_reading.h"
 #include "engine/text/strings.h"
+#include "engine/text/unicode.h"
 
 namespace memgate {
 namespace {
 
 using nlohmann::json;
 
-constexpr size_t kMaxSteps = 32;  // of a Sequence; published files have at most five
+constexpr size_t kMaxSteps = 32;       // of a component, Sequences in it included; published files have five
+constexpr int kMaxRewritingSteps = 4;  // published files have at most one
+// Of a fixed string that is looked for: comparing it at every place of a text takes time in proportion.
+constexpr size_t kMaxLiteralBytes = 256;
 
 absl::Status Invalid(std::string_view message) {
   return absl::InvalidArgumentError(Concat("tokenizer.json: ", message));
@@ -24,20 +30,34 @@ absl::Status Unsupported(std::string_view what) {
   return absl::UnimplementedError(Concat("tokenizer.json: ", what, " is not supported"));
 }
 
-// Calls `read` for each step of a Sequence, or for the one component that is not a Sequence.
+// Calls `read` for each step of a Sequence, or for the one component that is not a Sequence. `count` is that
+// of the steps and Sequences so far.
 template <typename Read>
-absl::Status ForEachStep(const json& component, const char* list_key, std::string_view where, Read read) {
+absl::Status ForEachStep(const json& component, const char* list_key, std::string_view where, Read read,
+                         size_t& count) {
   if (component.is_null()) return absl::OkStatus();
   const absl::StatusOr<std::string> type = JsonType(component, Concat("tokenizer.json ", where));
   if (!type.ok()) return type.status();
+  if (++count > kMaxSteps + 1) return Invalid(Concat(where, ": more than ", kMaxSteps, " steps"));
   if (*type != "Sequence") return read(component, *type);
   const json& steps = JsonMember(component, list_key);
   if (!steps.is_array()) return Invalid(Concat(where, ": \"", list_key, "\" is not an array"));
-  if (steps.size() > kMaxSteps) return Invalid(Concat(where, ": more than ", kMaxSteps, " steps"));
   for (const json& step : steps) {
-    if (absl::Status status = ForEachStep(step, list_key, where, read); !status.ok()) return status;
+    if (absl::Status status = ForEachStep(step, list_key, where, read, count); !status.ok()) return status;
   }
   return absl::OkStatus();
+}
+
+template <typename Read>
+absl::Status ForEachStep(const json& component, const char* list_key, std::string_view where, Read read) {
+  size_t count = 0;
+  return ForEachStep(component, list_key, where, read, count);
+}
+
+// What the library keeps as one character.
+absl::Status CheckCharacter(std::string_view text, const char* key, std::string_view where) {
+  if (!text.empty() && CheckUtf8(text).ok() && ReadUtf8(text).bytes == text.size()) return absl::OkStatus();
+  return absl::InvalidArgumentError(Concat(where, ": \"", key, "\" is not one character"));
 }
 
 struct PatternSpec {
@@ -50,8 +70,13 @@ absl::StatusOr<PatternSpec> ReadPattern(const json& step, std::string_view where
   for (const auto& [key, is_literal] : {std::pair{"String", true}, {"Regex", false}}) {
     const json& value = JsonMember(pattern, key);
     if (!value.is_string()) continue;
-    if (value.get_ref<const std::string&>().empty()) return Invalid(Concat(where, ": the pattern is empty"));
-    return PatternSpec{value.get<std::string>(), is_literal};
+    PatternSpec spec{value.get<std::string>(), is_literal};
+    if (spec.text.empty()) return Invalid(Concat(where, ": the pattern is empty"));
+    if (is_literal && spec.text.size() > kMaxLiteralBytes) {
+      return Invalid(
+          Concat(where, ": the string has ", spec.text.size(), " bytes, more than ", kMaxLiteralBytes));
+    }
+    return spec;
   }
   return Invalid(Concat(where, ": \"pattern\" is neither {\"String\": ...} nor {\"Regex\": ...}"));
 }
@@ -118,7 +143,7 @@ absl::StatusOr<MetaspaceRule> ReadMetaspace(const json& step, std::string_view w
   MetaspaceRule rule;
   absl::StatusOr<std::string> mark = JsonString(step, "replacement", "\xE2\x96\x81", where);
   if (!mark.ok()) return mark.status();
-  if (mark->empty()) return absl::InvalidArgumentError(Concat(where, ": \"replacement\" is empty"));
+  if (absl::Status status = CheckCharacter(*mark, "replacement", where); !status.ok()) return status;
   rule.mark = *std::move(mark);
   // Files from before prepend_scheme say add_prefix_space.
   const absl::StatusOr<bool> add = JsonBool(step, "add_prefix_space", true, where);
@@ -181,7 +206,7 @@ absl::Status ReadPunctuation(const json& step, std::string_view where, Tokenizer
 absl::Status ReadDelimiter(const json& step, std::string_view where, TokenizerSpec& spec) {
   absl::StatusOr<std::string> delimiter = JsonString(step, "delimiter", "", where);
   if (!delimiter.ok()) return delimiter.status();
-  if (delimiter->empty()) return absl::InvalidArgumentError(Concat(where, ": \"delimiter\" is empty"));
+  if (absl::Status status = CheckCharacter(*delimiter, "delimiter", where); !status.ok()) return status;
   spec.pre_tokenizer.push_back(SplitRule{*std::move(delimiter), true, SplitBehavior::kRemoved});
   return absl::OkStatus();
 }
@@ -208,6 +233,15 @@ absl::Status ReadMetaspaceStep(const json& step, std::string_view where, Tokeniz
   return absl::OkStatus();
 }
 
+// Each of them may keep a copy of every piece while a text is encoded.
+absl::Status CheckRewritingSteps(const TokenizerSpec& spec) {
+  const auto rewrites = [](const PreTokenizerRule& rule) { return !std::holds_alternative<SplitRule>(rule); };
+  const auto count = std::count_if(spec.pre_tokenizer.begin(), spec.pre_tokenizer.end(), rewrites);
+  if (count <= kMaxRewritingSteps) return absl::OkStatus();
+  return Invalid(
+      Concat("pre_tokenizer: more than ", kMaxRewritingSteps, " steps that put something into a text"));
+}
+
 absl::Status ReadPreTokenizerStep(const json& step, const std::string& type, TokenizerSpec& spec) {
   const std::string where = Concat("tokenizer.json pre_tokenizer ", type);
   if (type == "Split") return ReadSplit(step, where, spec);
@@ -217,7 +251,9 @@ absl::Status ReadPreTokenizerStep(const json& step, const std::string& type, Tok
   if (type == "Punctuation") return ReadPunctuation(step, where, spec);
   if (type == "CharDelimiterSplit") return ReadDelimiter(step, where, spec);
   if (type == "Whitespace") {  // words, and runs of what is neither word nor space
-    spec.pre_tokenizer.push_back(SplitRule{R"(\w+|[^\w\s]+)", false, SplitBehavior::kRemoved, true});
+    constexpr std::string_view kWord = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200C}\x{200D})";
+    spec.pre_tokenizer.push_back(
+        SplitRule{Concat("[", kWord, "]+|[^", kWord, "\\s]+"), false, SplitBehavior::kRemoved, true});
     return absl::OkStatus();
   }
   if (type == "WhitespaceSplit") {
@@ -278,6 +314,7 @@ absl::Status ReadPipeline(const json& root, TokenizerSpec& spec) {
   status = ForEachStep(
       JsonMember(root, "pre_tokenizer"), "pretokenizers", "pre_tokenizer",
       [&](const json& step, const std::string& type) { return ReadPreTokenizerStep(step, type, spec); });
+  if (status.ok()) status = CheckRewritingSteps(spec);
   if (!status.ok()) return status;
   return ForEachStep(decoder, "decoders", "decoder", [&](const json& step, const std::string& type) {
     return ReadDecoderStep(step, type, spec);

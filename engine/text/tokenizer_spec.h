@@ -48,8 +48,8 @@ struct TokenizerSpec {
 };
 
 // For readers of all files, once added_tokens, bos_id and end_ids are known: a token that begins a text or
-// ends an answer must not be something that a client can write into plain text. Fills `special` and adds
-// these ids to model.not_text.
+// ends an answer must not be something that a client can write into plain text. Fills `special`, adds these
+// ids to model.not_text, and to added_tokens where the file has them among its pieces only.
 void MarkSpecialTokens(TokenizerSpec& spec);
 
 }  // namespace memgate

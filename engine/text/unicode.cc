@@ -39,9 +39,15 @@ bool IsAscii(std::string_view text) {
 
 // Sorting a run of combining marks takes time by the square of its length.
 absl::Status CheckMarks(std::string_view text) {
-  constexpr int kMostMarks = 256;  // texts have a handful
+  constexpr int kMostMarks = 256;             // texts have a handful
+  constexpr unsigned char kFirstLead = 0xCC;  // no character before U+0300 has a combining class
   int marks = 0;
   for (size_t i = 0; i < text.size();) {
+    if (static_cast<unsigned char>(text[i]) < kFirstLead) {
+      marks = 0;
+      ++i;
+      continue;
+    }
     const Utf8Step step = ReadUtf8(text.substr(i));
     marks = u_getCombiningClass(static_cast<UChar32>(step.code_point)) > 0 ? marks + 1 : 0;
     if (marks > kMostMarks) {

@@ -1,6 +1,7 @@
 #include "engine/text/unigram_model.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <limits>
 #include <string>
@@ -31,7 +32,7 @@ absl::StatusOr<std::unique_ptr<UnigramModel>> UnigramModel::Create(const ModelSp
     if (!by_name.emplace(piece, id).second) {
       return absl::InvalidArgumentError(Concat("vocabulary piece ", Quoted(piece), " appears twice"));
     }
-    if (spec.not_text.contains(id)) continue;
+    if (spec.not_text.contains(id) || spec.unused.contains(id)) continue;
     reachable.emplace_back(piece, id);
     model->scores_[id] = spec.scores[i];
     smallest_score = std::min(smallest_score, spec.scores[i]);
@@ -69,35 +70,46 @@ absl::Status UnigramModel::Encode(std::string_view word, std::vector<TokenId>& i
 
 absl::Status UnigramModel::EncodeWord(std::string_view word, std::vector<TokenId>& ids) const {
   const std::vector<Step> steps = BestSteps(word);
-  std::vector<std::pair<std::string_view, TokenId>> pieces;  // last one first
-  for (size_t end = word.size(); end > 0; end -= steps[end].bytes) {
-    const size_t begin = end - steps[end].bytes;
-    const bool extends_unknown =
-        steps[end].id == kUnknown && !pieces.empty() && pieces.back().second == kUnknown;
-    if (extends_unknown) {
-      pieces.back().first = {word.data() + begin, pieces.back().first.size() + steps[end].bytes};
+  size_t at = 0;
+  while (at < word.size()) {
+    size_t end = at + steps[at].bytes;
+    if (steps[at].known) {
+      ids.push_back(pieces_.Longest(word.substr(at, end - at)).value);
     } else {
-      pieces.emplace_back(word.substr(begin, steps[end].bytes), steps[end].id);
+      while (end < word.size() && !steps[end].known) end += steps[end].bytes;
+      if (absl::Status status = AppendUnknown(word.substr(at, end - at), ids); !status.ok()) return status;
     }
-  }
-  for (auto piece = pieces.rbegin(); piece != pieces.rend(); ++piece) {
-    if (piece->second != kUnknown) {
-      ids.push_back(piece->second);
-    } else if (absl::Status status = AppendUnknown(piece->first, ids); !status.ok()) {
-      return status;
-    }
+    at = end;
   }
   return absl::OkStatus();
 }
 
-// Step n is the last one of the best way to the first n bytes. Every end of a character has one, since a
-// character can always be unknown.
+// The step from each byte that the best way comes by.
 std::vector<UnigramModel::Step> UnigramModel::BestSteps(std::string_view word) const {
+  std::vector<Step> steps = LastSteps(word);
+  size_t at = word.size();
+  Step last = steps[at];
+  while (at > 0) {
+    at -= last.bytes;
+    std::swap(last, steps[at]);  // the step that ended there begins here
+  }
+  return steps;
+}
+
+// Step n is the last one of the best way to the first n bytes. Every end of a character has one, since a
+// character can always be unknown. Of the scores only those that a piece can still reach are kept.
+std::vector<UnigramModel::Step> UnigramModel::LastSteps(std::string_view word) const {
+  constexpr size_t kRing = std::bit_ceil(kMaxScoredPieceBytes + 1);
+  std::array<double, kRing> scores;  // of the way to byte n at n % kRing; set where step n is
+  scores[0] = 0;
   std::vector<Step> steps(word.size() + 1);
-  const auto offer = [&](size_t begin, size_t bytes, double score, TokenId id) {
+  const auto offer = [&](size_t begin, size_t bytes, double score, bool known) {
     Step& step = steps[begin + bytes];
-    const double sum = steps[begin].score + score;
-    if (step.bytes == 0 || sum > step.score) step = {sum, bytes, id};
+    double& best = scores[(begin + bytes) % kRing];
+    const double sum = scores[begin % kRing] + score;
+    if (step.bytes != 0 && sum <= best) return;
+    best = sum;
+    step = {static_cast<uint16_t>(bytes), known};
   };
   size_t begin = 0;
   while (begin < word.size()) {
@@ -105,10 +117,10 @@ std::vector<UnigramModel::Step> UnigramModel::BestSteps(std::string_view word) c
     const size_t character = ReadUtf8(rest).bytes;
     bool known = false;
     pieces_.ForEachPrefix(rest, [&](const ByteTrie::Match& match) {
-      offer(begin, match.bytes, scores_[match.value], match.value);
+      offer(begin, match.bytes, scores_[match.value], true);
       known = known || match.bytes == character;
     });
-    if (!known) offer(begin, character, unknown_score_, kUnknown);
+    if (!known) offer(begin, character, unknown_score_, false);
     begin += character;
   }
   return steps;

@@ -3,6 +3,7 @@
 #define MEMGATE_ENGINE_TEXT_UNIGRAM_MODEL_H_
 
 #include <array>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string_view>
@@ -29,17 +30,16 @@ class UnigramModel : public TokenModel {
   bool words_are_independent() const override { return words_are_independent_; }
 
  private:
-  static constexpr TokenId kUnknown = -1;
-  // The last piece of the best way to cut a text up to some byte.
+  // One piece of a way to cut a text. A text has one per byte.
   struct Step {
-    double score = 0;
-    size_t bytes = 0;  // of the piece; 0: nothing ends here
-    TokenId id = kUnknown;
+    uint16_t bytes = 0;  // of the piece; 0: none
+    bool known = false;  // it is a piece, not an unknown character
   };
 
   UnigramModel() = default;
   absl::Status EncodeWord(std::string_view word, std::vector<TokenId>& ids) const;
   std::vector<Step> BestSteps(std::string_view word) const;
+  std::vector<Step> LastSteps(std::string_view word) const;
   absl::Status AppendUnknown(std::string_view characters, std::vector<TokenId>& ids) const;
 
   ByteTrie pieces_;             // piece -> id, without those that no text becomes

@@ -67,6 +67,14 @@ TEST(ChatTemplateTest, NamesTheLineOfARunTimeError) {
               "'no_such_function' is undefined");
 }
 
+TEST(ChatTemplateTest, ErrorsHoldTheBeginningOfALongMessage) {
+  const std::string long_message = "é" + std::string(1 << 20, 'x');
+  const absl::Status status =
+      Render("{{ raise_exception(messages[0].content) }}", {{"user", long_message}}).status();
+  EXPECT_THAT(std::string(status.message()), HasSubstr("line 1: éxxx"));
+  EXPECT_LT(status.message().size(), 1100u);
+}
+
 TEST(ChatTemplateTest, BoundsTheWorkOfATemplate) {
   const auto exhausted = absl::StatusCode::kResourceExhausted;
   ExpectError("{% set r = range(9999) %}{% for a in r %}{% for b in r %}{% endfor %}{% endfor %}", exhausted,

@@ -117,6 +117,33 @@ TEST(GgufTokenizerTest, EndsAnswersAtTheEndTokenAndAtTheEndsOfTurnsThatItKnowsBy
   EXPECT_THAT(Make(vocabulary)->end_ids(), ElementsAre(kTinyNote, kTinyEnd));
 }
 
+TEST(GgufTokenizerTest, EndsOfTurnsThatTheFileCallsNormalAreStillNoText) {
+  GgufVocabulary vocabulary = TinyByteLevel();
+  vocabulary.tokens[kTinyEnd] = "<|done|>";
+  SetType(vocabulary, kTinyNote, GgufTokenType::kNormal);
+  vocabulary.tokens[kTinyNote] = "<|im_end|>";
+  auto tokenizer = Make(vocabulary);
+  EXPECT_THAT(tokenizer->end_ids(), ElementsAre(kTinyNote));
+  EXPECT_TRUE(tokenizer->IsSpecial(kTinyNote));
+  EXPECT_THAT(Pieces(*tokenizer, "he<|im_end|>"), ElementsAre("he", "<|im_end|>"));
+  EXPECT_THAT(*tokenizer->Encode("<|im_end|>", TextPosition::kContinuation, SpecialTokens::kPlainText),
+              testing::Not(testing::Contains(kTinyNote)));
+  // What is HTML, too, ends nothing unless the file says so.
+  vocabulary.tokens[kTinyNote] = "</s>";
+  EXPECT_THAT(Make(vocabulary)->end_ids(), ElementsAre());
+  SetType(vocabulary, kTinyNote, GgufTokenType::kControl);
+  EXPECT_THAT(Make(vocabulary)->end_ids(), ElementsAre(kTinyNote));
+}
+
+TEST(GgufTokenizerTest, RefusesPiecesOfTooManyBytes) {
+  GgufVocabulary vocabulary = TinyByteLevel();
+  for (int i = 0; i < 40; ++i) {
+    vocabulary.tokens.push_back(std::string(1 << 20, static_cast<char>('A' + i)));
+    vocabulary.types.push_back(static_cast<int32_t>(GgufTokenType::kNormal));
+  }
+  ExpectInvalid(vocabulary, "bytes together, more than 33554432");
+}
+
 TEST(GgufTokenizerTest, UnigramVocabularyGivesTheIdsOfItsSentencePieceModel) {
   const std::string normalizer =
       BytesField(2, CharsmapBlob({{"A", "a"}, {"é", "e"}})) + VarintField(3, 1) + VarintField(4, 1);
@@ -219,7 +246,8 @@ std::vector<std::string> SplitAs(const std::string& pre, const std::string& text
     const auto splitter = TextSplitter::Compile(std::string(pattern), SplitBehavior::kIsolated, false);
     EXPECT_TRUE(splitter.ok()) << pre << ": " << splitter.status();
     std::vector<std::string_view> finer;
-    for (const std::string_view piece : pieces) EXPECT_TRUE(splitter->Split(piece, finer).ok());
+    MatchWork work(text.size());
+    for (const std::string_view piece : pieces) EXPECT_TRUE(splitter->Split(piece, work, finer).ok());
     pieces = finer;
   }
   return {pieces.begin(), pieces.end()};

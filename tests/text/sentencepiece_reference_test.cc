@@ -5,10 +5,13 @@
 #include <gtest/gtest.h>
 
 #include <random>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
+#include "engine/text/token_model.h"
+#include "tests/text/sentencepiece_files.h"
 #include "tests/text/shared_data.h"
 
 namespace memgate {
@@ -127,6 +130,51 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"UnigramWithSymbols", {{"model_type", "unigram"}, {"user_defined_symbols", "<sep>,①"}}},
         Case{"UnigramAcrossWords", {{"model_type", "unigram"}, {"split_by_whitespace", "false"}}}),
     [](const auto& info) { return info.param.name; });
+
+// Vocabularies as no trainer makes them: characters that are no piece, unused pieces, pieces that merge in
+// several ways, equal scores.
+std::string MadeUpModel(std::mt19937& random, int kind, bool byte_fallback) {
+  constexpr int kUnknown = 2, kUnused = 5, kByte = 6;
+  std::string file = PieceField("<unk>", 0, kUnknown);
+  for (int byte = 0; byte_fallback && byte < 256; ++byte) {
+    file += PieceField(ByteFallbackPiece(byte), 0, kByte);
+  }
+  const std::vector<std::string> characters = {"a", "b", "c", "é", "▁"};
+  std::set<std::string> pieces;
+  for (const std::string& character : characters) {
+    if (random() % 3 > 0) pieces.insert(character);
+  }
+  while (pieces.size() < 25) {
+    std::string piece;
+    for (size_t i = 2 + random() % 4; i > 0; --i) piece += characters[random() % characters.size()];
+    pieces.insert(piece);
+  }
+  for (const std::string& piece : pieces) {
+    const bool unused = piece.size() > 2 && random() % 4 == 0;
+    const float score = -1 - static_cast<float>(random() % 40) / 4;
+    file += PieceField(piece, score, unused ? kUnused : 1);
+  }
+  file += BytesField(2, VarintField(3, kind) + VarintField(35, byte_fallback ? 1 : 0));
+  return file + BytesField(3, VarintField(3, 1) + VarintField(4, 0));
+}
+
+TEST(MadeUpSentencePieceTest, GivesTheIdsOfTheLibrary) {
+  constexpr const char* kParts[] = {"a", "b", "c", "é", " ", "x", "你"};
+  std::mt19937 random(3);
+  for (int round = 0; round < 200; ++round) {
+    const std::string model = MadeUpModel(random, /*kind=*/1 + round % 2, /*byte_fallback=*/round % 3 == 0);
+    const SentencePieceReference reference(model);
+    ASSERT_TRUE(reference.ok());
+    const std::unique_ptr<Tokenizer> tokenizer = Open(model);
+    ASSERT_NE(tokenizer, nullptr);
+    for (int i = 0; i < 50; ++i) {
+      std::string text;
+      for (size_t parts = random() % 60; parts > 0; --parts) text += kParts[random() % std::size(kParts)];
+      ASSERT_EQ(EncodeBare(*tokenizer, text, SpecialTokens::kPlainText), reference.Encode(text))
+          << "round " << round << ": " << text;
+    }
+  }
+}
 
 TEST(PublishedSentencePieceTest, GivesTheIdsOfTheLibrary) {
   for (const char* path : {"/tokenizers/llama2/tokenizer.model", "/models/stories260K-hf/tokenizer.model"}) {

@@ -76,6 +76,14 @@ TEST(SentencePieceSpecTest, NoTextBecomesAnUnusedPiece) {
   EXPECT_EQ(Make(file)->vocab_size(), 14);
 }
 
+TEST(SentencePieceSpecTest, FurtherTokensAreFoundInTheTextAsItIsWritten) {
+  const auto tokenizer = Make(TinySentencePieceFile(kBpe), R"({
+    "added_tokens_decoder": {"20": {"content": "<extra>", "normalized": true}}})");
+  EXPECT_THAT(Pieces(*tokenizer, "abc<extra>", TextPosition::kStart), ElementsAre("<s>", "▁abc", "<extra>"));
+  EXPECT_THAT(Pieces(*tokenizer, "a <extra>b"), ElementsAre("a", "▁", "<extra>", "▁", "b"));
+  EXPECT_FALSE(tokenizer->IsSpecial(20));
+}
+
 TEST(SentencePieceSpecTest, SpellsUnknownCharactersInBytes) {
   const std::string file = TinySentencePieceFile(kBpe) + PieceField("<0xC3>", 0, kByte) +
                            PieceField("<0xA9>", 0, kByte) + BytesField(2, VarintField(35, 1));

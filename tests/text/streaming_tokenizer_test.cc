@@ -58,6 +58,55 @@ TEST(StreamingTokenizerTest, GivesTheIdsOfTheWholeTextForAnyChunking) {
   }
 }
 
+// What a normaliser drops or puts at the start of a text, it must not do at the start of a part.
+TEST(StreamingTokenizerTest, WhatATextBeginsWithIsNotCutOff) {
+  std::vector<std::unique_ptr<Tokenizer>> tokenizers;
+  const nlohmann::json strip = {{"type", "Strip"}};
+  const nlohmann::json nmt_strip = {{"type", "Sequence"}, {"normalizers", {{{"type", "Nmt"}}, strip}}};
+  for (nlohmann::json json : {TinyByteLevelJson(), TinyUnigramJson()}) {
+    for (const auto& normalizer : {strip, nmt_strip}) {
+      json["normalizer"] = normalizer;
+      tokenizers.push_back(MakeTokenizer(json));
+    }
+  }
+  for (const int dummy_prefix : {0, 1}) {
+    const std::string options = BytesField(3, VarintField(3, dummy_prefix) + VarintField(4, 1));
+    tokenizers.push_back(*Tokenizer::FromSentencePiece(TinySentencePieceFile(1) + options, ""));
+    tokenizers.push_back(*Tokenizer::FromSentencePiece(TinySentencePieceFile(2) + options, ""));
+  }
+  std::string invisible;  // becomes spaces
+  for (int i = 0; i < 200; ++i) invisible += "\xE2\x80\x8B";
+  for (const std::string& prefix :
+       {std::string(" "), std::string("\n"), std::string(" \n \n  "), std::string(40, '\n') + "  ",
+        std::string(100, ' ') + "\n", invisible, invisible + "\n", "\n" + invisible + "\n \n"}) {
+    const std::string text = prefix + RandomText(1, 5'000) + " \n" + invisible + "\n" + RandomText(2, 5'000);
+    for (const auto& tokenizer : tokenizers) {
+      const std::vector<TokenId> whole = tokenizer->Encode(text, TextPosition::kStart).value();
+      for (const size_t largest : {50, 3'000}) {
+        EXPECT_TRUE(Stream(*tokenizer, text, largest, SpecialTokens::kParse, 3) == whole)
+            << prefix.size() << " bytes first";
+      }
+    }
+  }
+}
+
+// Which words pair up depends on the first one of the line.
+TEST(StreamingTokenizerTest, PiecesOfSeveralWordsAreNotCut) {
+  auto json = TinySentencePieceJson();
+  json["model"]["vocab"]["▁a"] = 400;
+  json["model"]["vocab"]["▁a▁a"] = 401;
+  json["model"]["vocab"]["▁a▁a▁a▁a"] = 402;
+  for (const char* merge : {"▁ a", "▁a ▁a", "▁a▁a ▁a▁a"}) json["model"]["merges"].push_back(merge);
+  const auto tokenizer = MakeTokenizer(json);
+  ASSERT_TRUE(tokenizer->ReachesAcrossSpaces());
+  for (const char* first : {"", "a ", "a a ", "the ", "the a a "}) {
+    std::string text = first;
+    while (text.size() < 90'000) text += "a ";
+    const std::vector<TokenId> whole = tokenizer->Encode(text, TextPosition::kStart).value();
+    EXPECT_TRUE(Stream(*tokenizer, text, 30'000, SpecialTokens::kParse, 1) == whole) << first;
+  }
+}
+
 TEST(StreamingTokenizerTest, CutsALongLineAtASpaceWithoutChangingItsIds) {
   const auto tokenizer = MakeTokenizer(TinyByteLevelJson());
   std::string line;

@@ -14,7 +14,8 @@ std::string Normalize(const std::vector<NormalizerRule>& rules, std::string_view
                       Prepending prepending = Prepending::kOn) {
   const absl::StatusOr<TextNormalizer> normalizer = TextNormalizer::Compile(rules);
   EXPECT_TRUE(normalizer.ok()) << normalizer.status();
-  const absl::StatusOr<std::string> normalized = normalizer->Normalize(text, prepending);
+  MatchWork work(text.size());
+  const absl::StatusOr<std::string> normalized = normalizer->Normalize(text, prepending, work);
   EXPECT_TRUE(normalized.ok()) << normalized.status();
   return normalized.value_or("");
 }
@@ -76,9 +77,33 @@ TEST(TextNormalizerTest, RefusesRulesThatMultiplyText) {
         NormalizerRule(SentencePieceRule{.charsmap = CharsmapBlob({{"a", huge}})})}) {
     const absl::StatusOr<TextNormalizer> normalizer = TextNormalizer::Compile({rule});
     ASSERT_TRUE(normalizer.ok()) << normalizer.status();
-    EXPECT_EQ(normalizer->Normalize(std::string(1000, 'a'), Prepending::kOn).status().code(),
+    MatchWork work(1000);
+    EXPECT_EQ(normalizer->Normalize(std::string(1000, 'a'), Prepending::kOn, work).status().code(),
               absl::StatusCode::kResourceExhausted);
   }
+}
+
+// Without a look before, the second rule would build 30 GB.
+TEST(TextNormalizerTest, RulesTogetherMultiplyTextNoMoreThanOneMay) {
+  const std::string thirty(30, 'a');
+  for (const bool is_literal : {true, false}) {
+    const auto normalizer = TextNormalizer::Compile(
+        {ReplaceRule{"a", thirty, is_literal}, ReplaceRule{"a", std::string(1000, 'a'), is_literal}});
+    ASSERT_TRUE(normalizer.ok()) << normalizer.status();
+    const std::string text(1 << 20, 'a');
+    MatchWork work(text.size());
+    EXPECT_EQ(normalizer->Normalize(text, Prepending::kOn, work).status().code(),
+              absl::StatusCode::kResourceExhausted);
+  }
+  EXPECT_EQ(Normalize({ReplaceRule{"a", std::string(1000, 'x')}}, "bab").size(), 1002u)
+      << "what short texts become is not refused";
+}
+
+TEST(TextNormalizerTest, RefusesAPrefixThatIsLongerThanTheText) {
+  const auto normalizer = TextNormalizer::Compile({PrependRule{std::string(10'000, 'x')}});
+  MatchWork work(1);
+  EXPECT_EQ(normalizer->Normalize("a", Prepending::kOn, work).status().code(),
+            absl::StatusCode::kResourceExhausted);
 }
 
 TEST(TextNormalizerTest, NamesABrokenPatternOrTable) {

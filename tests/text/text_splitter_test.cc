@@ -10,14 +10,15 @@ using testing::ElementsAre;
 
 std::vector<std::string_view> Split(const TextSplitter& splitter, std::string_view text) {
   std::vector<std::string_view> pieces;
-  const absl::Status status = splitter.Split(text, pieces);
+  MatchWork work(text.size());
+  const absl::Status status = splitter.Split(text, work, pieces);
   EXPECT_TRUE(status.ok()) << status;
   return pieces;
 }
 
 std::vector<std::string_view> SplitAtDashes(SplitBehavior behavior, std::string_view text,
                                             bool invert = false) {
-  return Split(*TextSplitter::ForLiteral("-", behavior, invert), text);
+  return Split(TextSplitter::ForLiteral("-", behavior, invert), text);
 }
 
 TEST(TextSplitterTest, SplitsLikeGpt2) {
@@ -34,6 +35,11 @@ TEST(TextSplitterTest, PutsMatchesWhereTheBehaviorSays) {
   EXPECT_THAT(SplitAtDashes(SplitBehavior::kMergedWithNext, "a-b--c"), ElementsAre("a", "-b", "-", "-c"));
   EXPECT_THAT(SplitAtDashes(SplitBehavior::kContiguous, "a-b--c"), ElementsAre("a", "-", "b", "--", "c"));
   EXPECT_THAT(SplitAtDashes(SplitBehavior::kRemoved, "a-b", true), ElementsAre("-"));
+}
+
+TEST(TextSplitterTest, FixedStringsStandForThemselves) {
+  const TextSplitter dots = TextSplitter::ForLiteral("..", SplitBehavior::kIsolated, false);
+  EXPECT_THAT(Split(dots, "a...b.."), ElementsAre("a", "..", ".b", ".."));
 }
 
 TEST(TextSplitterTest, NamesThePlaceOfAPatternError) {

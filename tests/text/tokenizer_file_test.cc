@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "engine/base/strings.h"
 #include "tests/text/tiny_tokenizers.h"
 
 namespace memgate {
@@ -116,6 +117,32 @@ TEST(TokenizerFileTest, ReadsTheConfiguration) {
   EXPECT_EQ(tokenizer->eos_id(), 2);
   EXPECT_EQ(tokenizer->chat_template(), "d");
   EXPECT_THAT(Pieces(*tokenizer, "the", TextPosition::kStart), testing::ElementsAre("▁the"));
+}
+
+// The file has "</" among its pieces only, where merges make it of text.
+TEST(TokenizerFileTest, BeginAndEndTokensOfTheConfigurationAreSpecial) {
+  json file = TinyByteLevelJson();
+  file["model"]["vocab"]["</"] = 266;
+  file["model"]["merges"].push_back("< /");
+  EXPECT_THAT(Pieces(*MakeTokenizer(file), "he</"), testing::ElementsAre("he", "</"));
+  const auto tokenizer = MakeTokenizer(file, R"({"eos_token": "</"})");
+  EXPECT_TRUE(tokenizer->IsSpecial(266));
+  EXPECT_EQ(tokenizer->TokenBytes(266), "");
+  EXPECT_THAT(Pieces(*tokenizer, "he</"), testing::ElementsAre("he", "</"));
+  EXPECT_THAT(Pieces(*tokenizer, "he</", TextPosition::kContinuation, SpecialTokens::kPlainText),
+              testing::ElementsAre("he", "<", "/"));
+}
+
+TEST(TokenizerFileTest, RefusesAddedTokensOfTooManyBytes) {
+  json file = TinyByteLevelJson();
+  const json note = file["added_tokens"][1];
+  for (int i = 0; i < 70'000; ++i) {
+    json token = note;
+    token["id"] = 266 + i;
+    token["content"] = Concat(i, std::string(245, 'x'));
+    file["added_tokens"].push_back(std::move(token));
+  }
+  ExpectInvalid(file, "the added tokens have more than 16777216 bytes together");
 }
 
 TEST(TokenizerFileTest, AddsABeginTokenThatOnlyTheConfigurationAsksFor) {

@@ -90,7 +90,45 @@ TEST(PreTokenizerTest, NamesUnknownBehaviors) {
               HasSubstr("\"Sideways\""));
   file["pre_tokenizer"] = {{"type", "CharDelimiterSplit"}, {"delimiter", ""}};
   EXPECT_THAT(std::string(Tokenizer::FromJson(file.dump(), "").status().message()),
-              HasSubstr("\"delimiter\" is empty"));
+              HasSubstr("\"delimiter\" is not one character"));
+}
+
+TEST(PreTokenizerTest, CountsTheStepsOfSequencesWithinSequences) {
+  json file = TinyByteLevelJson();
+  json steps = {{"type", "Digits"}};
+  for (int depth = 0; depth < 6; ++depth) steps = Sequence({steps, steps});  // 64 steps
+  file["pre_tokenizer"] = steps;
+  EXPECT_THAT(std::string(Tokenizer::FromJson(file.dump(), "").status().message()),
+              HasSubstr("pre_tokenizer: more than 32 steps"));
+  const json metaspace = {{"type", "Metaspace"}};
+  file["pre_tokenizer"] = Sequence({metaspace, metaspace, metaspace, metaspace, metaspace});
+  EXPECT_THAT(std::string(Tokenizer::FromJson(file.dump(), "").status().message()),
+              HasSubstr("more than 4 steps that put something into a text"));
+}
+
+TEST(PreTokenizerTest, RefusesStringsThatTakeLongToLookFor) {
+  json file = TinyByteLevelJson();
+  file["pre_tokenizer"] = {
+      {"type", "Split"}, {"pattern", {{"String", std::string(300, 'a')}}}, {"behavior", "Isolated"}};
+  EXPECT_THAT(std::string(Tokenizer::FromJson(file.dump(), "").status().message()),
+              HasSubstr("the string has 300 bytes, more than 256"));
+  file["pre_tokenizer"] = {{"type", "Metaspace"}, {"replacement", "__"}};
+  EXPECT_THAT(std::string(Tokenizer::FromJson(file.dump(), "").status().message()),
+              HasSubstr("\"replacement\" is not one character"));
+}
+
+// At each place some 2^17 ways are tried, fewer than one place may take.
+TEST(PreTokenizerTest, GivesUpOnATextThatPatternsTakeTooLongFor) {
+  json file = TinyByteLevelJson();
+  const json hostile = {
+      {"type", "Split"}, {"pattern", {{"Regex", "(?:a|aa){17}[bc]"}}}, {"behavior", "Isolated"}};
+  file["pre_tokenizer"] = Sequence({hostile, file["pre_tokenizer"]});
+  const auto tokenizer = MakeTokenizer(file);
+  const std::string text(4'000, 'a');
+  EXPECT_TRUE(tokenizer->Encode(text.substr(0, 20), TextPosition::kStart).ok());
+  const absl::Status status = tokenizer->Encode(text, TextPosition::kStart).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("regular expressions take too long for this text"));
 }
 
 TEST(UnigramJsonTest, CutsWordsIntoTheirMostLikelyPieces) {

@@ -114,6 +114,30 @@ TEST_P(TokenizerVectorsTest, StreamedInRandomChunksGivesTheIdsOfTheWholeText) {
   }
 }
 
+TEST_P(TokenizerVectorsTest, RandomTextStreamedInRandomChunksGivesTheIdsOfTheWholeText) {
+  for (uint32_t seed = 0; seed < 8; ++seed) {
+    std::mt19937 random(seed);
+    std::string whole(random() % 100, seed % 2 == 0 ? ' ' : '\n');
+    while (whole.size() < 30'000) {
+      whole += RandomUtf8(random(), random() % 300);
+      whole += vectors_[random() % vectors_.size()]["text"].get<std::string>();
+      whole += std::string(1 + random() % 3, random() % 2 == 0 ? '\n' : ' ');
+    }
+    const std::vector<TokenId> expected = *tokenizer_->Encode(whole, TextPosition::kStart);
+    for (const size_t largest : {3, 4'000}) {
+      StreamingTokenizer stream(*tokenizer_, TextPosition::kStart);
+      std::vector<TokenId> ids;
+      for (size_t at = 0; at < whole.size();) {
+        const size_t size = 1 + random() % largest;
+        ASSERT_TRUE(stream.Push(std::string_view(whole).substr(at, size), ids).ok());
+        at += size;
+      }
+      ASSERT_TRUE(stream.Finish(ids).ok());
+      EXPECT_TRUE(ids == expected) << "seed " << seed << ", chunks of up to " << largest << " bytes";
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Published, TokenizerVectorsTest,
                          testing::Values("gpt2", "qwen2", "llama2", "phi-3-mini"), [](const auto& info) {
                            std::string name = info.param;
