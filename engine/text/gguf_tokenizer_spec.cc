@@ -22,9 +22,14 @@ absl::Status CheckCount(std::string_view key, size_t count, size_t tokens) {
   return Invalid(key, Concat(count, " entries, not one for each of ", tokens, " tokens"));
 }
 
-absl::Status CheckId(std::string_view key, std::optional<int32_t> id, size_t tokens) {
-  if (!id.has_value() || (*id >= 0 && static_cast<size_t>(*id) < tokens)) return absl::OkStatus();
-  return Invalid(key, Concat(*id, " is not the id of one of ", tokens, " tokens"));
+absl::Status CheckId(std::string_view key, std::optional<int32_t> id,
+                     const std::vector<std::string>& tokens) {
+  if (!id.has_value()) return absl::OkStatus();
+  if (*id < 0 || static_cast<size_t>(*id) >= tokens.size()) {
+    return Invalid(key, Concat(*id, " is not the id of one of ", tokens.size(), " tokens"));
+  }
+  if (tokens[*id].empty()) return Invalid(key, Concat("token ", *id, " is empty"));
+  return absl::OkStatus();
 }
 
 absl::Status CheckConsistency(const GgufVocabulary& vocabulary) {
@@ -43,7 +48,7 @@ absl::Status CheckConsistency(const GgufVocabulary& vocabulary) {
                                 {"eos_token_id", vocabulary.eos_id},
                                 {"eot_token_id", vocabulary.eot_id},
                                 {"unknown_token_id", vocabulary.unknown_id}}) {
-    if (status.ok()) status = CheckId(key, id, tokens);
+    if (status.ok()) status = CheckId(key, id, vocabulary.tokens);
   }
   return status;
 }

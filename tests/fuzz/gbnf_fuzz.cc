@@ -2,9 +2,8 @@
 // text that matches is UTF-8.
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <string>
-#include <string_view>
+#include <utility>
 
 #include "engine/structured/gbnf.h"
 #include "engine/text/unicode.h"
@@ -12,10 +11,9 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace memgate;
-  auto grammar = ParseGbnf({reinterpret_cast<const char*>(data), size});
+  auto grammar = ParseGbnf(AsText(data, size));
   if (!grammar.ok()) return 0;
-  WalkGrammar(*std::move(grammar), static_cast<uint32_t>(size), [](const std::string& text) {
-    if (!CheckUtf8(text).ok()) std::abort();
-  });
+  WalkGrammar(*std::move(grammar), static_cast<uint32_t>(size),
+              [](const std::string& text) { Require(CheckUtf8(text).ok()); });
   return 0;
 }

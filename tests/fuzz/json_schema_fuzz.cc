@@ -2,20 +2,18 @@
 // end, and every text that matches is JSON.
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <string_view>
+#include <utility>
 
 #include "engine/structured/json_schema.h"
 #include "tests/fuzz/grammar_walk.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace memgate;
-  auto grammar = CompileJsonSchema({reinterpret_cast<const char*>(data), size});
+  auto grammar = CompileJsonSchema(AsText(data, size));
   if (!grammar.ok()) return 0;
-  WalkGrammar(*std::move(grammar), static_cast<uint32_t>(size), [](const std::string& text) {
-    if (!nlohmann::json::accept(text)) std::abort();
-  });
+  WalkGrammar(*std::move(grammar), static_cast<uint32_t>(size),
+              [](const std::string& text) { Require(nlohmann::json::accept(text)); });
   return 0;
 }

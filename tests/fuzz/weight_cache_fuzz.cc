@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <vector>
 
 #include "engine/checkpoint/checksum.h"
 #include "engine/checkpoint/weight_file.h"
+#include "tests/fuzz/input_parts.h"
 
 namespace memgate {
 namespace {
@@ -18,11 +18,9 @@ void Parse(absl::Span<const std::byte> file) {
   if (!entries.ok()) return;
   for (size_t i = 0; i < entries->size(); ++i) {
     const WeightFileEntry& entry = (*entries)[i];
-    if (entry.begin % kBlobAlignment != 0 || entry.begin > file.size() ||
-        entry.bytes > file.size() - entry.begin) {
-      std::abort();
-    }
-    if (i > 0 && (*entries)[i - 1].name >= entry.name) std::abort();
+    Require(entry.begin % kBlobAlignment == 0 && entry.begin <= file.size());
+    Require(entry.bytes <= file.size() - entry.begin);
+    Require(i == 0 || (*entries)[i - 1].name < entry.name);
   }
   (void)VerifyWeightBlobs(file, *entries);
 }
