@@ -32,7 +32,7 @@ MAX_BYTES = {"gguf": 16_384, "model_files": 32_768, "sentencepiece_model": 8_192
              "text_stream": 2_048}
 DEFAULT_MAX_BYTES = 4_096
 # Sanitizers make a program several times slower and larger, and two programs share a machine with others.
-LIMITS = ("-timeout=20", "-report_slow_units=5", "-rss_limit_mb=1024", "-malloc_limit_mb=256")
+LIMITS = ("-timeout=30", "-report_slow_units=10", "-rss_limit_mb=1024", "-malloc_limit_mb=256")
 ENVIRONMENT = {"ASAN_OPTIONS": "quarantine_size_mb=32", "UBSAN_OPTIONS": "print_stacktrace=1"}
 
 

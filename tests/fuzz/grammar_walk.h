@@ -27,7 +27,7 @@ using MatchedText = std::function<void(const std::string&)>;
 // work than a walk through a plain one.
 inline bool WalkBytes(const std::shared_ptr<const Grammar>& grammar, uint32_t seed,
                       const MatchedText& matched) {
-  constexpr int kBytes = 200;
+  constexpr int kBytes = 120;
   constexpr int64_t kSteps = 50'000;
   Automaton automaton(grammar, int64_t{4} << 20, kSteps);
   if (automaton.exhausted()) return false;
@@ -81,7 +81,7 @@ inline void CheckMask(const TokenTrie& trie, absl::Span<const uint64_t> bits, Au
 // The same as WalkBytes with tokens, as answers are made; also holds their masks against the automaton.
 inline void WalkTokens(const std::shared_ptr<const Grammar>& grammar, uint32_t seed,
                        const MatchedText& matched) {
-  constexpr int kTokens = 24;
+  constexpr int kTokens = 8;
   const TokenTrie& trie = *WalkedTrie();
   const auto constraint = TokenConstraint::Create(*grammar, WalkedTrie());
   if (!constraint.ok()) return Require(absl::IsResourceExhausted(constraint.status()));

@@ -210,6 +210,12 @@ TEST(GgufTokenizerTest, NamesWhatIsMissingOrDoesNotFitTogether) {
   vocabulary.bos_id = -1;
   ExpectInvalid(vocabulary, "tokenizer.ggml.bos_token_id: -1 is not the id");
   vocabulary = TinySentencePiece();
+  vocabulary.tokens.push_back("");
+  vocabulary.scores.push_back(0);
+  vocabulary.types.push_back(static_cast<int32_t>(GgufTokenType::kControl));
+  vocabulary.eos_id = static_cast<int32_t>(vocabulary.tokens.size()) - 1;
+  ExpectInvalid(vocabulary, "tokenizer.ggml.eos_token_id: token ");
+  vocabulary = TinySentencePiece();
   vocabulary.tokens[265] = vocabulary.tokens[266];
   ExpectInvalid(vocabulary, "appears twice");
   vocabulary = TinySentencePiece();
