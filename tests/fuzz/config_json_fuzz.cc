@@ -70,7 +70,7 @@ void CheckBytes(const ModelConfig& config) {
   }
   for (const KvFormat format : kKvFormats) {
     const SessionContext context{.config = &config, .kind = window.get(), .kv_format = format};
-    Require(FullKvBytesPerToken(config, format) > 0);
+    Require(FullKvBytes(config, format, 1 << 20) > 0);
     Require(SessionState::Bytes(context, {}).total() > 0);
     Require(SessionState::Bytes(context, SessionShape::Exact(1 << 20)).total() > 0);
   }
