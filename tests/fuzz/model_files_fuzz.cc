@@ -71,14 +71,20 @@ class Folder {
   const std::filesystem::path path_;
 };
 
+absl::StatusOr<std::unique_ptr<Engine>> Load(const std::string& path, WeightFormat format) {
+  return Engine::Load({.model_path = path,
+                       .weights = format,
+                       .memory_budget_bytes = kBudgetBytes,
+                       .exact_limit_tokens = 16,
+                       .max_batch_tokens = 8,
+                       .max_active_turns = 1,
+                       .threads = 1});
+}
+
 void Serve(const std::string& path) {
-  auto engine = Engine::Load({.model_path = path,
-                              .weights = WeightFormat::kInt8,
-                              .memory_budget_bytes = kBudgetBytes,
-                              .exact_limit_tokens = 16,
-                              .max_batch_tokens = 8,
-                              .max_active_turns = 1,
-                              .threads = 1});
+  auto engine = Load(path, WeightFormat::kInt8);
+  // An inspection reads no weights; 8 bits hold none that are not finite.
+  if (absl::IsInvalidArgument(engine.status())) engine = Load(path, WeightFormat::kF32);
   if (!engine.ok()) return Require(absl::IsResourceExhausted(engine.status()));
   (void)(*engine)->RenderChat({{"user", "?"}}, {}, /*first_turn=*/true);
   const auto session = (*engine)->CreateSession({});

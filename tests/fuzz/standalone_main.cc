@@ -1,6 +1,11 @@
 // Runs a fuzz target without libFuzzer: every file of a corpus folder, then a fixed number of mutations of
-// them. The same inputs on every run and machine. Usage: <program> <corpus folder> <mutations>
+// them. The same inputs on every run and machine; one that ends the program is left in the file
+// `crash-input`. Usage: <program> <corpus folder> <mutations>
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -80,10 +85,24 @@ class Mutator {
   std::mt19937_64 random_;
 };
 
+const std::vector<uint8_t>* running = nullptr;  // the input, for KeepInput
+
+// A signal handler: system calls only.
+void KeepInput(int signal) {
+  const int file = ::open("crash-input", O_WRONLY | O_CREAT | O_TRUNC, 0644);
+  const bool kept = file >= 0 && running != nullptr && ::write(file, running->data(), running->size()) >= 0;
+  constexpr char kMessage[] = "the input is in crash-input\n";
+  if (kept) (void)!::write(STDERR_FILENO, kMessage, sizeof(kMessage) - 1);
+  std::signal(signal, SIG_DFL);
+  std::raise(signal);
+}
+
 void Run(const std::string& input) {
   // A copy of exactly this size, so that a sanitizer sees the first byte read past the end.
   const std::vector<uint8_t> bytes(input.begin(), input.end());
+  running = &bytes;
   LLVMFuzzerTestOneInput(bytes.data(), bytes.size());
+  running = nullptr;
 }
 
 }  // namespace
@@ -107,6 +126,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "no inputs in %s\n", argv[1]);
     return 1;
   }
+  for (const int signal : {SIGABRT, SIGSEGV, SIGFPE}) std::signal(signal, &KeepInput);
   for (const std::string& input : inputs) Run(input);
   Mutator mutator(/*seed=*/1);
   const long mutations = std::atol(argv[2]);
