@@ -86,9 +86,11 @@ absl::StatusOr<std::shared_ptr<TokenConstraint>> OutputConstraints::Make(const O
 absl::StatusOr<std::shared_ptr<TokenConstraint>> OutputConstraints::Get(const OutputFormat& format) {
   const std::shared_ptr<Entry> entry = EntryOf(format);
   MutexLock compiling(&entry->compiling);
+  if (!entry->refused.ok()) return entry->refused;
   absl::StatusOr<std::shared_ptr<TokenConstraint>> constraint = ConstraintOf(*entry);
   if (*constraint == nullptr) constraint = Make(format);
   if (constraint.ok()) Keep(*entry, *constraint);
+  if (absl::IsInvalidArgument(constraint.status())) entry->refused = constraint.status();
   return constraint;
 }
 

@@ -42,6 +42,7 @@ class OutputConstraints {
   // One format.
   struct Entry {
     Mutex compiling;                            // taken before mutex_
+    absl::Status refused;                       // why the format is none, once known; guarded by compiling
     std::weak_ptr<TokenConstraint> constraint;  // guarded by mutex_
   };
 

@@ -62,7 +62,7 @@ class Automaton {
   State start() const { return start_; }
   // Whether the text so far matches as a whole.
   bool Accepts(State state) const { return states_[state].accepts; }
-  // Valid until the next call of RowOf or Compact. REQUIRES: state != kDead.
+  // Valid until the next call of Compact. REQUIRES: state != kDead.
   const Row& RowOf(State state);
   // The state after `text`; kDead as soon as nothing can match any more.
   State Advance(State state, std::string_view text);

@@ -81,12 +81,6 @@ CodePointSet::CodePointSet(std::vector<CodePointRange> ranges) {
   ranges_ = Joined(std::move(scalar));
 }
 
-CodePointSet CodePointSet::Union(const CodePointSet& other) const {
-  std::vector<CodePointRange> ranges = ranges_;
-  ranges.insert(ranges.end(), other.ranges_.begin(), other.ranges_.end());
-  return CodePointSet(std::move(ranges));
-}
-
 CodePointSet CodePointSet::Intersection(const CodePointSet& other) const {
   std::vector<CodePointRange> ranges;
   for (size_t i = 0, j = 0; i < ranges_.size() && j < other.ranges_.size();) {

@@ -29,7 +29,6 @@ class CodePointSet {
   static CodePointSet All() { return CodePointSet({{0, kLastCodePoint}}); }
   static CodePointSet Of(char32_t code_point) { return CodePointSet({{code_point, code_point}}); }
 
-  CodePointSet Union(const CodePointSet& other) const;
   CodePointSet Intersection(const CodePointSet& other) const;
   CodePointSet Complement() const;
 

@@ -23,7 +23,6 @@ class CompileBudget {
   void Hold(int64_t bytes) { bytes_ += bytes; }
 
   bool spent() const { return steps_ > kMaxSteps || bytes_ > kMaxBytes; }
-  int64_t steps() const { return steps_; }
   int64_t bytes() const { return bytes_; }
   // INVALID_ARGUMENT that names the limit that was passed; OK if none was.
   absl::Status Check() const;

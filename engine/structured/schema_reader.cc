@@ -14,6 +14,7 @@
 #include "engine/structured/string_formats.h"
 #include "engine/text/json_reading.h"
 #include "engine/text/strings.h"
+#include "engine/text/unicode.h"
 
 namespace memgate {
 namespace {
@@ -82,10 +83,18 @@ SchemaValue ValueOf(const Json& value) {
   return result;
 }
 
+// A pointer for a message, which must have room for what is said about it.
+std::string Shown(std::string_view pointer) {
+  constexpr size_t kMostBytes = 256;
+  if (pointer.empty()) return "/";
+  if (pointer.size() <= kMostBytes) return std::string(pointer);
+  return Concat(pointer.substr(0, CompleteUtf8Bytes(pointer.substr(0, kMostBytes))), "...");
+}
+
 }  // namespace
 
 absl::Status SchemaError(const std::string& pointer, std::string_view what) {
-  return absl::InvalidArgumentError(Concat(pointer.empty() ? "/" : pointer, ": ", what));
+  return absl::InvalidArgumentError(Concat(Shown(pointer), ": ", what));
 }
 
 // Reads schema after schema: those that one names wait until it is done.
@@ -119,7 +128,7 @@ class SchemaReader {
       within_limits_ = absl::InvalidArgumentError(Concat("more than ", kMaxSchemas, " schemas"));
     } else if (pointer.size() > kMaxPointerBytes) {
       within_limits_ = absl::InvalidArgumentError(
-          Concat(pointer.substr(0, 64), "...: a JSON pointer of more than ", kMaxPointerBytes, " bytes"));
+          Concat(Shown(pointer), ": a JSON pointer of more than ", kMaxPointerBytes, " bytes"));
     }
     if (!within_limits_.ok()) return &result_.nodes_.front();
     budget_.Step();

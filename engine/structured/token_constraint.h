@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
@@ -74,12 +75,15 @@ class TokenConstraint {
   TokenConstraint(std::shared_ptr<const Grammar> grammar, std::shared_ptr<const TokenTrie> trie);
   absl::Status Check(const char* what) const;
   const TokenBits* MaskOf(Automaton::State state);
-  void MakeRoom();
+  // Drops states that no cursor is in once there are many; whether it did.
+  bool MakeRoom();
 
   const std::shared_ptr<const TokenTrie> trie_;
   Automaton automaton_;
   int64_t compact_above_bytes_ = kMaxAutomatonBytes / 2;
   absl::flat_hash_map<Automaton::State, TokenBits> masks_;  // empty = no token
+  // Where every answer begins: it may have cost more than an answer may, so it is never dropped.
+  std::optional<TokenBits> start_mask_;
   absl::flat_hash_set<Cursor*> cursors_;
 };
 

@@ -270,6 +270,32 @@ std::string VeryAmbiguousRules() {
   return rules + "r24 ::= \"c\"";
 }
 
+// Where answers begin may take more work than an answer may: it is done once, whatever is dropped later.
+TEST_F(TokenConstraintTest, TheFirstMaskIsKept) {
+  // As many ways that read the same, but for how they end, as may be.
+  std::shared_ptr<TokenConstraint> constraint;
+  for (int ways = 3000; constraint == nullptr && ways > 0; ways -= 100) {
+    std::string grammar = "list ::= \"[\" list \"]\" | \"x\"\nroot ::= list";
+    for (int i = 0; i < ways; ++i) absl::StrAppend(&grammar, " | r", i);
+    for (int i = 0; i < ways; ++i)
+      absl::StrAppend(&grammar, "\nr", i, " ::= [a-z ] r", i, " \"", i, "\" | \".\"");
+    auto parsed = ParseGbnf(grammar);
+    ASSERT_TRUE(parsed.ok()) << parsed.status();
+    if (auto made = TokenConstraint::Create(*std::move(parsed), *trie_); made.ok()) constraint = *made;
+  }
+  ASSERT_NE(constraint, nullptr);
+  const TokenId open = Token("[");
+  TokenConstraint::Cursor deep(constraint);
+  for (int i = 0; i < 10'000; ++i) {
+    ASSERT_TRUE(deep.Next().ok()) << i;
+    ASSERT_TRUE(deep.Take(open).ok()) << i;
+  }
+  TokenConstraint::Cursor other(constraint);
+  const auto allowed = other.Next();
+  ASSERT_TRUE(allowed.ok()) << allowed.status();
+  EXPECT_TRUE(Has(*allowed, open));
+}
+
 TEST_F(TokenConstraintTest, TooMuchWorkForATokenIsAnError) {
   auto parsed = ParseGbnf("root ::= r0\n" + VeryAmbiguousRules());
   ASSERT_TRUE(parsed.ok()) << parsed.status();
