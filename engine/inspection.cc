@@ -9,6 +9,7 @@
 #include <system_error>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "engine/base/strings.h"
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/gguf.h"
@@ -32,9 +33,8 @@ namespace {
 
 using nlohmann::json;
 
-// Of tokenizer.json: real ones have up to 40 MB.
-constexpr JsonLimits kTokenizerLimits = {.bytes = size_t{256} << 20, .depth = 32};
-constexpr char kEmbedding[] = "model.embed_tokens.weight";
+// As text/json_reading.cc reads tokenizer.json.
+constexpr JsonLimits kTokenizerLimits = {.bytes = size_t{256} << 20, .depth = 64};
 constexpr WeightFormat kWeightFormats[] = {WeightFormat::kF32, WeightFormat::kBf16, WeightFormat::kInt8,
                                            WeightFormat::kInt4};
 
@@ -248,7 +248,10 @@ class Inspector {
 bool IsModuleAlone(const std::string& path) {
   if (!IsMemoryModuleFolder(path)) return false;
   const auto tensors = OpenSafetensorsFolder(path);
-  return !tensors.ok() || !(*tensors)->Has(kEmbedding);
+  if (!tensors.ok()) return true;
+  // Gemma 3 has it in a language model beside one of pictures.
+  return absl::c_none_of((*tensors)->Names(),
+                         [](const std::string& name) { return name.ends_with("embed_tokens.weight"); });
 }
 
 }  // namespace

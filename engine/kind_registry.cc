@@ -108,7 +108,7 @@ absl::StatusOr<KindRegistry> KindRegistry::Load(const ModulePlace& place, const 
   for (const std::string& folder : *folders) {
     const absl::Status added = registry.AddModule(folder, config, fingerprint);
     if (added.ok()) continue;
-    if (place.required) return added;
+    if (place.required || absl::IsUnavailable(added)) return added;
     return absl::Status(added.code(), Concat(ToStdView(added.message()), "; with memory '", kNoMemoryModules,
                                              "' the model is served without its modules"));
   }

@@ -72,10 +72,11 @@ void UpdateRope(Sha256& hash, const RopeConfig& rope) {
   }
   UpdateNumber(hash, int32_t{rope.longrope.has_value()});
   if (const auto& scaling = rope.longrope) {
-    UpdateNumbers(hash, scaling->short_factors);
-    UpdateNumbers(hash, scaling->long_factors);
+    // As GGUF files hold them; the last bit of a double may depend on the machine's logarithm.
+    UpdateNumbers<float>(hash, {scaling->short_factors.begin(), scaling->short_factors.end()});
+    UpdateNumbers<float>(hash, {scaling->long_factors.begin(), scaling->long_factors.end()});
     UpdateNumber(hash, scaling->original_max_position);
-    UpdateNumber(hash, scaling->attention_factor);
+    UpdateNumber(hash, static_cast<float>(scaling->attention_factor));
   }
 }
 

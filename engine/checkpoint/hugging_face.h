@@ -45,7 +45,8 @@ absl::StatusOr<std::string> Fingerprint(const TensorSource& tensors,
 
 // "sha256:<hex>" over what of a config decides, beside the tensors, what is computed: rotations, windows,
 // norms, scales and caps. Equal for a folder and a GGUF file that say the same. Ties snapshots to their
-// model.
+// model, so it must not change from release to release: what is added to the config later is hashed where it
+// differs from its default only.
 absl::StatusOr<std::string> ConfigFingerprint(const ModelConfig& config);
 
 }  // namespace memgate

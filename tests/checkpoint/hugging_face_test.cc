@@ -220,6 +220,23 @@ TEST(ConfigFingerprintTest, IsEqualForTheSameSaidOtherwise) {
   EXPECT_EQ(SettingsOf(spelled), SettingsOf(base));
 }
 
+// Sessions that were exported bear these; a change makes all of them strangers.
+TEST(ConfigFingerprintTest, StaysWhatSnapshotsHold) {
+  ModelConfig config;
+  config.num_layers = 2;
+  EXPECT_EQ(SettingsOf(config), "sha256:f884daff474a7e1ad2aa44443a17256ad3d4c5903ae0b268636d5b8969bd866b");
+  config.ropes[0].llama3 = Llama3RopeScaling{.factor = 32};
+  config.layers = {{.window = 8}, {}};
+  EXPECT_EQ(SettingsOf(config), "sha256:d11a9ec9e1975b40116b5558798118239cab3a3098c713387bbd87ff1fa3bfab");
+  config.ropes[0].llama3.reset();
+  // As a folder and as a GGUF file has it.
+  for (const double factor : {1.1902380714238083, 1.190238118171692}) {
+    config.ropes[0].longrope = LongRopeScaling{{1, 1.1}, {2, 2.1}, 4096, factor};
+    EXPECT_EQ(SettingsOf(config), "sha256:f59444f97d42a90ee53e0e1a23fba4ea78024f6e688bbc67c4509dd616484333")
+        << factor;
+  }
+}
+
 // A small published model, if the data folder lies beside the checkout.
 TEST(PublishedModelTest, OpensAsItsConfigSays) {
   const std::string folder = MEMGATE_SOURCE_DIR "/../shared/data/models/stories260K-hf";

@@ -199,6 +199,14 @@ TEST_F(InspectionTest, AModuleAloneTellsWhatItIs) {
   EXPECT_THAT(Look(alone).obstacles, ElementsAre(HasSubstr("'window_tokens' is 0")));
 }
 
+TEST_F(InspectionTest, AModelWithAModuleInItIsAModelWhateverItsTensorsAreCalled) {
+  const std::string model = folder_.File("gemma3");
+  std::filesystem::copy(MEMGATE_SOURCE_DIR "/tests/golden/gemma3", model);
+  const std::string other = WriteTinyModel(folder_.File("tiny"), {.memory = TinyMemory::kInfini});
+  std::filesystem::copy(other + "/memory.json", model + "/memory.json");
+  EXPECT_EQ(Look(model).architecture, "Gemma3ForConditionalGeneration");
+}
+
 TEST_F(InspectionTest, APublishedModuleAloneIsNoModel) {
   const std::string model = WriteTinyModel(folder_.File("tiny"), {.architecture = TinyArchitecture::kQwen2});
   const auto base = OpenHuggingFaceFolder(model);
