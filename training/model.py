@@ -80,9 +80,9 @@ class Config:
         if name not in FAMILIES:
             raise ValueError(f"architecture {name} is not supported; supported are {', '.join(FAMILIES)}")
         family = FAMILIES[name]
-        data = with_defaults(data.get("text_config", data), family)
+        outer, data = data, with_defaults(data.get("text_config", data), family)
         for key in FOREIGN_TO_ALL + (() if family == "qwen2" else ("attention_bias",)):
-            if data.get(key):
+            if outer.get(key) or data.get(key):
                 raise ValueError(f"config.json: {key} is not supported")
         gemma = family.startswith("gemma")
         activation, key = ("gelu_pytorch_tanh", "hidden_activation") if gemma else ("silu", "hidden_act")
@@ -156,6 +156,10 @@ def layer_fields(data, family):
         pattern = data.get("sliding_window_pattern", 6)
         types = data.get("layer_types") or [("sliding" if (i + 1) % pattern else "full") + "_attention" for i in layers]
         local = (data.get("rope_parameters") or {}).get("sliding_attention", {})
+        if local.get("rope_type", "default") != "default" or local.get("partial_rotary_factor", 1.0) != 1.0:
+            raise ValueError("config.json: scaling of sliding_attention is not supported")
+        if not data.get("sliding_window"):
+            return {}
         return {"local_layers": tuple(i for i in layers if types[i] == "sliding_attention"),
                 "local_theta": local.get("rope_theta", data.get("rope_local_base_freq", 10000.0))}
     return {}
