@@ -25,6 +25,7 @@
 #include "engine/model/weights.h"
 #include "engine/session/session_state.h"
 #include "engine/text/chat_template.h"
+#include "engine/text/json_reading.h"
 #include "engine/text/tokenizer.h"
 #include "engine/weight_choice.h"
 
@@ -33,19 +34,26 @@ namespace {
 
 using nlohmann::json;
 
-// As text/json_reading.cc reads tokenizer.json.
-constexpr JsonLimits kTokenizerLimits = {.bytes = size_t{256} << 20, .depth = 64};
 constexpr WeightFormat kWeightFormats[] = {WeightFormat::kF32, WeightFormat::kBf16, WeightFormat::kInt8,
                                            WeightFormat::kInt4};
 
 std::string Text(const absl::Status& status) { return std::string(status.message()); }
 
-// A JSON file of a folder; null if there is none that can be read.
-json ReadJson(const std::string& path, const JsonLimits& limits = kConfigLimits) {
+// A JSON file of a folder; null if there is none that can be read. `parse` is a ParseJsonObject.
+template <typename Parse>
+json ReadJson(const std::string& path, Parse parse) {
   const auto file = MappedFile::Open(path);
   if (!file.ok()) return nullptr;
-  auto object = ParseJsonObject(file->text(), limits);
+  absl::StatusOr<json> object = parse(file->text());
   return object.ok() ? *std::move(object) : json(nullptr);
+}
+
+json ReadConfig(const std::string& path) {
+  return ReadJson(path, [](std::string_view text) { return ParseJsonObject(text, kConfigLimits); });
+}
+
+json ReadTokenizerFile(const std::string& path) {
+  return ReadJson(path, [](std::string_view text) { return ParseJsonObject(text, "tokenizer.json"); });
 }
 
 // A string in nested objects; empty if it is not there.
@@ -122,7 +130,7 @@ class Inspector {
 
   Inspection Module() && {
     result_.format = kMemoryModuleFormat;
-    const json config = ReadJson(result_.path + "/config.json");
+    const json config = ReadConfig(result_.path + "/config.json");
     // What a published module leaves out is that of the model whose config.json it repeats.
     const auto base = ParseModelConfig(config.is_object() ? config.dump() : "{}");
     AddModule(result_.path, base.ok() ? *base : ModelConfig());
@@ -142,7 +150,7 @@ class Inspector {
 
   void DescribeFolder() {
     result_.format = "Hugging Face folder";
-    result_.architecture = StringAt(ReadJson(result_.path + "/config.json"), "/architectures/0");
+    result_.architecture = StringAt(ReadConfig(result_.path + "/config.json"), "/architectures/0");
     TypeCounter types;
     if (const auto tensors = OpenSafetensorsFolder(result_.path); tensors.ok()) types.AddAll(**tensors);
     result_.types = types.Sorted();
@@ -171,7 +179,7 @@ class Inspector {
     const auto tokenizer = OpenTokenizer(result_.path, vocabulary);
     if (!tokenizer.ok()) return Note(tokenizer.status());
     result_.tokenizer =
-        is_folder_ ? StringAt(ReadJson(result_.path + "/tokenizer.json", kTokenizerLimits), "/model/type")
+        is_folder_ ? StringAt(ReadTokenizerFile(result_.path + "/tokenizer.json"), "/model/type")
                    : vocabulary->model;
     if (!is_folder_ && !vocabulary->pre.empty()) result_.tokenizer += Concat(", ", vocabulary->pre);
     if (result_.tokenizer.empty()) result_.tokenizer = "SentencePiece";

@@ -32,9 +32,12 @@ SessionShape UntrainedShape(const ModelConfig& config) {
   return shape;
 }
 
-// `shape` for a kind without weights: if it has slots, as many as `shape` has, or as there are tokens in the
-// window.
-SessionShape WithSlotsOf(const MemoryKind& kind, SessionShape shape) {
+// For a kind without weights: the default kind's, so that both can be compared, unless that is larger than a
+// model without modules would get. If it has slots, as many as the default kind, or as there are tokens in
+// the window.
+SessionShape ShapeBeside(const SessionShape& of_default, const MemoryKind& kind, const ModelConfig& config) {
+  SessionShape shape = UntrainedShape(config);
+  if (of_default.exact_capacity() <= shape.exact_capacity()) shape = of_default;
   if (!kind.HasRetention()) {
     shape.salient = 0;
   } else if (shape.salient == 0) {
@@ -112,11 +115,11 @@ absl::StatusOr<KindRegistry> KindRegistry::Load(const ModulePlace& place, const 
     return absl::Status(added.code(), Concat(ToStdView(added.message()), "; with memory '", kNoMemoryModules,
                                              "' the model is served without its modules"));
   }
-  const SessionShape bare = registry.default_kind().default_shape;
+  const SessionShape of_default = registry.default_kind().default_shape;
   for (const MemoryKindRow& row : MemoryKindTable()) {
     if (row.untrained == nullptr || registry.Has(row.name)) continue;
     std::unique_ptr<MemoryKind> kind = row.untrained(config);
-    const SessionShape shape = WithSlotsOf(*kind, bare);
+    const SessionShape shape = ShapeBeside(of_default, *kind, config);
     registry.Add({std::move(kind), shape});
   }
   return registry;

@@ -21,6 +21,9 @@ constexpr size_t kMinPendingBytes = 2 << 10;
 constexpr size_t kMaxSpaceBytes = 64;
 constexpr size_t kWindowBytes = kMaxAddedTokenBytes + kMaxSpaceBytes;
 constexpr int kMaxCutsTried = 8;
+// Judging cuts may take this many times the text that came; what is not taken is kept for a long line.
+constexpr size_t kJudgingRatio = 32;
+constexpr size_t kMaxJudgingBytes = kJudgingRatio * kMaxPendingBytes;
 
 bool IsCharacterStart(std::string_view text, size_t offset) {
   return offset >= text.size() || (static_cast<unsigned char>(text[offset]) & 0xC0) != 0x80;
@@ -44,6 +47,7 @@ absl::Status StreamingTokenizer::Push(std::string_view chunk, std::vector<TokenI
     const std::string_view slice = chunk.substr(0, room);
     chunk.remove_prefix(slice.size());
     status_ = Append(slice);
+    judging_bytes_ = std::min(judging_bytes_ + kJudgingRatio * slice.size(), kMaxJudgingBytes);
     if (!status_.ok()) {
       EncodeValidText(ids);
     } else if (checked_bytes_ >= kMinPendingBytes) {
@@ -135,7 +139,7 @@ absl::StatusOr<size_t> StreamingTokenizer::FindCut() {
 }
 
 // A cut inside or at either end of the white space around `offset`; 0 if there is none.
-absl::StatusOr<size_t> StreamingTokenizer::SafeCutInSpaces(size_t offset) const {
+absl::StatusOr<size_t> StreamingTokenizer::SafeCutInSpaces(size_t offset) {
   const std::string_view text = std::string_view(pending_).substr(0, checked_bytes_);
   const size_t begin = offset - TrailingSpaceBytes(text.substr(offset - std::min(offset, kMaxSpaceBytes),
                                                                std::min(offset, kMaxSpaceBytes)));
@@ -153,7 +157,7 @@ absl::StatusOr<size_t> StreamingTokenizer::SafeCutInSpaces(size_t offset) const 
 }
 
 // Whether a cut at `offset` changes no ids, whatever follows what is there.
-absl::StatusOr<bool> StreamingTokenizer::IsSafeCut(size_t offset) const {
+absl::StatusOr<bool> StreamingTokenizer::IsSafeCut(size_t offset) {
   const size_t window = AlignDown(pending_, offset - std::min(offset, kWindowBytes));
   absl::StatusOr<bool> safe = IsSafeCut(window, offset);
   if (safe.ok() && *safe) safe = HasBegun(window == 0 ? offset : window);
@@ -162,18 +166,15 @@ absl::StatusOr<bool> StreamingTokenizer::IsSafeCut(size_t offset) const {
 }
 
 // Whether the ids of the text from `begin` on around `offset` are those of its two sides.
-absl::StatusOr<bool> StreamingTokenizer::IsSafeCut(size_t begin, size_t offset) const {
+absl::StatusOr<bool> StreamingTokenizer::IsSafeCut(size_t begin, size_t offset) {
   const std::string_view text = std::string_view(pending_).substr(0, checked_bytes_);
   const size_t end = AlignDown(text, std::min(offset + kWindowBytes, text.size()));
-  const auto encode = [&](size_t from, size_t to) {
-    const TextPosition position = from == 0 ? position_ : TextPosition::kContinuation;
-    return tokenizer_.Encode(text.substr(from, to - from), position, special_);
-  };
-  const absl::StatusOr<std::vector<TokenId>> whole = encode(begin, end);
+  if (judging_bytes_ < 2 * (end - begin)) return false;
+  const absl::StatusOr<std::vector<TokenId>> whole = EncodeToJudge(begin, end);
   if (!whole.ok()) return whole.status();
-  const absl::StatusOr<std::vector<TokenId>> left = encode(begin, offset);
+  const absl::StatusOr<std::vector<TokenId>> left = EncodeToJudge(begin, offset);
   if (!left.ok()) return left.status();
-  const absl::StatusOr<std::vector<TokenId>> right = encode(offset, end);
+  const absl::StatusOr<std::vector<TokenId>> right = EncodeToJudge(offset, end);
   if (!right.ok()) return right.status();
   // A normaliser may drop a side as white space at an end of its text, where the whole text goes on.
   return !left->empty() && !right->empty() && whole->size() == left->size() + right->size() &&
@@ -183,17 +184,20 @@ absl::StatusOr<bool> StreamingTokenizer::IsSafeCut(size_t begin, size_t offset) 
 
 // Whether something is left of the first `bytes`. What the whole text begins with belongs to the first
 // character that is, so that nothing before it can be cut off.
-absl::StatusOr<bool> StreamingTokenizer::HasBegun(size_t bytes) const {
+absl::StatusOr<bool> StreamingTokenizer::HasBegun(size_t bytes) {
   if (position_ == TextPosition::kContinuation) return true;
   bytes = AlignDown(pending_, std::min(bytes, kWindowBytes));
-  const auto encode = [&](size_t size) {
-    return tokenizer_.Encode(std::string_view(pending_).substr(0, size), TextPosition::kStart, special_);
-  };
-  const absl::StatusOr<std::vector<TokenId>> nothing = encode(0);
+  const absl::StatusOr<std::vector<TokenId>> nothing = EncodeToJudge(0, 0);
   if (!nothing.ok()) return nothing.status();
-  const absl::StatusOr<std::vector<TokenId>> first = encode(bytes);
+  const absl::StatusOr<std::vector<TokenId>> first = EncodeToJudge(0, bytes);
   if (!first.ok()) return first.status();
   return first->size() > nothing->size();
+}
+
+absl::StatusOr<std::vector<TokenId>> StreamingTokenizer::EncodeToJudge(size_t begin, size_t end) {
+  judging_bytes_ -= std::min(judging_bytes_, end - begin);
+  const TextPosition position = begin == 0 ? position_ : TextPosition::kContinuation;
+  return tokenizer_.Encode(std::string_view(pending_).substr(begin, end - begin), position, special_);
 }
 
 }  // namespace memgate

@@ -95,8 +95,8 @@ class Detokenizer {
 // Cuts a stream of text into token ids that equal those of the whole text, however it is chunked. Text is
 // held back until about 2 KiB are there and a line break in them is a place where a cut changes no ids; at
 // most 64 KiB are held. A longer line is cut at a space, and only a stretch of 64 KiB without either (no line
-// break, no space, or nothing else) is cut anywhere, where its ids may differ from those of the whole text.
-// Not thread-safe.
+// break, no space, or nothing else) is cut anywhere, where its ids may differ from those of the whole text; so
+// is one whose places cost more to judge than 32 times what encoding it costs. Not thread-safe.
 class StreamingTokenizer {
  public:
   // `tokenizer` must outlive this object. Errors count bytes from `first_byte`, for a text that is the rest
@@ -115,10 +115,11 @@ class StreamingTokenizer {
   void EncodeValidText(std::vector<TokenId>& ids);
   absl::Status Encode(size_t bytes, std::vector<TokenId>& ids);
   absl::StatusOr<size_t> FindCut();
-  absl::StatusOr<bool> IsSafeCut(size_t offset) const;
-  absl::StatusOr<bool> IsSafeCut(size_t begin, size_t offset) const;
-  absl::StatusOr<bool> HasBegun(size_t bytes) const;
-  absl::StatusOr<size_t> SafeCutInSpaces(size_t offset) const;
+  absl::StatusOr<bool> IsSafeCut(size_t offset);
+  absl::StatusOr<bool> IsSafeCut(size_t begin, size_t offset);
+  absl::StatusOr<bool> HasBegun(size_t bytes);
+  absl::StatusOr<size_t> SafeCutInSpaces(size_t offset);
+  absl::StatusOr<std::vector<TokenId>> EncodeToJudge(size_t begin, size_t end);
 
   const Tokenizer& tokenizer_;
   const SpecialTokens special_;
@@ -127,6 +128,7 @@ class StreamingTokenizer {
   size_t checked_bytes_ = 0;   // of pending_: known to be whole, valid characters
   size_t searched_bytes_ = 0;  // of pending_: hold no line break where it could be cut
   size_t consumed_bytes_;      // of the stream: before pending_
+  size_t judging_bytes_ = 0;   // that may be encoded to judge cuts
   absl::Status status_;
 };
 

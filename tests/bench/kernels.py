@@ -18,6 +18,7 @@ from client.demo.server_process import environment
 from tests.bench.report import DOCUMENT, FIGURES, MEMGATE_COLOUR, PEER_COLOUR, number, processor
 from tests.bench.served import KERNELS_BENCH
 from tests.eval.report import markdown, replace_between
+from tests.support.figures import save, styled_pyplot
 
 PLOT = "benchmarks_kernels.svg"
 MICROSECONDS = {"ns": 1e-3, "us": 1, "ms": 1e3, "s": 1e6}
@@ -41,11 +42,7 @@ def table(measured):
 
 def draw(measured, path):
     """Shares as bars, in the order of the table."""
-    import matplotlib
-    matplotlib.use("svg")
-    matplotlib.rcParams.update({"svg.hashsalt": "memgate", "font.size": 8, "axes.spines.top": False,
-                                "axes.spines.right": False})
-    from matplotlib import pyplot
+    pyplot = styled_pyplot(font_size=8)
     figure, plot = pyplot.subplots(figsize=(8, 0.6 + 0.17 * len(measured)))
     names = [name for name, *_ in measured]
     plot.barh(names, [100 * share for *_, share in measured],
@@ -55,9 +52,7 @@ def draw(measured, path):
     plot.margins(y=0.005)
     plot.set_xlabel("share of what the machine reaches, %")
     plot.tick_params(axis="y", labelsize=6.5)
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
-    pyplot.close(figure)
+    save(figure, path)
 
 
 def write_documents(results, arguments):

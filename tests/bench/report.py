@@ -9,6 +9,7 @@ import sys
 from client.demo.server_process import REPOSITORY
 from tests.bench.metrics import BARS, OWN_BARS
 from tests.eval.report import aligned, markdown, replace_between, write_json
+from tests.support.figures import save, styled_pyplot
 
 DOCUMENT = os.path.join(REPOSITORY, "docs", "benchmarks.md")
 FIGURES = os.path.join(REPOSITORY, "docs", "figures")
@@ -111,11 +112,7 @@ def figure_path(shape):
 
 
 def draw(figures):
-    import matplotlib
-    matplotlib.use("svg")
-    matplotlib.rcParams.update({"svg.hashsalt": "memgate", "font.size": 9, "axes.spines.top": False,
-                                "axes.spines.right": False, "legend.frameon": False})
-    from matplotlib import pyplot
+    pyplot = styled_pyplot()
     figure, axes = pyplot.subplots(1, 3, figsize=(10.5, 3.2))
     panels = (("ttft", "_int8", "time to first token, s", "prompt, tokens"),
               ("decode", "_int8", "decode, tokens/s", "depth, tokens"),
@@ -136,9 +133,7 @@ def draw(figures):
     axes[1].set_ylim(0)
     axes[2].set_yscale("log")
     axes[0].legend(fontsize=7.5)
-    figure.tight_layout()
-    figure.savefig(os.path.join(os.path.dirname(DOCUMENT), figure_path(figures["shape"])), metadata={"Date": None})
-    pyplot.close(figure)
+    save(figure, os.path.join(os.path.dirname(DOCUMENT), figure_path(figures["shape"])))
 
 
 def series(metrics, prefix, suffix, side):

@@ -108,6 +108,18 @@ TEST_F(InspectionTest, ModulesMayLieElsewhere) {
   EXPECT_EQ(inspection.modules.front().folder, modules);
 }
 
+TEST_F(InspectionTest, BesideALargeModuleKindsWithoutOneAreNotLarge) {
+  const Inspection small = Look(WriteTinyModel(folder_.File("small"), {.memory = TinyMemory::kMemgate}));
+  for (const KindSummary& kind : small.kinds) EXPECT_EQ(kind.shape.window, 16) << kind.kind;
+  const Inspection large = Look(
+      WriteTinyModel(folder_.File("large"), {.memory = TinyMemory::kMemgate, .memory_window = 3000}));
+  ASSERT_GT(large.kinds.size(), size_t{1});
+  for (const KindSummary& kind : large.kinds) {
+    EXPECT_EQ(kind.shape.window, kind.trained ? 3000 : 1024) << kind.kind;
+  }
+  ExpectCosts(large, WeightFormat::kF32, KvFormat::kF32);
+}
+
 TEST_F(InspectionTest, AnUnknownArchitectureIsNamedAndTheRestStillTold) {
   const std::string file = folder_.Write("mamba.gguf", GgufWriter()
                                                            .Text("general.architecture", "mamba")

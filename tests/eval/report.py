@@ -6,6 +6,7 @@ import re
 
 from client.demo.server_process import REPOSITORY
 from tests.eval import kinds
+from tests.support.figures import save, styled_pyplot
 
 DOCUMENT = os.path.join(REPOSITORY, "docs", "memory.md")
 FIGURES = os.path.join(REPOSITORY, "docs", "figures")
@@ -239,19 +240,12 @@ def replace_between(document, name, table, source="eval", path=DOCUMENT):
 # Plots
 
 def draw(result):
-    import matplotlib
-    matplotlib.use("svg")
-    matplotlib.rcParams.update({"svg.hashsalt": "memgate", "font.size": 9, "axes.spines.top": False,
-                                "axes.spines.right": False, "legend.frameon": False})
-    from matplotlib import pyplot
+    pyplot = styled_pyplot()
     plots = (("passkey", "passkey", plot_passkey), ("facts", "facts", plot_facts),
              ("foldings", "facts_by_foldings", plot_foldings), ("stream", "stream", plot_stream))
     for name, key, plot in plots:
         if result.get(key):
-            figure = plot(pyplot, result)
-            figure.tight_layout()
-            figure.savefig(os.path.join(FIGURES, f"memory_{name}.svg"), metadata={"Date": None})
-            pyplot.close(figure)
+            save(plot(pyplot, result), os.path.join(FIGURES, f"memory_{name}.svg"))
 
 
 def style(name):

@@ -7,6 +7,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -37,6 +38,16 @@ std::string Scrape(int port) {
   }
   close(fd);
   return response;
+}
+
+// The last turn leaves the batch behind the answer to its client.
+std::string ScrapeWhenIdle(int port) {
+  std::string metrics = Scrape(port);
+  for (int i = 0; i < 1000 && metrics.find("memgate_active_turns 0\n") == std::string::npos; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    metrics = Scrape(port);
+  }
+  return metrics;
 }
 
 TestServer::Setup WithMetrics() {
@@ -76,7 +87,7 @@ TEST(ServerTest, MetricsTellWhatHappenedWithoutNamingAnybody) {
   formatted.set_ignore_eos(true);  // refused, so no turn
   formatted.mutable_response_format()->set_json_object(true);
   EXPECT_FALSE(Generate(server.inference(), formatted).status.ok());
-  const std::string metrics = Scrape(server.server().metrics_port());
+  const std::string metrics = ScrapeWhenIdle(server.server().metrics_port());
   for (const char* series : {
            "memgate_requests_total{code=\"OK\",method=\"Generate\"} 2",
            "memgate_requests_total{code=\"NOT_FOUND\",method=\"Generate\"} 1",

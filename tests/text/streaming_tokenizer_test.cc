@@ -107,6 +107,42 @@ TEST(StreamingTokenizerTest, PiecesOfSeveralWordsAreNotCut) {
   }
 }
 
+// A text that seems to be cut well wherever one looks closely, and nowhere as a whole.
+class FarReachingTokenizer : public Tokenizer {
+ public:
+  absl::StatusOr<std::vector<TokenId>> Encode(std::string_view text, TextPosition,
+                                              SpecialTokens) const override {
+    encoded_bytes += text.size();
+    return std::vector<TokenId>(text.size() < 1000 ? text.size() : text.size() / 2);
+  }
+  std::string_view TokenBytes(TokenId) const override { return "a"; }
+  std::string_view Piece(TokenId) const override { return "a"; }
+  bool StripsLeadingSpace() const override { return false; }
+  bool ReachesAcrossSpaces() const override { return true; }
+  int vocab_size() const override { return 1; }
+  bool IsSpecial(TokenId) const override { return false; }
+  std::optional<TokenId> bos_id() const override { return std::nullopt; }
+  std::optional<TokenId> eos_id() const override { return std::nullopt; }
+  const std::vector<TokenId>& end_ids() const override { return no_ids_; }
+  const std::string& chat_template() const override { return no_template_; }
+
+  mutable size_t encoded_bytes = 0;
+
+ private:
+  const std::vector<TokenId> no_ids_;
+  const std::string no_template_;
+};
+
+TEST(StreamingTokenizerTest, JudgingCutsCostsNoMoreThanAShareOfTheText) {
+  std::string text;
+  while (text.size() < 300'000) text += "a\n";
+  for (const size_t largest : {40, 100'000}) {
+    const FarReachingTokenizer tokenizer;
+    Stream(tokenizer, text, largest, SpecialTokens::kParse, 1);
+    EXPECT_LT(tokenizer.encoded_bytes, 40 * text.size());
+  }
+}
+
 TEST(StreamingTokenizerTest, CutsALongLineAtASpaceWithoutChangingItsIds) {
   const auto tokenizer = MakeTokenizer(TinyByteLevelJson());
   std::string line;
