@@ -178,9 +178,9 @@ class Inspector {
     if (!is_folder_ && !vocabulary) return;  // what is wrong with the file was noted
     const auto tokenizer = OpenTokenizer(result_.path, vocabulary);
     if (!tokenizer.ok()) return Note(tokenizer.status());
-    result_.tokenizer =
-        is_folder_ ? StringAt(ReadTokenizerFile(result_.path + "/tokenizer.json"), "/model/type")
-                   : vocabulary->model;
+    result_.tokenizer = is_folder_
+                            ? StringAt(ReadTokenizerFile(result_.path + "/tokenizer.json"), "/model/type")
+                            : vocabulary->model;
     if (!is_folder_ && !vocabulary->pre.empty()) result_.tokenizer += Concat(", ", vocabulary->pre);
     if (result_.tokenizer.empty()) result_.tokenizer = "SentencePiece";
     result_.vocabulary_size = (*tokenizer)->vocab_size();

@@ -19,7 +19,7 @@ struct WeightChoice {
 // most of the memory budget.
 //
 // The CPU has no say: integers of 8 bits have a quarter of the bytes of f32 for one row, and for many rows
-// more products per instruction, on every SIMD target. bf16 is never chosen: half the bytes, and where it is
+// VNNI has four times the products per instruction. bf16 is never chosen: half the bytes, and where it is
 // computed natively at all, on CPUs without matrix units no faster than f32 and slower than int8.
 WeightChoice ChooseWeights(const ModelConfig& config, int64_t memory_budget_bytes);
 

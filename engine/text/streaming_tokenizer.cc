@@ -21,9 +21,15 @@ constexpr size_t kMinPendingBytes = 2 << 10;
 constexpr size_t kMaxSpaceBytes = 64;
 constexpr size_t kWindowBytes = kMaxAddedTokenBytes + kMaxSpaceBytes;
 constexpr int kMaxCutsTried = 8;
-// Judging cuts may take this many times the text that came; what is not taken is kept for a long line.
+// Judging cuts may take this many times the text that came. What one place in 64 KiB takes is kept for a line
+// of that length.
 constexpr size_t kJudgingRatio = 32;
 constexpr size_t kMaxJudgingBytes = kJudgingRatio * kMaxPendingBytes;
+
+// What judging one place in `bytes` of text may take, in bytes that are encoded.
+size_t JudgingBytes(const Tokenizer& tokenizer, size_t bytes) {
+  return 6 * kWindowBytes + (tokenizer.ReachesAcrossSpaces() ? 2 * bytes : 0);
+}
 
 bool IsCharacterStart(std::string_view text, size_t offset) {
   return offset >= text.size() || (static_cast<unsigned char>(text[offset]) & 0xC0) != 0x80;
@@ -38,7 +44,12 @@ size_t AlignDown(std::string_view text, size_t offset) {
 
 StreamingTokenizer::StreamingTokenizer(const Tokenizer& tokenizer, TextPosition position,
                                        SpecialTokens special, size_t first_byte)
-    : tokenizer_(tokenizer), special_(special), position_(position), consumed_bytes_(first_byte) {}
+    : tokenizer_(tokenizer),
+      special_(special),
+      position_(position),
+      consumed_bytes_(first_byte),
+      kept_judging_bytes_(JudgingBytes(tokenizer, kMaxPendingBytes + kWindowBytes)),
+      judging_bytes_(kept_judging_bytes_) {}
 
 absl::Status StreamingTokenizer::Push(std::string_view chunk, std::vector<TokenId>& ids) {
   while (status_.ok() && !chunk.empty()) {
@@ -109,33 +120,43 @@ absl::Status StreamingTokenizer::Encode(size_t bytes, std::vector<TokenId>& ids)
   return absl::OkStatus();
 }
 
+// 0 if there is none yet.
 absl::StatusOr<size_t> StreamingTokenizer::FindCut() {
-  const std::string_view text = std::string_view(pending_).substr(0, checked_bytes_);
-  const size_t limit = text.size() - kWindowBytes;
-  int tried = 0;
+  const size_t limit = checked_bytes_ - kWindowBytes;
+  const absl::StatusOr<size_t> at_line_break = FindCutAtLineBreak(limit);
+  if (!at_line_break.ok() || *at_line_break > 0 || checked_bytes_ < kMaxPendingBytes) return at_line_break;
+  const absl::StatusOr<size_t> at_space = FindCutAtSpace(limit);
+  if (!at_space.ok() || *at_space > 0) return at_space;
+  return AlignDown(pending_, limit);
+}
+
+absl::StatusOr<size_t> StreamingTokenizer::FindCutAtLineBreak(size_t limit) {
+  const std::string_view text = std::string_view(pending_).substr(0, limit);
   size_t end = limit;
-  while (tried < kMaxCutsTried) {
+  for (int tried = 0; tried < kMaxCutsTried; ++tried) {
     const size_t searched = std::min(searched_bytes_, end);
     const size_t found = text.substr(searched, end - searched).find_last_of("\r\n");
     if (found == std::string_view::npos) break;
-    const size_t line_break = searched + found;
-    const absl::StatusOr<size_t> cut = SafeCutInSpaces(line_break);
+    if (judging_bytes_ < JudgingBytes(tokenizer_, checked_bytes_) + kept_judging_bytes_) return 0;
+    const absl::StatusOr<size_t> cut = SafeCutInSpaces(searched + found);
     if (!cut.ok() || *cut > 0) return cut;
-    end = line_break;
-    ++tried;
+    end = searched + found;
   }
   searched_bytes_ = limit;
-  if (text.size() < kMaxPendingBytes) return 0;
+  return 0;
+}
 
-  end = limit;
-  for (tried = 0; tried < kMaxCutsTried; ++tried) {
+absl::StatusOr<size_t> StreamingTokenizer::FindCutAtSpace(size_t limit) {
+  const std::string_view text = std::string_view(pending_).substr(0, limit);
+  size_t end = limit;
+  for (int tried = 0; tried < kMaxCutsTried; ++tried) {
     const size_t space = text.substr(0, end).rfind(' ');
-    if (space == std::string_view::npos) break;
+    if (space == std::string_view::npos || judging_bytes_ < JudgingBytes(tokenizer_, checked_bytes_)) break;
     const absl::StatusOr<size_t> cut = SafeCutInSpaces(space);
     if (!cut.ok() || *cut > 0) return cut;
     end = space;
   }
-  return AlignDown(text, limit);
+  return 0;
 }
 
 // A cut inside or at either end of the white space around `offset`; 0 if there is none.

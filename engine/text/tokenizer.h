@@ -95,8 +95,8 @@ class Detokenizer {
 // Cuts a stream of text into token ids that equal those of the whole text, however it is chunked. Text is
 // held back until about 2 KiB are there and a line break in them is a place where a cut changes no ids; at
 // most 64 KiB are held. A longer line is cut at a space, and only a stretch of 64 KiB without either (no line
-// break, no space, or nothing else) is cut anywhere, where its ids may differ from those of the whole text; so
-// is one whose places cost more to judge than 32 times what encoding it costs. Not thread-safe.
+// break, no space, or nothing else) is cut anywhere, where its ids may differ from those of the whole text;
+// so is one whose places cost more to judge than 32 times what encoding it costs. Not thread-safe.
 class StreamingTokenizer {
  public:
   // `tokenizer` must outlive this object. Errors count bytes from `first_byte`, for a text that is the rest
@@ -115,6 +115,8 @@ class StreamingTokenizer {
   void EncodeValidText(std::vector<TokenId>& ids);
   absl::Status Encode(size_t bytes, std::vector<TokenId>& ids);
   absl::StatusOr<size_t> FindCut();
+  absl::StatusOr<size_t> FindCutAtLineBreak(size_t limit);
+  absl::StatusOr<size_t> FindCutAtSpace(size_t limit);
   absl::StatusOr<bool> IsSafeCut(size_t offset);
   absl::StatusOr<bool> IsSafeCut(size_t begin, size_t offset);
   absl::StatusOr<bool> HasBegun(size_t bytes);
@@ -125,10 +127,11 @@ class StreamingTokenizer {
   const SpecialTokens special_;
   TextPosition position_;
   std::string pending_;
-  size_t checked_bytes_ = 0;   // of pending_: known to be whole, valid characters
-  size_t searched_bytes_ = 0;  // of pending_: hold no line break where it could be cut
-  size_t consumed_bytes_;      // of the stream: before pending_
-  size_t judging_bytes_ = 0;   // that may be encoded to judge cuts
+  size_t checked_bytes_ = 0;         // of pending_: known to be whole, valid characters
+  size_t searched_bytes_ = 0;        // of pending_: hold no line break where it could be cut
+  size_t consumed_bytes_;            // of the stream: before pending_
+  const size_t kept_judging_bytes_;  // of judging_bytes_, for a long line
+  size_t judging_bytes_;             // may be encoded to judge cuts
   absl::Status status_;
 };
 
