@@ -8,6 +8,7 @@
 
 import argparse
 import dataclasses
+import datetime
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ import time
 
 from client.demo.server_process import BUILD, SERVER, ServerFailed
 from tests.bench import make_model, report
+from tests.bench.conditions import commit, engine_name, file_hash
 from tests.bench.llama_cpp import SETTINGS, LlamaCpp
 from tests.bench.metrics import Results, collect
 from tests.bench.plan import FORMATS, PARTS, POINTS, Plan, make_measurements
@@ -27,11 +29,6 @@ from tests.eval.work import Progress, WorkFile, clock
 FOLDER = os.path.join(BUILD, "bench")
 DEFAULT_SHAPE = "qwen2.5-0.5b"
 QUICK = {"runs": 3, "parts": ("points", "batch"), "points": (0, 512, 4096), "formats": ("int8", "int4")}
-
-
-def file_hash(path):
-    with open(path, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 class Benchmark:
@@ -46,6 +43,7 @@ class Benchmark:
         if peer:
             self.setup["llama_cpp"] = [*common, file_hash(peer.program("llama-bench"))]
         self.results = Results(SHAPES[arguments.shape], arguments.kind)
+        self.dates, self.engines = set(), set()  # of the results
 
     def identity(self, measurement, side, setting, round):
         fields = [self.setup[side], dataclasses.astuple(measurement), setting, round]
@@ -54,10 +52,10 @@ class Benchmark:
         return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
 
     def finished(self, id, side):
-        """The result of an earlier call. The peer's counts beside the server that it was measured with."""
+        """What the work file has of an earlier call. The peer's counts beside the server that it was measured with."""
         entry = self.work.finished.get(id)
         fits = entry and (side == "memgate" or self.arguments.reuse_peer or entry["server"] == self.server_hash)
-        return entry["result"] if fits else None
+        return entry if fits else None
 
     def steps(self):
         """(measurement, side, setting, round) in alternation; what the first round finds out decides on the others."""
@@ -90,21 +88,33 @@ class Benchmark:
         try:
             for measurement, side, setting, round in self.steps():
                 id = self.identity(measurement, side, setting, round)
-                result = self.finished(id, side)
-                if result is None and self.arguments.report:
+                entry = self.finished(id, side)
+                if entry is None and self.arguments.report:
                     continue
                 progress.advance(0, f"run {round + 1}: {side}, {measurement.name}{', ' + setting if setting else ''}")
-                if result is None:
-                    result, ran = self.measure(measurement, side, setting, round), True
-                    self.work.add({"id": id, "server": self.server_hash, "shape": self.arguments.shape, "side": side,
-                                   "measurement": dataclasses.asdict(measurement), "setting": setting, "round": round,
-                                   "result": result})
-                self.results.add(measurement, side, setting, round, result)
+                if entry is None:
+                    entry, ran = self.new_entry(id, measurement, side, setting, round), True
+                    self.work.add(entry)
+                self.count(entry, measurement, side, setting, round)
                 progress.advance(measurement.seconds(side, self.fills(measurement, side, setting, round)))
         finally:
             progress.end()
         if not ran:
             print("bench: nothing was measured now")
+
+    def new_entry(self, id, measurement, side, setting, round):
+        """What the work file keeps of a measurement that is made now."""
+        result = self.measure(measurement, side, setting, round)
+        return {"id": id, "server": self.server_hash, "commit": commit(), "date": datetime.date.today().isoformat(),
+                "shape": self.arguments.shape, "side": side, "measurement": dataclasses.asdict(measurement),
+                "setting": setting, "round": round, "result": result}
+
+    def count(self, entry, measurement, side, setting, round):
+        self.results.add(measurement, side, setting, round, entry["result"])
+        # Older work files have neither commits nor dates.
+        self.dates.add(entry.get("date", datetime.date.today().isoformat()))
+        if side == "memgate":
+            self.engines.add(engine_name(entry.get("commit", ""), entry["server"]))
 
     def measure(self, measurement, side, setting, round):
         seed = 1 + round
@@ -112,6 +122,12 @@ class Benchmark:
             return self.memgate.measure(measurement, seed)
         return self.peer.measure(measurement, SETTINGS[setting], seed,
                                  self.fills(measurement, side, setting, round))
+
+
+def named_metrics(shape, metrics):
+    """Those of other shapes than the default one bear its name."""
+    prefix = "" if shape == DEFAULT_SHAPE else shape + "_"
+    return {prefix + metric: value for metric, value in metrics.items()}
 
 
 def make_plan(arguments, formats):
@@ -122,7 +138,7 @@ def make_plan(arguments, formats):
 def prepare_model(arguments):
     """The folder of the shape, written when first needed."""
     folder = os.path.join(arguments.models, arguments.shape)
-    if not os.path.exists(os.path.join(folder, "config.json")):
+    if not arguments.report and not os.path.exists(os.path.join(folder, "config.json")):
         print(f"bench: writing {folder}", flush=True)
         geometry = TINY_GEOMETRY if arguments.shape.startswith("tiny") else GEOMETRY
         make_model.write_model(folder, SHAPES[arguments.shape], geometry, progress=make_model.ProgressBar())
@@ -130,10 +146,10 @@ def prepare_model(arguments):
 
 
 def benchmark(arguments):
-    """The results of everything that the arguments ask for."""
+    """The finished Benchmark of everything that the arguments ask for."""
     os.makedirs(FOLDER, exist_ok=True)
     model = prepare_model(arguments)
-    formats = supported_formats(model, arguments.formats)
+    formats = arguments.formats if arguments.report else supported_formats(model, arguments.formats)
     for format in sorted(set(arguments.formats) - set(formats)):
         print(f"bench: {format} is left out: this server does not have it")
     if not formats:
@@ -142,11 +158,11 @@ def benchmark(arguments):
     flags = ("--kv", arguments.kv) if arguments.kv else ()
     with Memgate(model, arguments.threads, flags) as memgate:
         run = Benchmark(arguments, make_plan(arguments, formats), memgate, peer)
-        if peer:
+        if peer and not arguments.report:
             for format in formats:
                 peer.file(format)
         run.run()
-    return run.results
+    return run
 
 
 def parse_arguments():
@@ -198,20 +214,21 @@ def main():
     sys.stdout.reconfigure(line_buffering=True, encoding="utf-8")
     start = time.monotonic()
     try:
-        results = benchmark(arguments)
+        run = benchmark(arguments)
     except (MeasurementFailed, ServerFailed) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nbench: stopped; what is finished is kept for the next run", file=sys.stderr)
         return 130
-    metrics, settings = collect(results)
-    figures = report.figures(results, metrics, settings, arguments)
-    print(report.text(figures))
+    metrics, settings = collect(run.results)
     if arguments.json:
-        write_json(arguments.json, report.named_metrics(figures, DEFAULT_SHAPE))
+        write_json(arguments.json, named_metrics(arguments.shape, metrics))
+    conditions = report.conditions(run.results, arguments, run.dates, run.engines) if metrics else {}
+    figures = report.figures(run.results, metrics, settings, conditions)
+    print(report.text(figures, arguments.shape))
     if arguments.document:
-        report.write_documents(figures)
+        report.write_documents(arguments.shape, figures)
     print(f"bench: done after {clock(time.monotonic() - start)}")
     return 0
 

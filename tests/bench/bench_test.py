@@ -11,7 +11,8 @@ from unittest import mock
 
 import numpy as np
 
-from tests.bench import bench, gguf_writer, kernels, make_model, metrics, plan, served
+from tests.bench import bench, gguf_writer, kernels, make_model, metrics, plan, report, served
+from tests.bench.conditions import documented_command
 from tests.bench.llama_cpp import SETTINGS, LlamaCpp
 from tests.bench.plan import Measurement, Plan
 from tests.bench.served import KERNELS_BENCH, Memgate, run_program, supported_formats
@@ -226,6 +227,93 @@ class MetricsTest(unittest.TestCase):
         self.assertEqual(results.settings_to_run(deep, 1), (FIRST, SECOND))
         self.assertEqual([results.fills(deep, setting, 1) for setting in (FIRST, SECOND)], [False, True])
         self.assertTrue(results.fills(deep, FIRST, 0))
+
+
+class BarsTest(unittest.TestCase):
+    def test_the_larger_shape_must_come_within_15_percent_of_the_ratios_and_other_shapes_have_no_ratio_to_reach(self):
+        small, large, other = (metrics.bars(shape) for shape in ("qwen2.5-0.5b", "llama-3.2-1b", "qwen2.5-3b"))
+        self.assertEqual((small["prefill512_int8"], small["decode0_int4"]), (3.0, 1.5))
+        self.assertAlmostEqual(large["prefill512_int8"], 2.55)
+        self.assertAlmostEqual(large["decode0_int4"], 1.275)
+        self.assertEqual(set(small), set(large))
+        for own in metrics.OWN_BARS:
+            self.assertEqual((small[own], large[own]), (metrics.OWN_BARS[own],) * 2)
+        self.assertEqual(other, metrics.OWN_BARS)
+
+
+class ReportTest(unittest.TestCase):
+    """What a run writes into the documents, beside what earlier ones wrote."""
+
+    def setUp(self):
+        self.folder = self.enterContext(tempfile.TemporaryDirectory())
+        self.document = os.path.join(self.folder, "benchmarks.md")
+        os.mkdir(os.path.join(self.folder, "figures"))
+        with open(self.document, "w", encoding="utf-8") as f:
+            for shape in ("qwen2.5-0.5b", "llama-3.2-1b"):
+                f.write(f"## {shape}\n<!-- bench {shape} -->\nnothing yet\n<!-- end of bench {shape} -->\n")
+        self.enterContext(mock.patch.multiple(report, DOCUMENT=self.document, FIGURES_JSON=self.json_path()))
+
+    def json_path(self):
+        return os.path.join(self.folder, "figures", "benchmarks.json")
+
+    def write(self, command, date, values, shape="qwen2.5-0.5b", stream=None):
+        conditions = {"command": command, "date": date, "engine": "0123abc", "processor": "a CPU", "threads": 2,
+                      "kind": "memgate-slots", "kv": "bf16"}
+        found = {metric: {"memgate": memgate, "llama_cpp": 1, "ratio": memgate, "runs": 5, "setting": "",
+                          "conditions": conditions} for metric, memgate in values.items()}
+        report.write_documents(shape, {"metrics": found, "stream": stream})
+        with open(self.document, encoding="utf-8") as f:
+            return f.read()
+
+    def rows(self, document):
+        """{metric: cells behind it}"""
+        table = [[cell.strip() for cell in line.strip("|").split("|")] for line in document.splitlines()
+                 if line.startswith("| `")]
+        return {cells[0].strip("`"): cells[1:] for cells in table}
+
+    def test_later_run_updates_its_own_metrics_and_leaves_the_others(self):
+        self.write("points", "2026-01-01", {"prefill512_int8": 3.5, "decode0_int8": 1.5, "decode512_int8": 60})
+        document = self.write("again", "2026-01-02", {"decode0_int8": 1.7, "ttft4k_int8": 7})
+        rows = self.rows(document)
+        self.assertEqual(list(rows), ["prefill512_int8", "decode0_int8", "decode512_int8", "ttft4k_int8"])
+        self.assertEqual(rows["prefill512_int8"][1:], ["3.5", "3.5", "≥ 3", "yes", "5", "A", ""])
+        self.assertEqual(rows["decode0_int8"][1:], ["1.7", "1.7", "≥ 1.6", "yes", "5", "B", ""])
+        self.assertEqual((rows["decode512_int8"][-2], rows["ttft4k_int8"][-2]), ("A", "B"))
+        self.assertIn("- A: `points` on 2026-01-01; engine 0123abc; a CPU, 2 threads;", document)
+        self.assertIn("- B: `again` on 2026-01-02; engine 0123abc;", document)
+        with open(self.json_path(), encoding="utf-8") as f:
+            kept = json.load(f)["qwen2.5-0.5b"]["metrics"]
+        self.assertEqual({metric: value["conditions"]["command"] for metric, value in kept.items()},
+                         {"prefill512_int8": "points", "decode0_int8": "again", "decode512_int8": "points",
+                          "ttft4k_int8": "again"})
+
+    def test_run_whose_metrics_were_all_measured_again_is_named_no_longer(self):
+        self.write("points", "2026-01-01", {"decode0_int8": 1.5})
+        document = self.write("again", "2026-01-02", {"decode0_int8": 1.7})
+        self.assertNotIn("points", document)
+        self.assertIn("`again` on 2026-01-02", document)
+        self.assertEqual(len(self.rows(document)["decode0_int8"]), 7)  # no column for the only run
+
+    def test_other_shapes_and_a_stream_stay(self):
+        turns = [{"tokens": 4096 * i, "first_token_s": 7, "decode_tokens_per_s": 50} for i in range(1, 4)]
+        self.write("stream", "2026-01-01", {"flat_decode_1m": 0.95}, stream={"turns": turns, "conditions": {
+            "command": "stream", "date": "2026-01-01", "engine": "0123abc", "processor": "a CPU", "threads": 2,
+            "kind": "memgate-slots", "kv": "bf16"}})
+        self.write("points", "2026-01-02", {"prefill512_int8": 2.7})
+        document = self.write("points", "2026-01-03", {"prefill512_int8": 2.7}, "llama-3.2-1b")
+        small, large = document.split("## llama-3.2-1b")
+        self.assertEqual(self.rows(small)["prefill512_int8"][3:5], ["≥ 3", "no"])
+        self.assertEqual(self.rows(large)["prefill512_int8"][3:5], ["≥ 2.55", "yes"])
+        self.assertEqual(self.rows(small)["flat_decode_1m"][3:5], ["memgate ≥ 0.9", "yes"])
+        with open(self.json_path(), encoding="utf-8") as f:
+            self.assertEqual(json.load(f)["qwen2.5-0.5b"]["stream"]["turns"], turns)
+
+    def test_command_says_what_is_measured_but_not_where_things_lie(self):
+        words = ["--llama-cpp", "/opt/llama", "--models=/data", "--parts", "points", "--report", "--json", "out.json",
+                 "--kv", "bf16", "--document", "--runs", "15"]
+        self.assertEqual(documented_command(words),
+                         "./dev bench --llama-cpp DIR --parts points --kv bf16 --runs 15")
+        self.assertEqual(documented_command(["--llama-cpp=/opt/llama"]), "./dev bench --llama-cpp DIR")
 
 
 class FakeSide:

@@ -15,7 +15,8 @@ import sys
 import tempfile
 
 from client.demo.server_process import environment
-from tests.bench.report import DOCUMENT, FIGURES, MEMGATE_COLOUR, PEER_COLOUR, number, processor
+from tests.bench.conditions import processor
+from tests.bench.report import DOCUMENT, FIGURES, MEMGATE_COLOUR, PEER_COLOUR, number
 from tests.bench.served import KERNELS_BENCH
 from tests.eval.report import markdown, replace_between
 from tests.support.figures import save, styled_pyplot

@@ -1,13 +1,12 @@
 """The figures as tables and plots, for the terminal and for docs/benchmarks.md."""
 
-import datetime
 import json
 import os
-import shlex
 import sys
 
 from client.demo.server_process import REPOSITORY
-from tests.bench.metrics import BARS, OWN_BARS
+from tests.bench.conditions import documented_command, processor, span
+from tests.bench.metrics import OWN_BARS, bars, order
 from tests.eval.report import aligned, markdown, replace_between, write_json
 from tests.support.figures import save, styled_pyplot
 
@@ -17,27 +16,27 @@ FIGURES_JSON = os.path.join(FIGURES, "benchmarks.json")
 MEMGATE_COLOUR, PEER_COLOUR = "#1f6f8b", "#b5482a"
 
 
-def processor():
-    """Model name and number of cores."""
-    with open("/proc/cpuinfo", encoding="utf-8") as f:
-        names = [line.partition(":")[2].strip() for line in f if line.startswith("model name")]
-    return f"{names[0] if names else 'unknown'}, {os.cpu_count()} cores"
+def conditions(results, arguments, dates, engines):
+    """Where, when and how `results` were measured."""
+    return {"command": documented_command(sys.argv[1:]), "date": span(dates), "engine": ", ".join(sorted(engines)),
+            "processor": processor(), "threads": arguments.threads, "kind": results.main_kind, "kv": arguments.kv}
 
 
-def figures(results, metrics, settings, arguments):
-    """Everything that tables and plots are made of, fit for JSON."""
-    stream = next((runs[0]["turns"] for _, runs in results.memgate_runs("stream")), [])
-    return {"shape": arguments.shape, "processor": processor(), "threads": arguments.threads,
-            "date": datetime.date.today().isoformat(), "kind": arguments.kind, "kv": arguments.kv,
-            "command": "./dev bench " + shlex.join(sys.argv[1:]), "metrics": metrics, "settings": settings,
-            "stream": [{key: turn[key] for key in ("tokens", "first_token_s", "decode_tokens_per_s")}
-                       for turn in stream]}
+def figures(results, metrics, settings, conditions):
+    """Everything that tables and plots are made of, fit for JSON; every metric with its own conditions."""
+    stream = next((runs[0]["turns"] for _, runs in results.memgate_runs("stream")), None)
+    keys = ("tokens", "first_token_s", "decode_tokens_per_s")
+    return {"metrics": {metric: {**value, "setting": settings.get(metric, ""), "conditions": conditions}
+                        for metric, value in metrics.items()},
+            "stream": stream and {"turns": [{key: turn[key] for key in keys} for turn in stream],
+                                  "conditions": conditions}}
 
 
-def named_metrics(figures, default_shape):
-    """The metrics as --json writes them: those of other shapes than the default one bear its name."""
-    prefix = "" if figures["shape"] == default_shape else figures["shape"] + "_"
-    return {prefix + metric: value for metric, value in figures["metrics"].items()}
+def merged(kept, figures):
+    """`kept` figures of a shape with those of a later run in the place of the same ones."""
+    metrics = {**kept.get("metrics", {}), **figures["metrics"]}
+    return {"metrics": {metric: metrics[metric] for metric in sorted(metrics, key=order)},
+            "stream": figures["stream"] or kept.get("stream")}
 
 
 def number(value):
@@ -47,61 +46,100 @@ def number(value):
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def bars_table(figures):
+def runs_of(figures):
+    """The conditions that the figures were measured under, each once, the oldest first."""
+    found = [value["conditions"] for value in (*figures["metrics"].values(), figures["stream"]) if value]
+    return sorted((each for i, each in enumerate(found) if each not in found[:i]),
+                  key=lambda each: (each["date"], each["command"]))
+
+
+def name_of_run(figures, conditions):
+    """A, B, C and so on."""
+    return chr(ord("A") + runs_of(figures).index(conditions))
+
+
+def conditions_text(conditions):
+    """Where, when and how."""
+    engine = f"; engine {conditions['engine']}" if conditions["engine"] else ""
+    kv = f", keys and values as {conditions['kv']}" if conditions["kv"] else ""
+    return (f"`{conditions['command']}` on {conditions['date']}{engine}; {conditions['processor']}, "
+            f"{conditions['threads']} threads; sessions of kind `{conditions['kind']}`{kv}.")
+
+
+def runs_text(figures):
+    """The conditions, as a list with the letters of the tables where there are several."""
+    runs = runs_of(figures)
+    if len(runs) == 1:
+        return conditions_text(runs[0])
+    return "\n".join(f"- {name_of_run(figures, run)}: {conditions_text(run)}" for run in runs)
+
+
+def row(figures, metric, *columns):
+    """What the tables say about a metric; `columns` stand behind its values."""
+    value = figures["metrics"][metric]
+    run = [name_of_run(figures, value["conditions"])] if len(runs_of(figures)) > 1 else []
+    return [f"`{metric}`", number(value["llama_cpp"]), number(value["memgate"]), number(value["ratio"]), *columns,
+            value["runs"], *run, value["setting"]]
+
+
+def head(figures, *columns):
+    run = ["run"] if len(runs_of(figures)) > 1 else []
+    return ["metric", "llama.cpp", "memgate", "ratio", *columns, "runs", *run, "llama.cpp's best setting"]
+
+
+def bars_table(figures, shape):
     """The metrics that have a bar."""
     rows = []
-    for metric, bar in (*BARS.items(), *OWN_BARS.items()):
+    for metric, bar in bars(shape).items():
         value = figures["metrics"].get(metric)
         if value:
             own = metric in OWN_BARS
             reached = value["memgate"] if own else value["ratio"]
             met = "–" if reached is None else "yes" if reached >= bar else "no"
-            rows.append([f"`{metric}`", number(value["llama_cpp"]), number(value["memgate"]), number(value["ratio"]),
-                         f"{'memgate ' if own else ''}≥ {bar:g}", met, value["runs"],
-                         figures["settings"].get(metric, "")])
-    return markdown(["metric", "llama.cpp", "memgate", "ratio", "bar", "met", "runs", "llama.cpp's best setting"], rows)
+            rows.append(row(figures, metric, f"{'memgate ' if own else ''}≥ {bar:.4g}", met))
+    return markdown(head(figures, "bar", "met"), rows)
 
 
-def all_table(figures):
-    """Every other metric."""
-    rows = [[f"`{metric}`", number(value["llama_cpp"]), number(value["memgate"]), number(value["ratio"]), value["runs"],
-             figures["settings"].get(metric, "")]
-            for metric, value in figures["metrics"].items() if metric not in BARS and metric not in OWN_BARS]
-    return markdown(["metric", "llama.cpp", "memgate", "ratio", "runs", "llama.cpp's best setting"], rows)
+def others_table(figures, shape):
+    """Every other metric, run by run."""
+    runs = runs_of(figures)
+    others = [metric for metric in figures["metrics"] if metric not in bars(shape)]
+    others.sort(key=lambda metric: runs.index(figures["metrics"][metric]["conditions"]))
+    return markdown(head(figures), [row(figures, metric) for metric in others])
 
 
-def conditions(figures):
-    """Where, when and how."""
-    kv = f", keys and values as {figures['kv']}" if figures["kv"] else ""
-    return (f"`{figures['command']}` on {figures['date']}; {figures['processor']}, {figures['threads']} threads; "
-            f"sessions of kind `{figures['kind']}`{kv}.")
+def tables(figures, shape):
+    """Those that have a row."""
+    made = (bars_table(figures, shape), others_table(figures, shape))
+    return [table for table in made if table.count("\n") > 1]
 
 
-def text(figures):
+def text(figures, shape):
     """For the terminal."""
-    parts = [f"\n{figures['shape']}: {conditions(figures)}"]
-    for table in (bars_table(figures), all_table(figures)):
-        if table.count("\n") > 1:
-            parts.append(aligned(table))
-    return "\n\n".join(parts) + "\n"
+    if not figures["metrics"]:
+        return f"{shape}: nothing is finished"
+    return "\n\n".join([f"\n{shape}: {runs_text(figures)}", *map(aligned, tables(figures, shape))]) + "\n"
 
 
-def write_documents(figures):
-    """docs/figures/benchmarks.json, the tables of docs/benchmarks.md and its plot; other shapes stay as they are."""
+def write_documents(shape, figures):
+    """docs/figures/benchmarks.json, the tables of docs/benchmarks.md and its plot.
+
+    Metrics of a shape that were not measured now stay as they are, as do other shapes.
+    """
     kept = {}
     if os.path.exists(FIGURES_JSON):
         with open(FIGURES_JSON, encoding="utf-8") as f:
             kept = json.load(f)
-    kept[figures["shape"]] = figures
+    kept[shape] = figures = merged(kept.get(shape, {}), figures)
     write_json(FIGURES_JSON, kept)
     with open(DOCUMENT, encoding="utf-8") as f:
         document = f.read()
-    picture = f"![Time to first token, decode and bytes over the number of tokens]({figure_path(figures['shape'])})"
-    tables = "\n\n".join([picture, conditions(figures), bars_table(figures), all_table(figures)])
-    document = replace_between(document, figures["shape"], tables, "bench", DOCUMENT)
+    picture = f"![Time to first token, decode and bytes over the number of tokens]({figure_path(shape)})"
+    parts = [picture, runs_text(figures), *tables(figures, shape)]
+    document = replace_between(document, shape, "\n\n".join(parts), "bench", DOCUMENT)
     with open(DOCUMENT, "w", encoding="utf-8") as f:
         f.write(document)
-    draw(figures)
+    draw(figures, shape)
 
 
 # Plots
@@ -111,7 +149,7 @@ def figure_path(shape):
     return f"figures/benchmarks_{shape}.svg"
 
 
-def draw(figures):
+def draw(figures, shape):
     pyplot = styled_pyplot()
     figure, axes = pyplot.subplots(1, 3, figsize=(10.5, 3.2))
     panels = (("ttft", "_int8", "time to first token, s", "prompt, tokens"),
@@ -133,7 +171,7 @@ def draw(figures):
     axes[1].set_ylim(0)
     axes[2].set_yscale("log")
     axes[0].legend(fontsize=7.5)
-    save(figure, os.path.join(os.path.dirname(DOCUMENT), figure_path(figures["shape"])))
+    save(figure, os.path.join(os.path.dirname(DOCUMENT), figure_path(shape)))
 
 
 def series(metrics, prefix, suffix, side):
