@@ -3,6 +3,7 @@
     ./dev bench --quick                                    # minutes
     ./dev bench --llama-cpp DIR                            # everything, in alternation with llama.cpp built in DIR
     ./dev bench --llama-cpp DIR --runs-long 2 --document   # fewer runs of the peer where each takes minutes
+    ./dev bench --parts stream --document                  # a part; other metrics of docs/benchmarks.md stay
     ./dev bench --shape llama-3.2-1b --points 512 4096 --parts points --json llama.json
 """
 
@@ -20,7 +21,7 @@ from tests.bench import make_model, report
 from tests.bench.conditions import commit, engine_name, file_hash
 from tests.bench.llama_cpp import SETTINGS, LlamaCpp
 from tests.bench.metrics import Results, collect
-from tests.bench.plan import FORMATS, PARTS, POINTS, Plan, make_measurements
+from tests.bench.plan import FORMATS, KV_FORMATS, PARTS, POINTS, Plan, make_measurements
 from tests.bench.served import MeasurementFailed, Memgate, supported_formats
 from tests.bench.shapes import GEOMETRY, SHAPES, TINY_GEOMETRY
 from tests.eval.report import write_json
@@ -35,18 +36,19 @@ class Benchmark:
     """A plan on both sides: runs what is not finished and keeps it."""
 
     def __init__(self, arguments, plan, memgate, peer, folder=FOLDER):
-        self.arguments, self.plan, self.memgate, self.peer = arguments, plan, memgate, peer
+        self.arguments, self.plan = arguments, plan
+        self.sides = {"memgate": memgate, "llama_cpp": peer} if peer else {"memgate": memgate}
         self.work = WorkFile(os.path.join(folder, "finished.jsonl"), fresh=arguments.fresh)
         self.server_hash = file_hash(SERVER)
-        common = [arguments.shape, arguments.threads]
-        self.setup = {"memgate": [*common, self.server_hash, *memgate.flags]}
-        if peer:
-            self.setup["llama_cpp"] = [*common, file_hash(peer.program("llama-bench"))]
         self.results = Results(SHAPES[arguments.shape], arguments.kind)
         self.dates, self.engines = set(), set()  # of the results
 
     def identity(self, measurement, side, setting, round):
-        fields = [self.setup[side], dataclasses.astuple(measurement), setting, round]
+        """Of everything that a result depends on, the files of the programs that run included."""
+        chosen = self.sides[side]
+        programs = [file_hash(program) for program in chosen.programs(measurement)]
+        fields = [self.arguments.shape, self.arguments.threads, chosen.flags, programs,
+                  dataclasses.astuple(measurement), setting, round]
         if side == "llama_cpp" and measurement.is_long:
             fields.append(self.fills(measurement, side, setting, round))
         return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
@@ -62,7 +64,7 @@ class Benchmark:
         for round in range(self.plan.runs):
             for measurement in self.plan.measurements:
                 for side in ("memgate", "llama_cpp") if round % 2 == 0 else ("llama_cpp", "memgate"):
-                    if side not in self.setup or round >= self.plan.runs_of(measurement, side):
+                    if side not in self.sides or round >= self.plan.runs_of(measurement, side):
                         continue
                     settings = self.results.settings_to_run(measurement, round) if side == "llama_cpp" else ("",)
                     for setting in settings:
@@ -77,7 +79,7 @@ class Benchmark:
         """A guess; half of the settings of the peer come through the first round."""
         total = 0
         for measurement in self.plan.measurements:
-            for side in self.setup:
+            for side in self.sides:
                 seconds = [measurement.seconds(side, side == "memgate" or self.plan.fills(measurement, round))
                            for round in range(self.plan.runs_of(measurement, side))]
                 total += sum(seconds) if side == "memgate" else 1.5 * sum(seconds) + 1.5 * sum(seconds[:1])
@@ -111,17 +113,16 @@ class Benchmark:
 
     def count(self, entry, measurement, side, setting, round):
         self.results.add(measurement, side, setting, round, entry["result"])
-        # Older work files have neither commits nor dates.
-        self.dates.add(entry.get("date", datetime.date.today().isoformat()))
+        self.dates.add(entry["date"])
         if side == "memgate":
-            self.engines.add(engine_name(entry.get("commit", ""), entry["server"]))
+            self.engines.add(engine_name(entry["commit"], entry["server"]))
 
     def measure(self, measurement, side, setting, round):
         seed = 1 + round
         if side == "memgate":
-            return self.memgate.measure(measurement, seed)
-        return self.peer.measure(measurement, SETTINGS[setting], seed,
-                                 self.fills(measurement, side, setting, round))
+            return self.sides[side].measure(measurement, seed)
+        return self.sides[side].measure(measurement, SETTINGS[setting], seed,
+                                        self.fills(measurement, side, setting, round))
 
 
 def named_metrics(shape, metrics):
@@ -155,8 +156,7 @@ def benchmark(arguments):
     if not formats:
         raise MeasurementFailed("this server has none of the weight formats")
     peer = LlamaCpp(arguments.llama_cpp, model, arguments.threads) if arguments.llama_cpp else None
-    flags = ("--kv", arguments.kv) if arguments.kv else ()
-    with Memgate(model, arguments.threads, flags) as memgate:
+    with Memgate(model, arguments.threads, ("--kv", arguments.kv)) as memgate:
         run = Benchmark(arguments, make_plan(arguments, formats), memgate, peer)
         if peer and not arguments.report:
             for format in formats:
@@ -168,23 +168,25 @@ def benchmark(arguments):
 def parse_arguments():
     parser = argparse.ArgumentParser(
         prog="./dev bench", formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__,
-        epilog="Finished measurements are kept in build/bench and used again while the server's binary, the peer's\n"
-               "and the options stay the same, so a run may be stopped at any time and goes on where it was.")
+        epilog="Finished measurements are kept in build/bench and used again while the programs that ran and the\n"
+               "options stay the same, so a run may be stopped at any time and goes on where it was.")
     parser.add_argument("--quick", action="store_true",
                         help="three runs of a part: both quantised formats, depths up to 4k, 16 sessions")
     parser.add_argument("--llama-cpp", metavar="DIR", help="build folder of llama.cpp, to be measured in alternation")
     parser.add_argument("--json", metavar="FILE", help='write {metric: {"memgate", "llama_cpp", "ratio", "runs"}}')
-    parser.add_argument("--document", action="store_true", help="write tables and plots of docs/benchmarks.md")
+    parser.add_argument("--document", action="store_true", help="write what was measured into docs/benchmarks.md; other metrics there stay")
     parser.add_argument("--shape", choices=SHAPES, default=DEFAULT_SHAPE,
                         help=f"{', '.join(SHAPES)} (default %(default)s)", metavar="NAME")
     parser.add_argument("--formats", nargs="+", choices=FORMATS, metavar="FORMAT",
-                        help=f"of {', '.join(FORMATS)} (default: int8 int4); the first is measured at all depths")
+                        help=f"of {', '.join(FORMATS)} (default: int8 int4); int8, or else the first, at all depths")
     parser.add_argument("--parts", nargs="+", choices=PARTS, metavar="PART",
                         help=f"of {', '.join(PARTS)} (default: all)")
-    parser.add_argument("--points", nargs="+", type=int, metavar="TOKENS",
+    parser.add_argument("--points", nargs="+", type=int, choices=POINTS, metavar="TOKENS",
                         help=f"of {', '.join(map(str, POINTS))} (default: all)")
     parser.add_argument("--kind", default="memgate-slots", help="memory kind of sessions (default %(default)s)")
-    parser.add_argument("--kv", metavar="FORMAT", help="how sessions hold keys and values (default: the server's)")
+    parser.add_argument("--kv", choices=KV_FORMATS, default="bf16", metavar="FORMAT",
+                        help=f"how sessions hold keys and values, of {', '.join(KV_FORMATS)} (default %(default)s,\n"
+                             "as many bits as the peer's f16)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), metavar="N",
                         help="of both sides (default: one per core)")
     parser.add_argument("--runs", type=int, metavar="N", help="of each measurement and side (default 5)")
@@ -224,7 +226,7 @@ def main():
     metrics, settings = collect(run.results)
     if arguments.json:
         write_json(arguments.json, named_metrics(arguments.shape, metrics))
-    conditions = report.conditions(run.results, arguments, run.dates, run.engines) if metrics else {}
+    conditions = report.conditions(run, arguments) if metrics else {}
     figures = report.figures(run.results, metrics, settings, conditions)
     print(report.text(figures, arguments.shape))
     if arguments.document:

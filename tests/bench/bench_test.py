@@ -11,7 +11,7 @@ from unittest import mock
 
 import numpy as np
 
-from tests.bench import bench, gguf_writer, kernels, make_model, metrics, plan, report, served
+from tests.bench import bench, gguf_writer, kernels, make_model, metrics, plan, quality, report, served
 from tests.bench.conditions import documented_command
 from tests.bench.llama_cpp import SETTINGS, LlamaCpp
 from tests.bench.plan import Measurement, Plan
@@ -198,18 +198,41 @@ class MetricsTest(unittest.TestCase):
         self.assertEqual((settings["ttft32k_int8"], settings["decode32k_int8"]), (SECOND, THIRD))
         json.dumps(found, allow_nan=False)
 
+    def test_share_of_the_bandwidth_counts_the_bytes_that_each_side_reads(self):
+        results, *_ = self.results()
+        for format in ("int8", "int4"):
+            start = Measurement("point", format, "memgate-slots", 0)
+            results.add(start, "memgate", "", 0, {"decode_tokens_per_s": 50, "session_bytes": 1, "resident_bytes": 1})
+            results.add(start, "llama_cpp", FIRST, 0, {"decode_tokens_per_s": 50})
+        found, _ = metrics.collect(results)
+        head = 151_936 * 896
+        layers = SHAPES["qwen2.5-0.5b"].linear_parameters - head
+        for metric, own, peer in (("decode0_int8_bandwidth_share", layers + head, 8.5 / 8 * (layers + head)),
+                                  ("decode0_int4_bandwidth_share", 4.25 / 8 * layers + head,
+                                   4.5 / 8 * layers + 8.5 / 8 * head)):
+            self.assertAlmostEqual(found[metric]["memgate"], 50 * own / 30e9)
+            self.assertAlmostEqual(found[metric]["llama_cpp"], 50 * peer / 30e9)
+        # The files that llama-quantize writes, less tokenizer and norms: 346 and 763 MB.
+        self.assertAlmostEqual(SHAPES["qwen2.5-0.5b"].peer_weight_bytes("int4") / 1e6, 346, delta=0.5)
+        self.assertAlmostEqual(SHAPES["llama-3.2-1b"].peer_weight_bytes("int4") / 1e6, 763, delta=0.5)
+
     def test_metrics_of_the_table_have_the_names_that_are_asked_for(self):
         measurements = plan.make_measurements(("int8", "int4"), plan.PARTS, "memgate-slots")
         results = metrics.Results(SHAPES["qwen2.5-0.5b"], "memgate-slots")
         for measurement in measurements:
             result = {"point": {"first_token_s": 1, "decode_tokens_per_s": 1, "session_bytes": 1, "resident_bytes": 1},
                       "together": {"tokens_per_s": 1}, "read": {"read_gb_per_s": 1},
+                      "start": {"cold_s": 5, "cached_s": 1, "pss_bytes_1_server": 500, "pss_bytes_2_servers": 600},
                       "stream": {"turns": [], "pairs": [({"first_token_s": 2, "decode_tokens_per_s": 9},
                                                          {"first_token_s": 1, "decode_tokens_per_s": 10})]},
                       }[measurement.what]
             results.add(measurement, "memgate", "", 0, result)
         found, _ = metrics.collect(results)
-        self.assertLessEqual({*metrics.BARS, *metrics.OWN_BARS}, set(found))
+        self.assertLessEqual({*metrics.BARS, *metrics.OWN_BARS, *metrics.OWN_LIMITS}, set(found))
+        for name in ("start_cold_s", "pss_bytes_1_server", "pss_bytes_2_servers", "resident_bytes_0", "ttft2k_int8",
+                     "exact_decode0_int8", "exact_ttft8k_int8", "exact_resident_bytes_8k", "memgate_decode32k_int8"):
+            self.assertIn(name, found)
+        self.assertNotIn("session_bytes_0", found)
         self.assertEqual([found[f"flat_{name}_1m"]["memgate"] for name in ("prefill", "decode")], [0.5, 0.9])
 
     def test_settings_far_from_the_best_drop_out_after_the_first_round(self):
@@ -235,10 +258,19 @@ class BarsTest(unittest.TestCase):
         self.assertEqual((small["prefill512_int8"], small["decode0_int4"]), (3.0, 1.5))
         self.assertAlmostEqual(large["prefill512_int8"], 2.55)
         self.assertAlmostEqual(large["decode0_int4"], 1.275)
+        self.assertEqual(small.pop("start_cached_s"), 2)  # said of a 0.5B model only
         self.assertEqual(set(small), set(large))
         for own in metrics.OWN_BARS:
             self.assertEqual((small[own], large[own]), (metrics.OWN_BARS[own],) * 2)
         self.assertEqual(other, metrics.OWN_BARS)
+
+    def test_ratios_and_shares_must_reach_their_bar_and_seconds_must_not_pass_it(self):
+        def value(memgate, ratio=None):
+            return {"memgate": memgate, "ratio": ratio}
+        self.assertEqual([metrics.is_met("decode0_int8", value(60, ratio), 1.6) for ratio in (1.6, 1.5, None)],
+                         [True, False, None])
+        self.assertEqual([metrics.is_met("flat_decode_1m", value(share), 0.9) for share in (0.91, 0.89)], [True, False])
+        self.assertEqual([metrics.is_met("start_cached_s", value(seconds), 2) for seconds in (1.9, 2.1)], [True, False])
 
 
 class ReportTest(unittest.TestCase):
@@ -305,22 +337,50 @@ class ReportTest(unittest.TestCase):
         self.assertEqual(self.rows(small)["prefill512_int8"][3:5], ["≥ 3", "no"])
         self.assertEqual(self.rows(large)["prefill512_int8"][3:5], ["≥ 2.55", "yes"])
         self.assertEqual(self.rows(small)["flat_decode_1m"][3:5], ["memgate ≥ 0.9", "yes"])
+        self.assertIn("| tokens in the session (run A) | up to 4k | 4k to 16k |\n", small)
+        self.assertIn(f"| ms per token taken in, median | {7e3 / 4032:.3f} | {7e3 / 4032:.3f} |\n", small)
+        self.assertIn("(figures/benchmarks_qwen2.5-0.5b_stream.svg)", small)
+        self.assertNotIn("_stream.svg", large)
+        self.assertTrue(os.path.exists(os.path.join(self.folder, "figures", "benchmarks_qwen2.5-0.5b_stream.svg")))
         with open(self.json_path(), encoding="utf-8") as f:
             self.assertEqual(json.load(f)["qwen2.5-0.5b"]["stream"]["turns"], turns)
 
     def test_command_says_what_is_measured_but_not_where_things_lie(self):
         words = ["--llama-cpp", "/opt/llama", "--models=/data", "--parts", "points", "--report", "--json", "out.json",
                  "--kv", "bf16", "--document", "--runs", "15"]
-        self.assertEqual(documented_command(words),
+        self.assertEqual(documented_command("./dev bench", words),
                          "./dev bench --llama-cpp DIR --parts points --kv bf16 --runs 15")
-        self.assertEqual(documented_command(["--llama-cpp=/opt/llama"]), "./dev bench --llama-cpp DIR")
+        self.assertEqual(documented_command("./dev bench", ["--llama-cpp=/opt/llama"]), "./dev bench --llama-cpp DIR")
+
+
+class QualityTest(unittest.TestCase):
+    def test_perplexity_must_stay_near_that_of_f32(self):
+        exact = quality.Quality("f32", "f32", 4.0, 60, 64)
+        formats = (("int8", 4.019), ("int8", 4.021), ("int8", 3.979), ("int4", 4.119), ("int4", 4.121), ("bf16", 5),
+                   ("int4", float("nan")))
+        found = [quality.Quality(weights, "f32", perplexity, 60, 64) for weights, perplexity in formats]
+        self.assertEqual([each.is_met(exact) for each in found], [True, False, False, True, False, None, False])
+        rows = [line.split(" | ") for line in quality.quality_table(found[:2], exact).splitlines()[2:]]
+        self.assertEqual([row[3:6] for row in rows],
+                         [["+0.48 %", "within 0.5 %", "yes"], ["+0.52 %", "within 0.5 %", "no"]])
+
+    def test_exit_code_tells_of_a_missed_bar(self):
+        def measured(rounded):
+            def measure(_, weights, kv, logs, with_questions):
+                return quality.Quality(weights, kv, 4.0 if weights == "f32" else rounded, 0, 0)
+            return measure
+        for rounded, code in ((4.01, 0), (4.5, 1)):
+            with (mock.patch.object(quality, "measure", measured(rounded)),
+                  mock.patch.object(quality, "write_logs", lambda *_: []),
+                  mock.patch("sys.argv", ["quality", "--quick"])):
+                self.assertEqual(quality.main(), code)
 
 
 class FakeSide:
     flags = ()
 
-    def __init__(self, stop_after=None):
-        self.calls, self.stop_after = [], stop_after
+    def __init__(self, stop_after=None, program=__file__):
+        self.calls, self.stop_after, self.program = [], stop_after, program
 
     def measure(self, *arguments):
         if self.stop_after == len(self.calls):
@@ -328,8 +388,8 @@ class FakeSide:
         self.calls.append(arguments[:-1])
         return {"first_token_s": 1, "decode_tokens_per_s": 1, "session_bytes": 1, "resident_bytes": 1}
 
-    def program(self, _):
-        return __file__
+    def programs(self, _):
+        return (self.program,)
 
 
 class BenchmarkTest(unittest.TestCase):
@@ -379,6 +439,13 @@ class BenchmarkTest(unittest.TestCase):
         self.assertEqual([fills[self.point, round] for round in range(3)], [True] * 3)
         self.assertTrue(benchmark.fills(half, "memgate", "", 2))
 
+    def test_results_of_another_program_do_not_count(self):
+        plan = Plan((self.point,), runs=1, runs_long=1, peer_longest=0)
+        for program, calls in ((__file__, 1), (__file__, 0), (gguf_writer.__file__, 1)):
+            side = FakeSide(program=program)
+            self.run_plan(plan, side)
+            self.assertEqual(len(side.calls), calls)
+
     def test_peer_is_measured_again_beside_another_server_unless_reused(self):
         plan = Plan((self.point,), runs=1, runs_long=1, peer_longest=32_768)
         self.run_plan(plan, FakeSide(), FakeSide())
@@ -391,6 +458,7 @@ class BenchmarkTest(unittest.TestCase):
 
 
 FAKE_LLAMA_BENCH = """#!/bin/sh
+if [ "$1" = --version ]; then echo 'version: 123 (0123abc)' >&2; exit; fi
 echo "$@" > "$(dirname "$0")/arguments"
 echo 'llama-bench: benchmark 1/1: depth run 1/1' >&2
 sleep 0.2
@@ -421,6 +489,17 @@ class LlamaCppTest(unittest.TestCase):
         for part in ("-t 3", "-p 0", "-n 64", "-d 4096", "-fa 1", "-ctk q8_0", "-ctv q8_0"):
             self.assertIn(part, self.arguments())
 
+    def test_version_is_what_the_program_says(self):
+        self.assertEqual(self.peer.version(), "123 (0123abc)")
+
+    def test_long_prompts_and_sessions_together_are_served(self):
+        def names(**changes):
+            programs = self.peer.programs(Measurement(**{"what": "point", "kind": "memgate", **changes}))
+            return [os.path.basename(program) for program in programs]
+        self.assertEqual(names(tokens=4096), ["llama-bench"])
+        self.assertEqual(names(tokens=16_384), ["llama-server"])
+        self.assertEqual(names(what="together", sessions=16), ["llama-server"])
+
     def test_short_prompts_are_timed_by_themselves(self):
         result = self.peer.measure(Measurement("point", "int8", "memgate", 512), SETTINGS[FIRST], 1)
         self.assertEqual(result, {"first_token_s": 4.0})
@@ -445,6 +524,7 @@ class ServedTest(unittest.TestCase):
             with mock.patch.multiple(served, STREAM_TURN=80, STREAM_TURNS=3, STREAM_PAIRS=2):
                 stream = memgate.measure(Measurement("stream", format, "memgate-slots"), 1)
             longer = memgate.measure(Measurement("point", format, "memgate-slots", 600), 1)
+            start = memgate.measure(Measurement("start", "int8"), 1)
         self.assertEqual((gated["path"], exact["path"]), ("gated", "exact"))
         self.assertEqual(gated["tokens"], 300)
         for result in (gated, exact):
@@ -453,8 +533,13 @@ class ServedTest(unittest.TestCase):
             self.assertGreater(result["resident_bytes"], result["session_bytes"])
         self.assertGreater(together["tokens_per_s"], 0)
         self.assertEqual([turn["tokens"] for turn in stream["turns"]], [16, 96, 176])
-        self.assertEqual([(long["tokens"], fresh["tokens"]) for long, fresh in stream["pairs"]], [(256, 96), (336, 176)])
+        self.assertEqual([(long["tokens"], fresh["tokens"]) for long, fresh in stream["pairs"]],
+                         [(256, 96), (336, 176)])
         self.assertEqual(longer["session_bytes"], gated["session_bytes"])
+        self.assertGreater(min(start["cold_s"], start["cached_s"]), 0)
+        # The program's own pages, if nothing else, are shared.
+        self.assertLess(start["pss_bytes_1_server"], start["pss_bytes_2_servers"])
+        self.assertLess(start["pss_bytes_2_servers"], 2 * start["pss_bytes_1_server"])
 
     def test_formats_that_the_server_lacks_are_left_out(self):
         self.assertNotIn("int3", supported_formats(self.folder, ("int3", "f32")))

@@ -9,9 +9,10 @@ import subprocess
 from client.demo.server_process import BUILD, REPOSITORY, SERVER
 
 SOURCES = ("CMakeLists.txt", "engine", "proto", "server")  # what a server is built from
-# Options of ./dev bench that say where things lie and what becomes of the figures, not what is measured.
+# Options that say where things lie and what becomes of the figures, not what is measured.
 FLAGS_OF_NO_MATTER = ("--document", "--fresh", "--report")
 PATHS_OF_NO_MATTER = ("--json", "--models")
+PATHS = ("--llama-cpp", "--random-model")  # what lies there matters
 
 
 @functools.cache
@@ -66,17 +67,17 @@ def span(dates):
     return first if first == last else f"{first} to {last}"
 
 
-def documented_command(words):
-    """The command that measures what the command `words` of ./dev bench wrote, on whatever machine."""
-    kept, rest = [], list(words)
+def documented_command(program, words):
+    """The command that measures what `program` with the arguments `words` wrote, on whatever machine."""
+    kept, rest = [program], list(words)
     while rest:
         option, given, value = rest.pop(0).partition("=")
         if option in FLAGS_OF_NO_MATTER:
             continue
-        if option in (*PATHS_OF_NO_MATTER, "--llama-cpp"):
+        if option in (*PATHS_OF_NO_MATTER, *PATHS):
             if not given and rest:
                 rest.pop(0)
-            kept += ["--llama-cpp", "DIR"] if option == "--llama-cpp" else []
+            kept += [option, "DIR"] if option in PATHS else []
         else:
-            kept.append(option + given + value)
-    return shlex.join(["./dev", "bench", *kept])
+            kept.append(shlex.quote(option + given + value))
+    return " ".join(kept)

@@ -38,7 +38,7 @@ SETTINGS = {setting.name: setting
 class LlamaCpp:
     """Runs llama-bench and llama-server of a build folder on GGUF files that are made when first needed."""
 
-    name = "llama_cpp"
+    flags = ()  # but the settings
 
     def __init__(self, folder, model, threads):
         self.folder, self.model, self.threads = folder, model, threads
@@ -51,6 +51,18 @@ class LlamaCpp:
     def program(self, name):
         inside = os.path.join(self.folder, "bin", name)
         return inside if os.path.isfile(inside) else os.path.join(self.folder, name)
+
+    def programs(self, measurement):
+        """The files of those that a measurement runs."""
+        served = measurement.what == "together" or measurement.tokens >= LONG_TOKENS
+        return (self.program("llama-server" if served else "llama-bench"),)
+
+    def version(self):
+        """As it tells its own, with the commit."""
+        done = subprocess.run([self.program("llama-server"), "--version"], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True)
+        found = [line.removeprefix("version: ") for line in done.stdout.splitlines() if line.startswith("version: ")]
+        return found[0] if found else "of unknown version"
 
     def architecture(self):
         """As GGUF names it, the prefix of its keys."""

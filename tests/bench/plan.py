@@ -5,6 +5,7 @@ from dataclasses import dataclass
 # Weight format of memgate -> the llama.cpp type of as many bits.
 FORMATS = {"int8": "Q8_0", "int4": "Q4_0", "bf16": "BF16", "f32": "F32"}
 MAIN_FORMAT = "int8"
+KV_FORMATS = ("f32", "bf16", "int8")  # of memgate's sessions
 
 GENERATED = 64  # tokens of every answer
 BATCH_DEPTH = 512  # tokens that each session holds when several decode at once
@@ -14,10 +15,11 @@ LONG_TOKENS = 16_384  # from here on the peer takes minutes to take in a prompt
 
 POINTS = (0, 512, 2048, 4096, 8192, 16_384, 32_768, 131_072)
 POINTS_OF_OTHER_FORMATS = (0, 512, 4096)
-EXACT_POINTS = (512, 2048, 8192)
+EXACT_POINTS = (0, 512, 2048, 4096, 8192, 32_768)
 MATRIX_POINTS = (0, 4096, 32_768)  # with the matrix beside the slots
 BATCHES = (1, 4, 16)
-PARTS = ("points", "exact", "matrix", "batch", "stream")
+CACHED_FORMATS = ("int8", "int4")  # whose packed weights the server keeps on disk
+PARTS = ("points", "exact", "matrix", "batch", "start", "stream")
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Measurement:
     point     a prompt of `tokens` random tokens into an empty session, then GENERATED tokens (0 stands for the shortest
               prompt): time to the first token, tokens per second after it, bytes.
     together  `sessions` sessions of BATCH_DEPTH tokens generate GENERATED tokens each at the same time.
+    start     the seconds until a server serves, without packed weights on disk and with them, and the memory of one
+              and of two servers that share them. memgate alone.
     stream    turns of STREAM_TURN tokens in one session, STREAM_TURNS of them, then STREAM_PAIRS more that
               alternate with those of a fresh session. memgate alone.
     read      the bandwidth of a streaming read. This machine's, whoever uses it.
@@ -40,8 +44,8 @@ class Measurement:
 
     @property
     def name(self):
-        parts = {"point": f"{self.tokens} tokens", "together": f"{self.sessions} sessions", "stream": "a long stream",
-                 "read": "streaming read"}
+        parts = {"point": f"{self.tokens} tokens", "together": f"{self.sessions} sessions", "start": "starts",
+                 "stream": "a long stream", "read": "streaming read"}
         return " ".join(filter(None, (parts[self.what], self.format if self.what != "read" else "", self.kind)))
 
     @property
@@ -50,8 +54,8 @@ class Measurement:
 
     def seconds(self, side, fill=True):
         """A guess, for the progress bar; two threads, the 0.5B shape."""
-        if self.what == "read":
-            return 5
+        if self.what in ("read", "start"):
+            return {"read": 5, "start": 20}[self.what]
         if side == "memgate":
             tokens = STREAM_TURN * (STREAM_TURNS + 2 * STREAM_PAIRS) if self.what == "stream" else self.tokens
             if self.what == "together":
@@ -79,7 +83,7 @@ class Plan:
             return 1 if side == "memgate" else 0
         if side == "memgate":
             return self.runs
-        if measurement.what == "read" or measurement.tokens > self.peer_longest:
+        if measurement.what in ("read", "start") or measurement.tokens > self.peer_longest:
             return 0
         return self.runs
 
@@ -105,6 +109,8 @@ def make_measurements(formats, parts, kind, points=POINTS):
         made += [Measurement("point", main, "memgate", tokens) for tokens in MATRIX_POINTS if tokens in points]
     if "batch" in parts:
         made += [Measurement("together", main, kind, sessions=sessions) for sessions in BATCHES]
+    if "start" in parts and main in CACHED_FORMATS:
+        made += [Measurement("start", main)]
     if "stream" in parts:
         made += [Measurement("stream", main, kind)]
     return tuple(made)

@@ -2,24 +2,29 @@
 
 import json
 import os
+import statistics
 import sys
 
 from client.demo.server_process import REPOSITORY
 from tests.bench.conditions import documented_command, processor, span
-from tests.bench.metrics import OWN_BARS, bars, order
+from tests.bench.metrics import OWN_BARS, OWN_LIMITS, bars, is_met, order
+from tests.bench.plan import GENERATED, STREAM_TURN
 from tests.eval.report import aligned, markdown, replace_between, write_json
 from tests.support.figures import save, styled_pyplot
 
 DOCUMENT = os.path.join(REPOSITORY, "docs", "benchmarks.md")
 FIGURES = os.path.join(REPOSITORY, "docs", "figures")
 FIGURES_JSON = os.path.join(FIGURES, "benchmarks.json")
+STREAM_RANGES = ((0, 4096), (4096, 16_384), (16_384, 65_536), (65_536, 262_144), (262_144, 1 << 20))  # tokens held
 MEMGATE_COLOUR, PEER_COLOUR = "#1f6f8b", "#b5482a"
 
 
-def conditions(results, arguments, dates, engines):
-    """Where, when and how `results` were measured."""
-    return {"command": documented_command(sys.argv[1:]), "date": span(dates), "engine": ", ".join(sorted(engines)),
-            "processor": processor(), "threads": arguments.threads, "kind": results.main_kind, "kv": arguments.kv}
+def conditions(run, arguments):
+    """Where, when and how the Benchmark `run` measured."""
+    found = {"command": documented_command("./dev bench", sys.argv[1:]), "date": span(run.dates),
+             "engine": ", ".join(sorted(run.engines)), "processor": processor(), "threads": arguments.threads,
+             "kind": arguments.kind, "kv": arguments.kv}
+    return {**found, "llama_cpp": run.sides["llama_cpp"].version()} if "llama_cpp" in run.sides else found
 
 
 def figures(results, metrics, settings, conditions):
@@ -60,10 +65,10 @@ def name_of_run(figures, conditions):
 
 def conditions_text(conditions):
     """Where, when and how."""
-    engine = f"; engine {conditions['engine']}" if conditions["engine"] else ""
-    kv = f", keys and values as {conditions['kv']}" if conditions["kv"] else ""
-    return (f"`{conditions['command']}` on {conditions['date']}{engine}; {conditions['processor']}, "
-            f"{conditions['threads']} threads; sessions of kind `{conditions['kind']}`{kv}.")
+    peer = f", beside llama.cpp {conditions['llama_cpp']}" if "llama_cpp" in conditions else ""
+    return (f"`{conditions['command']}` on {conditions['date']}; engine {conditions['engine']}{peer}; "
+            f"{conditions['processor']}, {conditions['threads']} threads; sessions of kind `{conditions['kind']}`, "
+            f"keys and values as {conditions['kv']}.")
 
 
 def runs_text(figures):
@@ -93,10 +98,10 @@ def bars_table(figures, shape):
     for metric, bar in bars(shape).items():
         value = figures["metrics"].get(metric)
         if value:
-            own = metric in OWN_BARS
-            reached = value["memgate"] if own else value["ratio"]
-            met = "–" if reached is None else "yes" if reached >= bar else "no"
-            rows.append(row(figures, metric, f"{'memgate ' if own else ''}≥ {bar:.4g}", met))
+            own = "memgate " if metric in OWN_BARS or metric in OWN_LIMITS else ""
+            sign = "≤" if metric in OWN_LIMITS else "≥"
+            met = {True: "yes", False: "no", None: "–"}[is_met(metric, value, bar)]
+            rows.append(row(figures, metric, f"{own}{sign} {bar:.4g}", met))
     return markdown(head(figures, "bar", "met"), rows)
 
 
@@ -108,10 +113,37 @@ def others_table(figures, shape):
     return markdown(head(figures), [row(figures, metric) for metric in others])
 
 
+def stream_table(figures):
+    """What a token costs in the turns of a long stream, by how many the session then held."""
+    columns = []
+    for least, end in STREAM_RANGES:
+        turns = [turn for turn in figures["stream"]["turns"] if least < turn["tokens"] <= end]
+        if turns:
+            cost = statistics.median(milliseconds_per_token(turn) for turn in turns)
+            rate = statistics.median(turn["decode_tokens_per_s"] for turn in turns)
+            name = f"{short(least)} to {short(end)}" if least else f"up to {short(end)}"
+            columns.append([name, len(turns), f"{cost:.3f}", f"{rate:.1f}"])
+    run = f"run {name_of_run(figures, figures['stream']['conditions'])}" if len(runs_of(figures)) > 1 else "one stream"
+    names = [f"tokens in the session ({run})", "turns", "ms per token taken in, median", "tokens/s of answers, median"]
+    rows = [[name, *cells] for name, cells in zip(names, map(list, zip(*columns)))]
+    return markdown(rows[0], rows[1:])
+
+
+def milliseconds_per_token(turn):
+    """Of a turn of the stream: what taking in one more token costs behind those that the session holds."""
+    return 1e3 * turn["first_token_s"] / (STREAM_TURN - GENERATED)
+
+
+def short(tokens):
+    """4096 -> 4k, 1048576 -> 1M"""
+    return f"{tokens >> 20}M" if tokens % (1 << 20) == 0 else f"{tokens >> 10}k"
+
+
 def tables(figures, shape):
     """Those that have a row."""
-    made = (bars_table(figures, shape), others_table(figures, shape))
-    return [table for table in made if table.count("\n") > 1]
+    made = [bars_table(figures, shape), others_table(figures, shape)]
+    made = [table for table in made if table.count("\n") > 1]
+    return made + [stream_table(figures)] if figures["stream"] else made
 
 
 def text(figures, shape):
@@ -134,24 +166,30 @@ def write_documents(shape, figures):
     write_json(FIGURES_JSON, kept)
     with open(DOCUMENT, encoding="utf-8") as f:
         document = f.read()
-    picture = f"![Time to first token, decode and bytes over the number of tokens]({figure_path(shape)})"
-    parts = [picture, runs_text(figures), *tables(figures, shape)]
+    parts = [f"![{what}]({figure_path(shape, plot)})" for plot, (what, _) in plots(figures).items()]
+    parts += [runs_text(figures), *tables(figures, shape)]
     document = replace_between(document, shape, "\n\n".join(parts), "bench", DOCUMENT)
     with open(DOCUMENT, "w", encoding="utf-8") as f:
         f.write(document)
-    draw(figures, shape)
+    for plot, (_, draw) in plots(figures).items():
+        save(draw(figures), os.path.join(os.path.dirname(DOCUMENT), figure_path(shape, plot)))
 
 
 # Plots
 
-def figure_path(shape):
+def plots(figures):
+    """{name: (what it shows, what draws it)}"""
+    made = {"": ("Time to first token, decode and bytes over the number of tokens", draw_points)}
+    return {**made, "stream": ("Cost per token over a million tokens", draw_stream)} if figures["stream"] else made
+
+
+def figure_path(shape, plot):
     """Relative to the document."""
-    return f"figures/benchmarks_{shape}.svg"
+    return f"figures/benchmarks_{shape}{plot and '_' + plot}.svg"
 
 
-def draw(figures, shape):
-    pyplot = styled_pyplot()
-    figure, axes = pyplot.subplots(1, 3, figsize=(10.5, 3.2))
+def draw_points(figures):
+    figure, axes = styled_pyplot().subplots(1, 3, figsize=(10.5, 3.2))
     panels = (("ttft", "_int8", "time to first token, s", "prompt, tokens"),
               ("decode", "_int8", "decode, tokens/s", "depth, tokens"),
               ("session_bytes_", "", "bytes of a session", "tokens"))
@@ -171,7 +209,33 @@ def draw(figures, shape):
     axes[1].set_ylim(0)
     axes[2].set_yscale("log")
     axes[0].legend(fontsize=7.5)
-    save(figure, os.path.join(os.path.dirname(DOCUMENT), figure_path(shape)))
+    return figure
+
+
+def draw_stream(figures):
+    """Every turn as a dot, and the medians of stream_table."""
+    figure, axes = styled_pyplot().subplots(1, 2, figsize=(8.4, 3.0))
+    turns = figures["stream"]["turns"]
+    panels = ((milliseconds_per_token, "ms per token taken in"),
+              (lambda turn: turn["decode_tokens_per_s"], "decode, tokens/s"))
+    for plot, (value, title) in zip(axes, panels):
+        plot.plot([turn["tokens"] for turn in turns], list(map(value, turns)), ".", color="#aaaaaa", markersize=3,
+                  label="a turn of 4,096 tokens")
+        for least, end in STREAM_RANGES:
+            inside = [turn for turn in turns if least < turn["tokens"] <= end]
+            if inside:
+                plot.plot([inside[0]["tokens"], inside[-1]["tokens"]], [statistics.median(map(value, inside))] * 2,
+                          color=MEMGATE_COLOUR, marker="|", label="median" if least == 0 else None)
+        plot.set_xscale("log")
+        ticks = [end for _, end in STREAM_RANGES]
+        plot.set_xticks(ticks, [short(end) for end in ticks], fontsize=7)
+        plot.minorticks_off()
+        plot.set_ylim(0)
+        plot.set_xlabel("tokens in the session")
+        plot.set_title(title, fontsize=9)
+        plot.grid(axis="y", color="#eeeeee")
+    axes[0].legend(fontsize=7.5, loc="lower right")
+    return figure
 
 
 def series(metrics, prefix, suffix, side):

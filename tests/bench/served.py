@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import subprocess
+import tempfile
+import time
 
 from client.demo.server_process import BUILD, SERVER, ServerProcess, environment
 from tests.bench.plan import BATCH_DEPTH, GENERATED, STREAM_PAIRS, STREAM_TURN, STREAM_TURNS
@@ -12,6 +14,7 @@ MEMGATE_BENCH = os.path.join(BUILD, "tests", "bench", "memgate-bench")
 KERNELS_BENCH = os.path.join(BUILD, "tests", "bench", "memgate-bench-kernels")
 WEIGHT_CACHE = os.path.join(BUILD, "bench", "weights")
 LONGEST_EXACT = 40_000  # tokens, for --exact-limit
+CACHE_SECONDS = 120  # for the packed weights to be written
 
 
 class MeasurementFailed(Exception):
@@ -35,10 +38,37 @@ def supported_formats(model, formats):
     return tuple(format for format in formats if knows(format))
 
 
+@contextlib.contextmanager
+def timed_start(server):
+    """A ServerProcess and the seconds until it served."""
+    begin = time.monotonic()
+    with server:
+        yield server, time.monotonic() - begin
+
+
+def wait_until_cached(server):
+    """Packed weights are written while the server already serves."""
+    deadline = time.monotonic() + CACHE_SECONDS
+    while 'weight_cache_written what="weights"' not in server.log():
+        if "weight_cache_not_written" in server.log() or time.monotonic() > deadline:
+            raise MeasurementFailed(f"the server did not keep its packed weights:\n{server.log()[-2000:]}")
+        time.sleep(0.1)
+
+
+def pss_bytes(server):
+    """The proportional set size of a server: pages that several processes map count in equal shares."""
+    with open(f"/proc/{server.process.pid}/smaps_rollup", encoding="ascii") as f:
+        return next(1024 * int(line.split()[1]) for line in f if line.startswith("Pss:"))
+
+
+def answered_pss_bytes(server):
+    """The same behind a short answer, which reads every weight."""
+    run_program([MEMGATE_BENCH, "--address", server.address, "--task", "turns", "--kind", "exact", "--generate", "4"])
+    return pss_bytes(server)
+
+
 class Memgate:
     """Servers of one model, one per weight format, started when first needed. Idle ones use no CPU."""
-
-    name = "memgate"
 
     def __init__(self, model, threads, flags=()):
         self.model, self.threads, self.flags = model, threads, tuple(flags)
@@ -50,17 +80,38 @@ class Memgate:
     def __exit__(self, *error):
         return self.stack.__exit__(*error)
 
+    def programs(self, measurement):
+        """The files of those that a measurement runs."""
+        return (KERNELS_BENCH,) if measurement.what == "read" else (SERVER, MEMGATE_BENCH)
+
+    def new_server(self, format, cache, *flags):
+        return ServerProcess("--weights", format, "--threads", str(self.threads), "--exact-limit", str(LONGEST_EXACT),
+                             "--weight-cache", cache, *self.flags, *flags, model=self.model)
+
     def server(self, format):
         if format not in self.servers:
-            flags = ("--weights", format, "--threads", str(self.threads), "--exact-limit", str(LONGEST_EXACT),
-                     "--weight-cache", WEIGHT_CACHE, "--log-level", "warning", *self.flags)
-            self.servers[format] = self.stack.enter_context(ServerProcess(*flags, model=self.model))
+            server = self.new_server(format, WEIGHT_CACHE, "--log-level", "warning")
+            self.servers[format] = self.stack.enter_context(server)
         return self.servers[format]
+
+    def measure_start(self, format):
+        """Two starts, the second with the packed weights of the first, and a third server beside the second."""
+        with tempfile.TemporaryDirectory(prefix="weights-", dir=os.path.dirname(WEIGHT_CACHE)) as cache:
+            with timed_start(self.new_server(format, cache)) as (packing, cold_seconds):
+                wait_until_cached(packing)
+            with timed_start(self.new_server(format, cache)) as (server, cached_seconds):
+                alone = answered_pss_bytes(server)
+                with self.new_server(format, cache) as second:
+                    both = answered_pss_bytes(second) + pss_bytes(server)
+        return {"cold_s": cold_seconds, "cached_s": cached_seconds, "pss_bytes_1_server": alone,
+                "pss_bytes_2_servers": both}
 
     def measure(self, measurement, seed):
         """What was measured, as numbers by name."""
         if measurement.what == "read":
             return json.loads(run_program([KERNELS_BENCH, "--peaks", "--threads", str(self.threads)]))
+        if measurement.what == "start":
+            return self.measure_start(measurement.format)
         server = self.server(measurement.format)
         command = [MEMGATE_BENCH, "--address", server.address, "--server-pid", str(server.process.pid),
                    "--kind", measurement.kind, "--seed", str(seed), "--generate", str(GENERATED)]

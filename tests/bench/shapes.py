@@ -33,10 +33,20 @@ class Shape:
         return self.layers * (attention + 3 * self.hidden * self.ffn) + self.vocabulary * self.hidden
 
     def weight_bytes(self, format):
-        """Bytes of the linear parameters in a weight format, without scales; int4 keeps 8 bits for the head."""
+        """Bytes of the linear parameters as memgate holds them, without int8's scales: one per output."""
+        layers, head = {"f32": (32, 32), "bf16": (16, 16), "int8": (8, 8), "int4": (4.25, 8)}[format]
+        return self.linear_bytes(layers, head)
+
+    def peer_weight_bytes(self, format):
+        """The same as llama.cpp holds them in the type of as many bits, scales included."""
+        # llama-quantize gives the head of a Q4_0 file more bits: Q6_K, or Q8_0 where its rows are not blocks of 256.
+        q4_head = 6.5625 if self.hidden % 256 == 0 else 8.5
+        layers, head = {"f32": (32, 32), "bf16": (16, 16), "int8": (8.5, 8.5), "int4": (4.5, q4_head)}[format]
+        return self.linear_bytes(layers, head)
+
+    def linear_bytes(self, layer_bits, head_bits):
         head = self.vocabulary * self.hidden
-        bits = {"f32": (32, 32), "bf16": (16, 16), "int8": (8, 8), "int4": (4, 8)}[format]
-        return ((self.linear_parameters - head) * bits[0] + head * bits[1]) / 8
+        return ((self.linear_parameters - head) * layer_bits + head * head_bits) / 8
 
     def kv_bytes(self, tokens, element_bytes=2):
         """Bytes of a full KV cache."""
