@@ -304,20 +304,22 @@ class ReportTest(unittest.TestCase):
         return {cells[0].strip("`"): cells[1:] for cells in table}
 
     def test_later_run_updates_its_own_metrics_and_leaves_the_others(self):
-        self.write("points", "2026-01-01", {"prefill512_int8": 3.5, "decode0_int8": 1.5, "decode512_int8": 60})
+        self.write("points", "2026-01-01", {"prefill512_int8": 3.5, "decode0_int8": 1.5, "decode128k_int8": 50,
+                                            "decode512_int8": 60})
         document = self.write("again", "2026-01-02", {"decode0_int8": 1.7, "ttft4k_int8": 7})
         rows = self.rows(document)
-        self.assertEqual(list(rows), ["prefill512_int8", "decode0_int8", "decode512_int8", "ttft4k_int8"])
+        self.assertEqual(list(rows), ["prefill512_int8", "decode0_int8", "decode512_int8", "decode128k_int8",
+                                      "ttft4k_int8"])
         self.assertEqual(rows["prefill512_int8"][1:], ["3.5", "3.5", "≥ 3", "yes", "5", "A", ""])
         self.assertEqual(rows["decode0_int8"][1:], ["1.7", "1.7", "≥ 1.6", "yes", "5", "B", ""])
         self.assertEqual((rows["decode512_int8"][-2], rows["ttft4k_int8"][-2]), ("A", "B"))
-        self.assertIn("- A: `points` on 2026-01-01; engine 0123abc; a CPU, 2 threads;", document)
-        self.assertIn("- B: `again` on 2026-01-02; engine 0123abc;", document)
+        self.assertIn("- A: `points` on 2026-01-01; engine 0123abc\n- B: `again` on 2026-01-02; engine 0123abc\n\n"
+                      "All on a CPU, 2 threads; sessions of kind `memgate-slots`, keys and values as bf16.\n", document)
         with open(self.json_path(), encoding="utf-8") as f:
             kept = json.load(f)["qwen2.5-0.5b"]["metrics"]
         self.assertEqual({metric: value["conditions"]["command"] for metric, value in kept.items()},
                          {"prefill512_int8": "points", "decode0_int8": "again", "decode512_int8": "points",
-                          "ttft4k_int8": "again"})
+                          "decode128k_int8": "points", "ttft4k_int8": "again"})
 
     def test_run_whose_metrics_were_all_measured_again_is_named_no_longer(self):
         self.write("points", "2026-01-01", {"decode0_int8": 1.5})

@@ -1,5 +1,6 @@
 """From single measurements to metrics: medians of both sides and their ratio."""
 
+import re
 import statistics
 
 from tests.bench.llama_cpp import SETTINGS
@@ -222,6 +223,7 @@ def collect(results):
 
 
 def order(metric):
-    """Those with a bar first, as the bars are listed."""
+    """Those with a bar first, as the bars are listed; the others by name, and by tokens as numbers."""
     names = [*BARS, *OWN_BARS, *OWN_LIMITS]
-    return (names.index(metric) if metric in names else len(names), metric)
+    by_number = re.sub(r"(\d+)(k?)", lambda found: f"{int(found[1]) * (1024 if found[2] else 1):09}", metric)
+    return (names.index(metric) if metric in names else len(names), by_number)

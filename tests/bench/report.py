@@ -63,20 +63,27 @@ def name_of_run(figures, conditions):
     return chr(ord("A") + runs_of(figures).index(conditions))
 
 
-def conditions_text(conditions):
-    """Where, when and how."""
+def run_text(conditions):
+    """What was run and when."""
     peer = f", beside llama.cpp {conditions['llama_cpp']}" if "llama_cpp" in conditions else ""
-    return (f"`{conditions['command']}` on {conditions['date']}; engine {conditions['engine']}{peer}; "
-            f"{conditions['processor']}, {conditions['threads']} threads; sessions of kind `{conditions['kind']}`, "
+    return f"`{conditions['command']}` on {conditions['date']}; engine {conditions['engine']}{peer}"
+
+
+def machine_text(conditions):
+    """Where and how."""
+    return (f"{conditions['processor']}, {conditions['threads']} threads; sessions of kind `{conditions['kind']}`, "
             f"keys and values as {conditions['kv']}.")
 
 
 def runs_text(figures):
-    """The conditions, as a list with the letters of the tables where there are several."""
+    """The conditions; as a list with the letters of the tables where there are several."""
     runs = runs_of(figures)
     if len(runs) == 1:
-        return conditions_text(runs[0])
-    return "\n".join(f"- {name_of_run(figures, run)}: {conditions_text(run)}" for run in runs)
+        return f"{run_text(runs[0])}; {machine_text(runs[0])}"
+    machines = {machine_text(run) for run in runs}
+    ends = [f"; {machine_text(run)}" if len(machines) > 1 else "" for run in runs]
+    lines = [f"- {name_of_run(figures, run)}: {run_text(run)}{end}" for run, end in zip(runs, ends)]
+    return "\n".join(lines + (["", f"All on {machines.pop()}"] if len(machines) == 1 else []))
 
 
 def row(figures, metric, *columns):
@@ -88,7 +95,7 @@ def row(figures, metric, *columns):
 
 
 def head(figures, *columns):
-    run = ["run"] if len(runs_of(figures)) > 1 else []
+    run = ["from"] if len(runs_of(figures)) > 1 else []
     return ["metric", "llama.cpp", "memgate", "ratio", *columns, "runs", *run, "llama.cpp's best setting"]
 
 

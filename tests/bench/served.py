@@ -3,18 +3,20 @@
 import contextlib
 import json
 import os
+import re
 import subprocess
 import tempfile
 import time
 
 from client.demo.server_process import BUILD, SERVER, ServerProcess, environment
-from tests.bench.plan import BATCH_DEPTH, GENERATED, STREAM_PAIRS, STREAM_TURN, STREAM_TURNS
+from tests.bench.plan import BATCH_DEPTH, CACHED_FORMATS, GENERATED, STREAM_PAIRS, STREAM_TURN, STREAM_TURNS
 
 MEMGATE_BENCH = os.path.join(BUILD, "tests", "bench", "memgate-bench")
 KERNELS_BENCH = os.path.join(BUILD, "tests", "bench", "memgate-bench-kernels")
 WEIGHT_CACHE = os.path.join(BUILD, "bench", "weights")
 LONGEST_EXACT = 40_000  # tokens, for --exact-limit
 CACHE_SECONDS = 120  # for the packed weights to be written
+CACHE_OUTCOME = re.compile(r'weight_cache_(hit|written|already_written|not_written) what="weights"')
 
 
 class MeasurementFailed(Exception):
@@ -46,13 +48,14 @@ def timed_start(server):
         yield server, time.monotonic() - begin
 
 
-def wait_until_cached(server):
-    """Packed weights are written while the server already serves."""
+def cache_outcome(server):
+    """What became of the packed weights, once it is known: they are written while the server already serves."""
     deadline = time.monotonic() + CACHE_SECONDS
-    while 'weight_cache_written what="weights"' not in server.log():
-        if "weight_cache_not_written" in server.log() or time.monotonic() > deadline:
-            raise MeasurementFailed(f"the server did not keep its packed weights:\n{server.log()[-2000:]}")
+    while not (found := CACHE_OUTCOME.search(server.log())):
+        if time.monotonic() > deadline:
+            raise MeasurementFailed(f"the server says nothing of its packed weights:\n{server.log()[-2000:]}")
         time.sleep(0.1)
+    return found[1]
 
 
 def pss_bytes(server):
@@ -84,21 +87,24 @@ class Memgate:
         """The files of those that a measurement runs."""
         return (KERNELS_BENCH,) if measurement.what == "read" else (SERVER, MEMGATE_BENCH)
 
-    def new_server(self, format, cache, *flags):
+    def new_server(self, format, cache):
         return ServerProcess("--weights", format, "--threads", str(self.threads), "--exact-limit", str(LONGEST_EXACT),
-                             "--weight-cache", cache, *self.flags, *flags, model=self.model)
+                             "--weight-cache", cache, *self.flags, model=self.model)
 
     def server(self, format):
         if format not in self.servers:
-            server = self.new_server(format, WEIGHT_CACHE, "--log-level", "warning")
-            self.servers[format] = self.stack.enter_context(server)
+            server = self.stack.enter_context(self.new_server(format, WEIGHT_CACHE))
+            if format in CACHED_FORMATS:
+                cache_outcome(server)  # nothing is measured while it still writes
+            self.servers[format] = server
         return self.servers[format]
 
     def measure_start(self, format):
         """Two starts, the second with the packed weights of the first, and a third server beside the second."""
         with tempfile.TemporaryDirectory(prefix="weights-", dir=os.path.dirname(WEIGHT_CACHE)) as cache:
             with timed_start(self.new_server(format, cache)) as (packing, cold_seconds):
-                wait_until_cached(packing)
+                if (outcome := cache_outcome(packing)) != "written":
+                    raise MeasurementFailed(f"packed weights: {outcome}\n{packing.log()[-2000:]}")
             with timed_start(self.new_server(format, cache)) as (server, cached_seconds):
                 alone = answered_pss_bytes(server)
                 with self.new_server(format, cache) as second:
