@@ -39,15 +39,15 @@ def source_folder():
 
 
 def commit():
-    """The commit of the sources, with "+" behind it where they were changed since; "" outside of git."""
+    """The last commit that changed what a server is built from, with "+" for changes since; "" outside of git."""
     def git(*words):
-        done = subprocess.run(["git", "-C", source_folder(), *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                              text=True)
+        done = subprocess.run(["git", "-C", source_folder(), *words, "--", *SOURCES], stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, text=True)
         return done.stdout.strip() if done.returncode == 0 else ""
     try:
-        name = git("rev-parse", "--short", "HEAD")
-        return name + "+" if name and git("status", "--porcelain", "--", *SOURCES) else name
-    except FileNotFoundError:
+        name = git("log", "-1", "--format=%h")
+        return name + "+" if name and git("status", "--porcelain") else name
+    except FileNotFoundError:  # no git
         return ""
 
 

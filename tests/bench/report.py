@@ -120,20 +120,25 @@ def others_table(figures, shape):
     return markdown(head(figures), [row(figures, metric) for metric in others])
 
 
+def stream_parts(figures):
+    """[(least tokens, most tokens, turns behind which the session held so many)]"""
+    turns = figures["stream"]["turns"]
+    parts = ((least, most, [turn for turn in turns if least < turn["tokens"] <= most]) for least, most in STREAM_RANGES)
+    return [part for part in parts if part[2]]
+
+
 def stream_table(figures):
     """What a token costs in the turns of a long stream, by how many the session then held."""
-    columns = []
-    for least, end in STREAM_RANGES:
-        turns = [turn for turn in figures["stream"]["turns"] if least < turn["tokens"] <= end]
-        if turns:
-            cost = statistics.median(milliseconds_per_token(turn) for turn in turns)
-            rate = statistics.median(turn["decode_tokens_per_s"] for turn in turns)
-            name = f"{short(least)} to {short(end)}" if least else f"up to {short(end)}"
-            columns.append([name, len(turns), f"{cost:.3f}", f"{rate:.1f}"])
-    run = f"run {name_of_run(figures, figures['stream']['conditions'])}" if len(runs_of(figures)) > 1 else "one stream"
-    names = [f"tokens in the session ({run})", "turns", "ms per token taken in, median", "tokens/s of answers, median"]
-    rows = [[name, *cells] for name, cells in zip(names, map(list, zip(*columns)))]
-    return markdown(rows[0], rows[1:])
+    several = len(runs_of(figures)) > 1
+    run = f"run {name_of_run(figures, figures['stream']['conditions'])}" if several else "one stream"
+    columns = [[f"tokens in the session ({run})", "turns", "ms per token taken in", "tokens/s of answers"]]
+    for least, most, turns in stream_parts(figures):
+        cost = statistics.median(map(milliseconds_per_token, turns))
+        rate = statistics.median(turn["decode_tokens_per_s"] for turn in turns)
+        name = f"{short(least)} to {short(most)}" if least else f"up to {short(most)}"
+        columns.append([name, len(turns), f"{cost:.3f}", f"{rate:.1f}"])
+    head, *rows = map(list, zip(*columns))
+    return markdown(head, rows)
 
 
 def milliseconds_per_token(turn):
@@ -227,15 +232,13 @@ def draw_stream(figures):
               (lambda turn: turn["decode_tokens_per_s"], "decode, tokens/s"))
     for plot, (value, title) in zip(axes, panels):
         plot.plot([turn["tokens"] for turn in turns], list(map(value, turns)), ".", color="#aaaaaa", markersize=3,
-                  label="a turn of 4,096 tokens")
-        for least, end in STREAM_RANGES:
-            inside = [turn for turn in turns if least < turn["tokens"] <= end]
-            if inside:
-                plot.plot([inside[0]["tokens"], inside[-1]["tokens"]], [statistics.median(map(value, inside))] * 2,
-                          color=MEMGATE_COLOUR, marker="|", label="median" if least == 0 else None)
+                  label=f"a turn of {STREAM_TURN:,} tokens")
+        for least, _, inside in stream_parts(figures):
+            plot.plot([inside[0]["tokens"], inside[-1]["tokens"]], [statistics.median(map(value, inside))] * 2,
+                      color=MEMGATE_COLOUR, marker="|", label="median" if least == 0 else None)
         plot.set_xscale("log")
-        ticks = [end for _, end in STREAM_RANGES]
-        plot.set_xticks(ticks, [short(end) for end in ticks], fontsize=7)
+        ticks = [most for _, most, _ in stream_parts(figures)]
+        plot.set_xticks(ticks, list(map(short, ticks)), fontsize=7)
         plot.minorticks_off()
         plot.set_ylim(0)
         plot.set_xlabel("tokens in the session")
