@@ -96,8 +96,9 @@ class Plan:
 def make_measurements(formats, parts, kind, points=POINTS):
     """All measurements of `parts` in `formats`; `kind` is the memory kind of the sessions."""
     main = MAIN_FORMAT if MAIN_FORMAT in formats else formats[0]
-    made = [Measurement("read")]
+    made = []
     if "points" in parts:
+        made.append(Measurement("read"))  # beside which the tokens of the points at depth 0 are held
         for format in formats:
             chosen = [Measurement("point", format, kind, tokens) for tokens in points
                       if format == main or tokens in POINTS_OF_OTHER_FORMATS]

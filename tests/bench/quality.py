@@ -1,6 +1,6 @@
 """What rounding weights, keys and values costs the demo model: perplexity, recall and divergence of each format.
 
-    python3 -m tests.bench.quality --quick               # after ./dev test; seconds: only the perplexities with a bar
+    python3 -m tests.bench.quality --quick               # after ./dev test; seconds: the perplexities that have a bar
     python3 -m tests.bench.quality                       # minutes
     python3 -m tests.bench.quality --random-model build/bench/models/qwen2.5-0.5b --document
     python3 -m tests.bench.quality --seeds 1 2 3 --weights int4 --kv f32 bf16
@@ -33,7 +33,7 @@ DIVERGENCE = os.path.join(BUILD, "tests", "bench", "memgate-bench-divergence")
 DIVERGENCE_TOKENS, RANDOM_TOKENS = 4000, 256
 DEFAULTS = {"weights": ("f32", "bf16", "int8", "int4"), "kv": ("f32", "bf16", "int8"), "seeds": (71, 72),
             "tokens": 20_000}
-QUICK = {"weights": ("f32", *BARS), "kv": ("f32",), "seeds": (71,), "tokens": 6000}
+QUICK = {"weights": ("f32", *BARS), "kv": ("f32",), "seeds": (71,), "tokens": 20_000}
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def write_document(tables):
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one short log, the formats that have a bar, no questions")
+    parser.add_argument("--quick", action="store_true", help="one log, the formats that have a bar, no questions")
     parser.add_argument("--model", default=DEMO_MODEL, metavar="DIR")
     parser.add_argument("--weights", nargs="+", metavar="FORMAT")
     parser.add_argument("--kv", nargs="+", metavar="FORMAT")
