@@ -5,6 +5,7 @@
 #include <thread>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "engine/base/strings.h"
 #include "engine/loaded_model.h"
 #include "engine/output_constraints.h"
@@ -218,6 +219,7 @@ SessionInfo EngineImpl::Describe(const Session& session) const {
   info.full_kv_bytes = FullKvBytes(model_->info.config, model_->options.kv, fill.accounting.total);
   info.memory_writes = fill.memory_writes;
   info.turns = fill.turns;
+  info.chat_bytes = fill.chat_bytes;
   info.busy = session.busy();
   return info;
 }
@@ -253,7 +255,8 @@ absl::StatusOr<std::string> EngineImpl::Export(const SessionLease& lease) const 
                          .shape = session.shape(),
                          .length = lease.state().length(),
                          .pending_token = lease.pending_token(),
-                         .turns = lease.turns()},
+                         .turns = lease.turns(),
+                         .chat = lease.chat_tail()},
                         lease.state());
 }
 
@@ -291,7 +294,9 @@ absl::StatusOr<std::shared_ptr<Session>> EngineImpl::Import(std::string_view sna
   const auto entry = MatchSnapshot(header);
   if (!entry.ok()) return entry.status();
   const SessionShape& shape = header.shape;
-  if (header.pending_token >= model_->info.config.vocab_size ||
+  const int vocab_size = model_->info.config.vocab_size;
+  if (header.pending_token >= vocab_size ||
+      absl::c_any_of(header.chat.answer, [vocab_size](int32_t id) { return id < 0 || id >= vocab_size; }) ||
       (shape.salient > 0 && !(*entry)->kind->HasRetention()) ||
       SessionState::LiveBytes(Context(**entry), shape, header.length) !=
           static_cast<int64_t>(view->live.size())) {
@@ -308,6 +313,7 @@ absl::StatusOr<std::shared_ptr<Session>> EngineImpl::Import(std::string_view sna
   }
   (*lease)->set_pending_token(header.pending_token);
   (*lease)->set_turns(header.turns);
+  (*lease)->set_chat_tail(std::move(view->header.chat));
   return session;
 }
 
@@ -320,7 +326,8 @@ absl::StatusOr<std::shared_ptr<Turn>> EngineImpl::Submit(TurnRequest request,
                                                " is outside the vocabulary [0, ", vocab_size, ")"));
     }
   }
-  if (request.tokens.empty() && (request.lease == nullptr || request.lease->pending_token() == kNoToken)) {
+  if (request.tokens.empty() &&
+      (request.lease == nullptr || request.lease->pending_token() == kNoToken || request.replaces_end)) {
     return absl::InvalidArgumentError("prompt: empty, and the session holds no token to continue from");
   }
   if (request.mode == TurnMode::kIngest) {
@@ -353,7 +360,7 @@ RouteInput EngineImpl::DescribeRoute(const TurnRequest& request) const {
   input.preference = request.preference;
   if (request.lease != nullptr) {
     if (!request.rebuilds) {
-      input.session_tokens = request.lease->total_tokens();
+      input.session_tokens = request.lease->total_tokens() - (request.replaces_end ? 1 : 0);
       input.session_folded = request.lease->state().folded() > 0;
     }
     input.exact_limit_tokens = request.lease->state().shape().exact_capacity();

@@ -90,6 +90,7 @@ struct SessionInfo {
   SessionShape shape;
   KvFormat kv_format = KvFormat::kF32;
   int64_t bytes = 0;          // fixed for the session's life
+  int64_t chat_bytes = 0;     // kept of its chat beside them: at most ChatTail::kMaxBytes
   int64_t full_kv_bytes = 0;  // of a full cache for the same tokens in the same format
   TokenAccounting accounting;
   int64_t memory_writes = 0;  // folding events

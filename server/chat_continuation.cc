@@ -1,49 +1,170 @@
 #include "server/chat_continuation.h"
 
+#include <openssl/sha.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <utility>
 
 #include "absl/algorithm/container.h"
+#include "engine/text/unicode.h"
 #include "server/generate_request.h"
 
 namespace memgate {
 namespace {
 
+using Turns = std::vector<ChatTurn>;
+
 // Stands for an answer that is not known. No template has a reason to change it.
 constexpr const char* kAnswer = "answer-that-stands-in-0f7e3a";
 
+ChatTurn Question(std::string role) { return {.role = std::move(role), .content = "?"}; }
+ChatTurn Answer(std::string content) { return {.role = "assistant", .content = std::move(content)}; }
+
+Turns Joined(Turns turns, const Turns& rest) {
+  turns.insert(turns.end(), rest.begin(), rest.end());
+  return turns;
+}
+
+std::optional<std::string> SystemOf(const Turns& turns) {
+  if (turns.empty() || turns.front().role != "system") return std::nullopt;
+  return turns.front().content;
+}
+
+size_t CommonPrefix(std::string_view a, std::string_view b) {
+  return static_cast<size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin());
+}
+
+// Of all texts, each behind its length (docs/formats.md).
+std::array<uint8_t, SHA256_DIGEST_LENGTH> Digest(const std::vector<std::string_view>& texts) {
+  std::string bytes;
+  for (const std::string_view text : texts) {
+    const auto size = static_cast<uint64_t>(text.size());
+    bytes.append(reinterpret_cast<const char*>(&size), sizeof(size)).append(text);
+  }
+  std::array<uint8_t, SHA256_DIGEST_LENGTH> digest;
+  SHA256(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(), digest.data());
+  return digest;
+}
+
+// What follows `first` in `all`; nothing if `all` begins otherwise.
+std::optional<std::vector<TokenId>> Behind(const std::vector<TokenId>& first,
+                                           const std::vector<TokenId>& all) {
+  if (first.size() > all.size() || !std::equal(first.begin(), first.end(), all.begin())) return std::nullopt;
+  return std::vector<TokenId>(all.begin() + static_cast<ptrdiff_t>(first.size()), all.end());
+}
+
+// The text of the session's latest answer, if it is known and a client can send it back: special tokens leave
+// no text, nor do ids that a larger model has no token for, and U+FFFD stands for bytes that are not known.
+std::optional<std::string> AnswerIn(const ChatTail& held, const Tokenizer& tokenizer) {
+  const auto no_text = [&](TokenId id) { return tokenizer.TokenBytes(id).empty(); };
+  if (held.state != ChatTail::State::kAnswer || absl::c_any_of(held.answer, no_text)) return std::nullopt;
+  std::string text = Decode(tokenizer, held.answer, TextPosition::kContinuation);
+  if (text.find(kReplacementCharacter) != std::string::npos ||
+      text.size() > static_cast<size_t>(ChatTail::kMaxBytes)) {
+    return std::nullopt;
+  }
+  return text;
+}
+
+struct Continuation {
+  ChatMatch match = ChatMatch::kUnknown;
+  std::optional<std::vector<TokenId>> tokens;  // none: not found out
+};
+
+// A conversation that stands in for the one that a session holds.
 class StandIn {
  public:
-  StandIn(const v1::ChatMessages& chat, const Engine& engine)
-      : engine_(engine),
-        tools_(chat.tools().begin(), chat.tools().end()),
-        messages_(ToTurns(chat.messages())) {}
+  StandIn(const v1::ChatMessages& chat, const Engine& engine, std::optional<std::string> system)
+      : engine_(engine), tools_(chat.tools().begin(), chat.tools().end()), system_(std::move(system)) {
+    if (system_) question_.push_back({.role = "system", .content = *system_});
+    question_.push_back(Question("user"));
+    prompt_ = Render(question_);
+    if (!prompt_.ok()) return;
+    const auto answered = Render(Joined(question_, {Answer(kAnswer), Question("user")}));
+    opening_bytes_ = prompt_->size() - (answered.ok() ? CommonPrefix(*prompt_, *answered) : 0);
+  }
 
-  absl::StatusOr<std::string> RenderAlone() const { return engine_.RenderChat(messages_, tools_, false); }
+  absl::StatusOr<std::string> Render(const Turns& turns) const {
+    return engine_.RenderChat(turns, tools_, true);
+  }
 
-  // CONTINUES with what follows `answer` if the template renders it as it is behind its prompt, CHANGED
-  // without a text if it does not, UNCHECKED if it does not render such a conversation.
-  ChatContinuation Behind(const std::string& answer) const {
-    const auto prompt = engine_.RenderChat({User()}, tools_, true);
-    const auto whole = Render(answer);
-    if (!prompt.ok() || !whole.ok()) return {.text = "", .prefix = v1::CHAT_PREFIX_UNCHECKED};
-    const std::string before = *prompt + answer;
-    if (!whole->starts_with(before) || SpellsSpecialToken(answer)) {
-      return {.text = "", .prefix = v1::CHAT_PREFIX_CHANGED};
+  Turns With(std::string answer, const Turns& messages) const {
+    return Joined(Joined(question_, {Answer(std::move(answer))}), messages);
+  }
+
+  // `answer`: the text of that in `held`. kUnknown and kChanged come without tokens.
+  Continuation BehindAnswer(const ChatTail& held, const std::string& answer, const Turns& messages) const {
+    const auto whole = Render(With(answer, messages));
+    if (!prompt_.ok() || !whole.ok()) return {};
+    const std::string before = *prompt_ + answer;
+    if (PromptDigest() != held.prompt_digest || !whole->starts_with(before)) {
+      return {.match = ChatMatch::kChanged};
     }
-    return {.text = whole->substr(before.size()), .prefix = v1::CHAT_PREFIX_CONTINUES};
+    auto ids = Encode(*prompt_);
+    const auto all = Encode(*whole);
+    if (!ids.ok() || !all.ok()) return {};
+    ids->insert(ids->end(), held.answer.begin(), held.answer.end());
+    if (auto rest = Behind(*ids, *all)) return {ChatMatch::kTokens, std::move(rest)};
+    if (SpellsSpecialToken(answer)) return {.match = ChatMatch::kChanged};
+    return {ChatMatch::kText, EncodeBehind(before, whole->substr(before.size()))};
   }
 
   // What follows an answer, wherever the template puts it; nothing if it is nowhere.
-  std::optional<std::string> RestAnywhere() const {
-    const auto whole = Render(kAnswer);
+  std::optional<std::vector<TokenId>> BehindAnyAnswer(const Turns& messages) const {
+    const auto whole = Render(With(kAnswer, messages));
     const size_t at = whole.ok() ? whole->find(kAnswer) : std::string::npos;
     if (at == std::string::npos) return std::nullopt;
-    return whole->substr(at + std::string_view(kAnswer).size());
+    const size_t end = at + std::string_view(kAnswer).size();
+    return EncodeBehind(whole->substr(0, end), whole->substr(end));
+  }
+
+  // What a session is to know whose chat ends with `turns`.
+  ChatTail TailBehind(const Turns& turns) const {
+    ChatTail tail{.state = ChatTail::State::kAnswer, .system = system_};
+    if (prompt_.ok()) tail.prompt_digest = PromptDigest();
+    if (const auto now = Render(turns); now.ok()) {
+      tail.fades_before_user = Fades(turns, *now, "user");
+      tail.fades_before_tool = Fades(turns, *now, "tool");
+    }
+    return tail;
   }
 
  private:
+  // Of the beginning of the conversation and of all that a template may render it by.
+  std::array<uint8_t, SHA256_DIGEST_LENGTH> PromptDigest() const {
+    std::vector<std::string_view> texts = {*prompt_};
+    texts.insert(texts.end(), tools_.begin(), tools_.end());
+    return Digest(texts);
+  }
+
+  // Whether the template writes something of `turns`, which it renders as `now`, otherwise once an answer and
+  // a message of `role` follow. What it opens an answer with, and does not write before one that is there
+  // (<think>), does not count: the next turn finds out.
+  bool Fades(const Turns& turns, std::string_view now, const char* role) const {
+    const auto later = Render(Joined(turns, {Answer(kAnswer), Question(role)}));
+    return later.ok() && CommonPrefix(now, *later) + opening_bytes_ < now.size();
+  }
+
+  absl::StatusOr<std::vector<TokenId>> Encode(const std::string& text) const {
+    return EncodeRenderedChat(text, engine_, ConversationState::kEmpty);
+  }
+
+  // The tokens of `text` as they follow `before`.
+  std::optional<std::vector<TokenId>> EncodeBehind(const std::string& before, const std::string& text) const {
+    const auto first = Encode(before), all = Encode(before + text);
+    if (first.ok() && all.ok()) {
+      if (auto rest = Behind(*first, *all)) return rest;
+    }
+    auto alone = EncodeRenderedChat(text, engine_, ConversationState::kStarted);
+    if (!alone.ok()) return std::nullopt;
+    return *std::move(alone);
+  }
+
   // What the session holds as the characters of "<|end|>" would be the special token when rendered again.
   bool SpellsSpecialToken(const std::string& answer) const {
     const Tokenizer& tokenizer = engine_.tokenizer();
@@ -51,41 +172,80 @@ class StandIn {
     return !ids.ok() || absl::c_any_of(*ids, [&](TokenId id) { return tokenizer.IsSpecial(id); });
   }
 
-  static ChatTurn User() { return {.role = "user", .content = "?"}; }
-
-  absl::StatusOr<std::string> Render(const std::string& answer) const {
-    std::vector<ChatTurn> turns = {User(), {.role = "assistant", .content = answer}};
-    turns.insert(turns.end(), messages_.begin(), messages_.end());
-    return engine_.RenderChat(turns, tools_, true);
-  }
-
   const Engine& engine_;
   const std::vector<std::string> tools_;
-  const std::vector<ChatTurn> messages_;
+  const std::optional<std::string> system_;
+  Turns question_;  // the system message, if there is one, and a user's
+  absl::StatusOr<std::string> prompt_;
+  size_t opening_bytes_ = 0;  // at the end of prompt_: not written before an answer that is there
 };
+
+v1::ChatPrefix PrefixOf(ChatMatch match) {
+  switch (match) {
+    case ChatMatch::kTokens:
+      return v1::CHAT_PREFIX_CONTINUES;
+    case ChatMatch::kText:
+      return v1::CHAT_PREFIX_SAME_TEXT;
+    case ChatMatch::kUnknown:
+      return v1::CHAT_PREFIX_UNCHECKED;
+    case ChatMatch::kChanged:
+      return v1::CHAT_PREFIX_CHANGED;
+  }
+  return v1::CHAT_PREFIX_UNCHECKED;
+}
+
+// The new messages by themselves, behind whatever the session holds.
+absl::StatusOr<ChatInput> RenderAlone(const v1::ChatMessages& chat, const Engine& engine,
+                                      const ChatTail& held, ChatMatch match) {
+  const Turns messages = ToTurns(chat.messages());
+  const std::vector<std::string> tools(chat.tools().begin(), chat.tools().end());
+  const auto text = engine.RenderChat(messages, tools, false);
+  if (!text.ok()) return text.status();
+  auto tokens = EncodeRenderedChat(*text, engine, ConversationState::kStarted);
+  if (!tokens.ok()) return tokens.status();
+  ChatInput input{.tokens = *std::move(tokens)};
+  input.tail = StandIn(chat, engine, held.system ? held.system : SystemOf(messages)).TailBehind(messages);
+  const bool begins = held.state == ChatTail::State::kNone && chat.earlier().empty();
+  if (begins) return input;
+  input.tail.match = match;
+  input.prefix = PrefixOf(match);
+  return input;
+}
+
+// Whether the new messages make the template write an older one otherwise.
+bool FadesBefore(const Turns& messages, const ChatTail& held) {
+  const bool user = absl::c_any_of(messages, [](const ChatTurn& turn) { return turn.role == "user"; });
+  return user ? held.fades_before_user : held.fades_before_tool;
+}
 
 }  // namespace
 
-absl::StatusOr<ChatContinuation> ContinueChat(const v1::ChatMessages& chat, const Engine& engine,
-                                              const ChatTail& tail) {
-  const StandIn stand_in(chat, engine);
-  ChatContinuation continuation;
-  if (tail.after_answer && tail.whole) continuation = stand_in.Behind(tail.answer);
-  if (continuation.prefix != v1::CHAT_PREFIX_CONTINUES) {
-    std::optional<std::string> rest = tail.after_answer ? stand_in.RestAnywhere() : std::nullopt;
-    if (!rest) {
-      absl::StatusOr<std::string> alone = stand_in.RenderAlone();
-      if (!alone.ok()) return alone.status();
-      continuation.text = *std::move(alone);
-      return continuation;
-    }
-    continuation.text = *std::move(rest);
+ChatTail BeginChat(const v1::ChatMessages& chat, const Engine& engine) {
+  const Turns turns = Joined(ToTurns(chat.earlier()), ToTurns(chat.messages()));
+  return StandIn(chat, engine, SystemOf(turns)).TailBehind(turns);
+}
+
+absl::StatusOr<ChatInput> ContinueChat(const v1::ChatMessages& chat, const Engine& engine,
+                                       const ChatTail& held) {
+  if (!held.follows_answer()) {
+    return RenderAlone(chat, engine, held, std::max(held.match, ChatMatch::kUnknown));
   }
-  if (tail.end_token != kNoToken) {
-    const std::string_view end = engine.tokenizer().Piece(tail.end_token);
-    if (!end.empty() && continuation.text.starts_with(end)) continuation.text.erase(0, end.size());
-  }
-  return continuation;
+  const Turns messages = ToTurns(chat.messages());
+  const StandIn stand_in(chat, engine, held.system);
+  const std::optional<std::string> answer = AnswerIn(held, engine.tokenizer());
+  Continuation next = answer ? stand_in.BehindAnswer(held, *answer, messages) : Continuation();
+  if (FadesBefore(messages, held)) next.match = ChatMatch::kChanged;
+  const ChatMatch match = std::max(held.match, next.match);
+  if (!next.tokens) next.tokens = stand_in.BehindAnyAnswer(messages);
+  if (!next.tokens) return RenderAlone(chat, engine, held, match);
+
+  ChatInput input{.tokens = *std::move(next.tokens), .prefix = PrefixOf(match)};
+  input.replaces_end = held.ended && !input.tokens.empty();
+  input.tail = stand_in.TailBehind(stand_in.With(answer.value_or(kAnswer), messages));
+  input.tail.match = match;
+  input.tail.fades_before_user |= held.fades_before_user;
+  input.tail.fades_before_tool |= held.fades_before_tool;
+  return input;
 }
 
 }  // namespace memgate

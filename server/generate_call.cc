@@ -67,13 +67,14 @@ absl::Status GenerateCall::Run(const v1::GenerateRequest& request) {
     use_ = *std::move(use);
     if (context_.engine.Describe(*use_->session()).accounting.total > 0) state = ConversationState::kStarted;
   }
-  turn->chat = request.has_chat();
-  if (turn->chat && state == ConversationState::kStarted) {
-    auto input = EncodeContinuation(request.chat(), context_.engine, *use_->lease());
+  if (request.has_chat() && use_ != nullptr) {
+    auto input = EncodeChatInput(request.chat(), context_.engine, *use_->lease());
     if (!input.ok()) return input.status();
     chat_prefix_ = input->prefix;
-    turn->rebuilds = chat_prefix_ == v1::CHAT_PREFIX_REBUILT;
     turn->tokens = std::move(input->tokens);
+    turn->rebuilds = input->rebuilds;
+    turn->replaces_end = input->replaces_end;
+    turn->chat = std::move(input->tail);
   } else {
     auto tokens = EncodeInput(request, context_.engine, state);
     if (!tokens.ok()) return tokens.status();

@@ -4,7 +4,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/scheduling/session.h"
-#include "server/chat_continuation.h"
 #include "server/error.h"
 
 namespace memgate {
@@ -147,8 +146,6 @@ absl::StatusOr<std::vector<TokenId>> EncodeText(const std::string& text, const E
   return tokens;
 }
 
-constexpr const char* kPrefixChanged = "PREFIX_CHANGED";
-
 ChatTurn ToTurn(const v1::ChatMessage& message) {
   ChatTurn turn = {.role = message.role(),
                    .content = message.content(),
@@ -165,23 +162,31 @@ absl::Status ChatError(const absl::Status& status) {
   return WithDefaultReason(status, absl::StatusCode::kFailedPrecondition, "NO_CHAT_TEMPLATE");
 }
 
-absl::StatusOr<std::vector<TokenId>> EncodeChat(const v1::ChatMessages& chat, const Engine& engine,
-                                                ConversationState state) {
-  std::vector<ChatTurn> turns = ToTurns(chat.messages());
-  if (state == ConversationState::kEmpty) {
-    std::vector<ChatTurn> earlier = ToTurns(chat.earlier());
-    turns.insert(turns.begin(), earlier.begin(), earlier.end());
-  }
+// The whole conversation.
+absl::StatusOr<std::vector<TokenId>> EncodeChat(const v1::ChatMessages& chat, const Engine& engine) {
+  std::vector<ChatTurn> turns = ToTurns(chat.earlier());
+  const std::vector<ChatTurn> messages = ToTurns(chat.messages());
+  turns.insert(turns.end(), messages.begin(), messages.end());
   const std::vector<std::string> tools(chat.tools().begin(), chat.tools().end());
-  absl::StatusOr<std::string> text = engine.RenderChat(turns, tools, state == ConversationState::kEmpty);
+  absl::StatusOr<std::string> text = engine.RenderChat(turns, tools, true);
   if (!text.ok()) return ChatError(text.status());
-  auto tokens = EncodeText(*text, engine, state, "chat");
-  if (!tokens.ok()) return tokens;
-  // Templates write the begin token themselves; the tokenizer's own one would stand before it a second time.
-  const std::optional<TokenId> bos = engine.tokenizer().bos_id();
-  if (bos && tokens->size() >= 2 && (*tokens)[0] == *bos && (*tokens)[1] == *bos)
-    tokens->erase(tokens->begin());
+  auto tokens = EncodeRenderedChat(*text, engine, ConversationState::kEmpty);
+  if (!tokens.ok()) return ChatError(tokens.status());
   return tokens;
+}
+
+// Whether the session may hold another text than the template would render.
+bool MayBeOther(v1::ChatPrefix prefix) {
+  return prefix == v1::CHAT_PREFIX_CHANGED || prefix == v1::CHAT_PREFIX_UNCHECKED;
+}
+
+absl::Status PrefixError(v1::ChatPrefix prefix) {
+  if (prefix == v1::CHAT_PREFIX_CHANGED) {
+    return ErrorWithReason(absl::StatusCode::kFailedPrecondition, "PREFIX_CHANGED",
+                           "the chat template renders the conversation otherwise than the session holds it");
+  }
+  return ErrorWithReason(absl::StatusCode::kFailedPrecondition, "PREFIX_UNCHECKED",
+                         "it is not known whether the session holds what the chat template renders");
 }
 
 }  // namespace
@@ -260,7 +265,7 @@ absl::StatusOr<std::vector<TokenId>> EncodeInput(const v1::GenerateRequest& requ
                                                  ConversationState state) {
   absl::StatusOr<std::vector<TokenId>> tokens = std::vector<TokenId>{};
   if (request.has_chat()) {
-    tokens = EncodeChat(request.chat(), engine, state);
+    tokens = EncodeChat(request.chat(), engine);
   } else if (request.has_tokens()) {
     tokens->assign(request.tokens().ids().begin(), request.tokens().ids().end());
   } else if (!request.prompt().empty()) {
@@ -281,33 +286,43 @@ std::vector<ChatTurn> ToTurns(const google::protobuf::RepeatedPtrField<v1::ChatM
   return turns;
 }
 
-absl::StatusOr<ContinuedInput> EncodeContinuation(const v1::ChatMessages& chat, const Engine& engine,
-                                                  const SessionLease& lease) {
-  absl::StatusOr<ChatContinuation> continuation = ContinueChat(chat, engine, lease.chat_tail());
-  if (!continuation.ok()) return ChatError(continuation.status());
-  ContinuedInput input;
-  input.prefix = continuation->prefix;
-  if (input.prefix == v1::CHAT_PREFIX_CHANGED && chat.on_changed_prefix() == v1::ON_CHANGED_PREFIX_REFUSE) {
-    return ErrorWithReason(absl::StatusCode::kFailedPrecondition, kPrefixChanged,
-                           "the chat template renders the latest answer otherwise than the session holds it");
+absl::StatusOr<ChatInput> EncodeChatInput(const v1::ChatMessages& chat, const Engine& engine,
+                                          const SessionLease& lease) {
+  const bool empty = lease.total_tokens() == 0;
+  if (!empty) {
+    absl::StatusOr<ChatInput> next = ContinueChat(chat, engine, lease.chat_tail());
+    const v1::OnChangedPrefix choice = chat.on_changed_prefix();
+    if (next.ok() && !MayBeOther(next->prefix)) return next;
+    if (next.ok() && choice == v1::ON_CHANGED_PREFIX_REFUSE) return PrefixError(next->prefix);
+    if (choice != v1::ON_CHANGED_PREFIX_REBUILD) return next.ok() ? next : ChatError(next.status());
   }
-  absl::StatusOr<std::vector<TokenId>> tokens;
-  if (input.prefix == v1::CHAT_PREFIX_CHANGED && chat.on_changed_prefix() == v1::ON_CHANGED_PREFIX_REBUILD) {
-    tokens = EncodeChat(chat, engine, ConversationState::kEmpty);
-    input.prefix = v1::CHAT_PREFIX_REBUILT;
-  } else {
-    tokens = EncodeText(continuation->text, engine, ConversationState::kStarted, "chat");
-  }
+  auto tokens = EncodeChat(chat, engine);
   if (!tokens.ok()) return tokens.status();
-  input.tokens = *std::move(tokens);
-  return input;
+  return ChatInput{.tokens = *std::move(tokens),
+                   .prefix = empty ? v1::CHAT_PREFIX_UNSPECIFIED : v1::CHAT_PREFIX_REBUILT,
+                   .rebuilds = !empty,
+                   .tail = BeginChat(chat, engine)};
+}
+
+absl::StatusOr<std::vector<TokenId>> EncodeRenderedChat(const std::string& text, const Engine& engine,
+                                                        ConversationState state) {
+  if (state == ConversationState::kStarted) {
+    return engine.tokenizer().Encode(text, TextPosition::kContinuation, SpecialTokens::kParse);
+  }
+  auto tokens = engine.tokenizer().Encode(text, TextPosition::kStart, SpecialTokens::kParse);
+  if (!tokens.ok()) return tokens;
+  // Templates write the begin token themselves; the tokenizer's own one would stand before it a second time.
+  const std::optional<TokenId> bos = engine.tokenizer().bos_id();
+  if (bos && tokens->size() >= 2 && (*tokens)[0] == *bos && (*tokens)[1] == *bos)
+    tokens->erase(tokens->begin());
+  return tokens;
 }
 
 absl::StatusOr<std::vector<TokenId>> EncodeInput(const v1::CountTokensRequest& request,
                                                  const Engine& engine) {
   if (request.has_chat()) {
     if (auto s = CheckChat(request.chat()); !s.ok()) return s;
-    return EncodeChat(request.chat(), engine, ConversationState::kEmpty);
+    return EncodeChat(request.chat(), engine);
   }
   if (request.input_case() == v1::CountTokensRequest::INPUT_NOT_SET) {
     return FieldError("input", "is required: set prompt or chat");

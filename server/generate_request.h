@@ -13,6 +13,7 @@
 #include "engine/engine.h"
 #include "memgate/v1/inference.pb.h"
 #include "memgate/v1/types.pb.h"
+#include "server/chat_continuation.h"
 
 namespace memgate {
 
@@ -36,20 +37,21 @@ absl::StatusOr<TurnRequest> ReadGenerateRequest(const v1::GenerateRequest& reque
 absl::StatusOr<std::shared_ptr<TokenConstraint>> ReadConstraint(const v1::GenerateRequest& request,
                                                                 Engine& engine);
 
-// The tokens of the request's input, as they follow a conversation in `state`. INVALID_ARGUMENT if there is
-// nothing to answer; FAILED_PRECONDITION (NO_CHAT_TEMPLATE) for a chat on a model without template.
+// The tokens of the request's input, as they follow a conversation in `state`; of a chat those of the whole
+// one, `earlier` and `messages`. INVALID_ARGUMENT if there is nothing to answer; FAILED_PRECONDITION
+// (NO_CHAT_TEMPLATE) for a chat on a model without template.
 absl::StatusOr<std::vector<TokenId>> EncodeInput(const v1::GenerateRequest& request, const Engine& engine,
                                                  ConversationState state);
 absl::StatusOr<std::vector<TokenId>> EncodeInput(const v1::CountTokensRequest& request, const Engine& engine);
 
-// The same for the chat of a request whose session holds tokens; see chat_continuation.h. REBUILT: the tokens
-// are the whole conversation's. FAILED_PRECONDITION (PREFIX_CHANGED) if it would change and must not.
-struct ContinuedInput {
-  std::vector<TokenId> tokens;
-  v1::ChatPrefix prefix = v1::CHAT_PREFIX_UNCHECKED;
-};
-absl::StatusOr<ContinuedInput> EncodeContinuation(const v1::ChatMessages& chat, const Engine& engine,
-                                                  const SessionLease& lease);
+// The same for a chat in a session; see chat_continuation.h. FAILED_PRECONDITION (PREFIX_CHANGED,
+// PREFIX_UNCHECKED) if the session may hold something else than would be rendered, and must not.
+absl::StatusOr<ChatInput> EncodeChatInput(const v1::ChatMessages& chat, const Engine& engine,
+                                          const SessionLease& lease);
+
+// The tokens of what a chat template rendered. Errors as of Tokenizer::Encode.
+absl::StatusOr<std::vector<TokenId>> EncodeRenderedChat(const std::string& text, const Engine& engine,
+                                                        ConversationState state);
 
 // What a template is given for messages of the API.
 std::vector<ChatTurn> ToTurns(const google::protobuf::RepeatedPtrField<v1::ChatMessage>& messages);

@@ -38,7 +38,7 @@ absl::Status ExportCall::TakeSnapshot(const v1::ExportSessionRequest& request) {
   auto use = context_.sessions.Begin(call_.tenant(), *id);
   if (!use.ok()) return use.status();
   const SessionInfo info = context_.engine.Describe(*(*use)->session());
-  return snapshot_.Fill(info.bytes + kSnapshotHeaderBytes,
+  return snapshot_.Fill(info.bytes + info.chat_bytes + kSnapshotHeaderBytes,
                         [&] { return context_.engine.Export(*(*use)->lease()); });
 }
 

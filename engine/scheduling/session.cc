@@ -1,5 +1,7 @@
 #include "engine/scheduling/session.h"
 
+#include <utility>
+
 #include "engine/scheduling/status_reason.h"
 
 namespace memgate {
@@ -16,8 +18,21 @@ SessionLease::~SessionLease() {
   session_->leased_.store(false, std::memory_order_release);
 }
 
+void SessionLease::set_chat_tail(ChatTail tail) {
+  Session& session = *session_;
+  session.chat_tail_ = {};
+  tail.answer.shrink_to_fit();
+  if (tail.HeldBytes() > ChatTail::kMaxBytes ||
+      !session.reservation_.ResizeTo(session.bytes() + tail.HeldBytes(), "the latest answer of a chat")
+           .ok()) {
+    tail.LoseTexts();
+    session.reservation_.ShrinkTo(session.bytes());
+  }
+  session.chat_tail_ = std::move(tail);
+}
+
 void SessionLease::Publish() const {
-  const SessionFill fill{Accounting(), state().memory_writes(), turns()};
+  const SessionFill fill{Accounting(), state().memory_writes(), turns(), chat_tail().HeldBytes()};
   MutexLock lock(&session_->mutex_);
   session_->fill_ = fill;
 }

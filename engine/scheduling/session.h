@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "engine/base/mutex.h"
 #include "engine/session/byte_accountant.h"
+#include "engine/session/chat_tail.h"
 #include "engine/session/session_state.h"
 #include "engine/session/snapshot.h"
 
@@ -21,24 +22,13 @@ struct SessionFill {
   TokenAccounting accounting;
   int64_t memory_writes = 0;
   int64_t turns = 0;
-};
-
-// How the latest turn of a chat ended, so that the next one can be rendered as its continuation. Of fixed
-// size but for the answer, of which at most kMaxBytes are kept.
-struct ChatTail {
-  static constexpr size_t kMaxBytes = 4096;
-  bool after_answer = false;  // the session ends with the answer to chat messages
-  // `answer` is all that the session holds of it, but for the end token: it was not cut, and each of its
-  // tokens is text of its own.
-  bool whole = false;
-  std::string answer;
-  int32_t end_token = kNoToken;  // that ended it, if one did
+  int64_t chat_bytes = 0;  // of its ChatTail
 };
 
 // The state belongs to the holder of the lease; everything else is thread-safe.
 class Session {
  public:
-  // `reservation` covers SessionState::Bytes().total().
+  // `reservation` covers SessionState::Bytes().total(). It grows with what the session keeps of its chat.
   Session(const SessionContext& context, const SessionShape& shape, Reservation reservation,
           std::pmr::memory_resource* resource)
       : reservation_(std::move(reservation)), state_(context, shape, resource) {}
@@ -46,6 +36,7 @@ class Session {
   const SessionShape& shape() const { return state_.shape(); }
   const MemoryKind& kind() const { return state_.kind(); }
   KvFormat kv_format() const { return state_.context().kv_format; }
+  // Of the state: fixed. What is kept of a chat is reserved beside them (SessionFill).
   int64_t bytes() const { return SessionState::Bytes(state_.context(), state_.shape()).total(); }
   bool busy() const { return leased_.load(std::memory_order_acquire); }
   SessionFill fill() const {
@@ -56,7 +47,7 @@ class Session {
  private:
   friend class SessionLease;
 
-  const Reservation reservation_;
+  Reservation reservation_;
   SessionState state_;
   // The last sampled or ingested token: part of the conversation, not yet taken into the state. The next turn
   // begins with it, so a session can always be continued.
@@ -84,7 +75,9 @@ class SessionLease {
   int64_t turns() const { return session_->turns_; }
   void set_turns(int64_t turns) { session_->turns_ = turns; }
   const ChatTail& chat_tail() const { return session_->chat_tail_; }
-  void set_chat_tail(ChatTail tail) { session_->chat_tail_ = std::move(tail); }
+  // Reserves the bytes that `tail` holds. Where they are more than it may hold, or than are left, its texts
+  // are not kept.
+  void set_chat_tail(ChatTail tail);
   // Forgets the conversation.
   void Clear() {
     state().Clear();

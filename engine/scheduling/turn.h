@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "engine/routing/router.h"
 #include "engine/sampling/sampler.h"
+#include "engine/session/chat_tail.h"
 #include "engine/session/shape.h"
 #include "engine/text/tokenizer.h"
 
@@ -42,7 +43,12 @@ struct TurnRequest {
   std::vector<std::string> stop;
   bool ignore_eos = false;
   bool rebuilds = false;  // the session forgets what it holds when the turn begins; a refused turn leaves it
-  bool chat = false;      // the input are chat messages, so that the answer is an assistant's (ChatTail)
+  // The session's pending token ended an answer, and is dropped: the input says how the answer ends. Only
+  // with input, and after such an answer (ChatTail).
+  bool replaces_end = false;
+  // The input are chat messages: what the session is to know of its chat, to which the answer is added.
+  // Absent: a turn without input goes on with the answer before it, and any other input is no chat.
+  std::optional<ChatTail> chat;
   // kGenerate only: the form of the answer, from Engine::Constrain; null = any. Not with ignore_eos.
   std::shared_ptr<TokenConstraint> constraint;
   // kIngest only: what the scores of `tokens` are added to; absent = they are not scored. Only a token with

@@ -8,7 +8,6 @@
 #include "engine/kernels/parallel.h"
 #include "engine/sampling/log_probability.h"
 #include "engine/scheduling/status_reason.h"
-#include "engine/text/unicode.h"
 
 namespace memgate {
 
@@ -36,8 +35,9 @@ bool Turn::Begin(std::shared_ptr<SessionLease> lease, const Vocabulary& vocabula
     stop_.emplace(request_.stop);
     if (request_.constraint != nullptr) cursor_.emplace(std::move(request_.constraint));
   }
+  tail_ = TailBehindInput();
   input_ = std::move(request_.tokens);
-  begins_with_pending_ = lease_->pending_token() != kNoToken;
+  begins_with_pending_ = lease_->pending_token() != kNoToken && !request_.replaces_end;
   if (begins_with_pending_) input_.insert(input_.begin(), lease_->pending_token());
   if (request_.mode == TurnMode::kIngest) {
     held_back_ = input_.back();
@@ -47,6 +47,19 @@ bool Turn::Begin(std::shared_ptr<SessionLease> lease, const Vocabulary& vocabula
   if (!waiting().empty()) return false;
   End(absl::OkStatus(), FinishReason::kStop, now);
   return true;
+}
+
+// What the session is to know of its chat once the input is taken in.
+ChatTail Turn::TailBehindInput() const {
+  if (request_.chat) return *request_.chat;
+  ChatTail tail = lease_->chat_tail();
+  if (request_.mode == TurnMode::kIngest || !request_.tokens.empty()) {
+    tail.Interrupt();
+  } else if (tail.ended) {  // goes on behind its end, which is then a part of it
+    tail.ended = false;
+    tail.Append(lease_->pending_token());
+  }
+  return tail;
 }
 
 SequenceChunk Turn::NextChunk(int64_t budget, int64_t logit_rows) const {
@@ -149,12 +162,11 @@ bool Turn::Take(SampledToken token, const Vocabulary& vocabulary, absl::Time now
   last_token_ = now;
 
   if (ends) {
-    tail_.end_token = id;
+    tail_.ended = tail_.follows_answer();
     End(absl::OkStatus(), FinishReason::kStop, now);
     return true;
   }
-  // Special tokens leave nothing in the text, and nor do ids that a larger model has no token for.
-  if (vocabulary.tokenizer->TokenBytes(id).empty()) only_text_ = false;
+  tail_.Append(id);
   Emit(stop_->Push(detokenizer_->Push(id)), std::move(token));
   if (!matched_stop_.empty()) {
     End(absl::OkStatus(), FinishReason::kStop, now);
@@ -169,7 +181,6 @@ bool Turn::Take(SampledToken token, const Vocabulary& vocabulary, absl::Time now
 
 void Turn::Emit(StopMatcher::Result result, std::optional<SampledToken> token) {
   if (result.matched) matched_stop_ = *result.matched;
-  if (request_.chat && tail_.answer.size() <= ChatTail::kMaxBytes) tail_.answer += result.text;
   TurnDelta delta{.text = std::move(result.text)};
   if (token) delta.tokens.push_back(*std::move(token));
   if (!delta.text.empty() || !delta.tokens.empty()) observer_->OnDelta(delta);
@@ -186,13 +197,14 @@ void Turn::LeavePendingToken(bool finished) {
   // taken in (Advance).
 }
 
-// An answer that a stop string cut is longer in the session than what the client saw of it, one with special
-// tokens holds more than its text, and U+FFFD stands for bytes that are not known.
+// An answer that a stop string cut is longer in the session than what the client saw of it, and so may be
+// one that broke off.
 void Turn::LeaveChatTail(bool finished) {
-  tail_.after_answer = request_.chat && finished;
-  tail_.whole = matched_stop_.empty() && only_text_ && tail_.answer.size() <= ChatTail::kMaxBytes &&
-                tail_.answer.find(kReplacementCharacter) == std::string::npos;
-  if (!tail_.after_answer || !tail_.whole) tail_.answer.clear();
+  if (!finished && !decoding()) {
+    if (next_ == 0) return;  // nothing was taken in
+    tail_.Interrupt();
+  }
+  if (!finished || !matched_stop_.empty()) tail_.LoseAnswer();
   lease_->set_chat_tail(std::move(tail_));
 }
 

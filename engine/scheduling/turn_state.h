@@ -68,6 +68,7 @@ class Turn {
   bool Take(SampledToken token, const Vocabulary& vocabulary, absl::Time now);
   absl::Status Score(const SequenceChunk& chunk, absl::Span<const float> logits, int vocab_size);
   void Emit(StopMatcher::Result result, std::optional<SampledToken> token);
+  ChatTail TailBehindInput() const;
   void LeavePendingToken(bool finished);
   void LeaveChatTail(bool finished);
 
@@ -90,8 +91,7 @@ class Turn {
   std::optional<Detokenizer> detokenizer_;
   std::optional<StopMatcher> stop_;
   std::string matched_stop_;
-  ChatTail tail_;          // of a chat
-  bool only_text_ = true;  // each token of the answer so far is text
+  ChatTail tail_;  // of the session's chat, with the answer so far
 
   const absl::Time arrival_;
   absl::Time begin_;

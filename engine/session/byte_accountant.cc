@@ -25,6 +25,18 @@ void Reservation::ShrinkTo(int64_t bytes) {
   bytes_ = bytes;
 }
 
+absl::Status Reservation::ResizeTo(int64_t bytes, std::string_view what) {
+  if (bytes <= bytes_) {
+    ShrinkTo(bytes);
+    return absl::OkStatus();
+  }
+  if (accountant_ == nullptr) return absl::InternalError(Concat(what, ": bytes of no accountant"));
+  absl::StatusOr<Reservation> more = accountant_->Reserve(bytes - bytes_, what);
+  if (!more.ok()) return more.status();
+  bytes_ += std::exchange(more->bytes_, 0);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Reservation> ByteAccountant::Reserve(int64_t bytes, std::string_view what) {
   if (bytes < 0) return absl::InternalError(Concat(what, ": negative number of bytes"));
   MutexLock lock(&mutex_);

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/base/mutex.h"
 
@@ -26,6 +27,9 @@ class Reservation {
   void Release();
   // Gives back all but `bytes`; nothing if it has no more.
   void ShrinkTo(int64_t bytes);
+  // Has exactly `bytes` afterwards, or is as it was: errors as of ByteAccountant::Reserve, from which it must
+  // come.
+  absl::Status ResizeTo(int64_t bytes, std::string_view what);
 
  private:
   friend class ByteAccountant;

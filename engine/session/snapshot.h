@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "engine/kernels/kv_rows.h"
+#include "engine/session/chat_tail.h"
 #include "engine/session/session_state.h"
 #include "engine/session/shape.h"
 
@@ -26,6 +27,8 @@ struct SnapshotHeader {
   int64_t length = 0;  // tokens taken in
   int32_t pending_token = kNoToken;
   int64_t turns = 0;
+  // Up to version 4, snapshots say nothing of a chat: where an answer was finished, there may have been one.
+  ChatTail chat;
 };
 
 struct SnapshotView {

@@ -1,6 +1,6 @@
 // Any bytes as a session snapshot, with and without a right checksum: what the parser accepts, a session
-// either refuses or restores exactly, and then goes on. A model fingerprint "windowed" asks for the model
-// with a window of its own in one layer.
+// either refuses or restores exactly, so that the same bytes come out again, and then goes on. A model
+// fingerprint "windowed" asks for the model with a window of its own in one layer.
 #include <openssl/sha.h>
 
 #include <algorithm>
@@ -39,7 +39,7 @@ class Runner {
                                                                 std::vector<float>(layers)}));
   }
 
-  void Restore(const SnapshotView& snapshot) {
+  void Restore(const SnapshotView& snapshot, std::string_view bytes) {
     const auto kind = kinds_.find(snapshot.header.memory_kind);
     if (kind == kinds_.end()) return;
     const SessionShape& shape = snapshot.header.shape;
@@ -52,6 +52,9 @@ class Runner {
     std::string again;
     session.AppendLive(again);
     Require(again == snapshot.live);
+    constexpr size_t kVersionAt = 8;
+    constexpr char kWrittenVersion = 5;  // earlier ones are read only
+    if (bytes[kVersionAt] == kWrittenVersion) Require(EncodeSnapshot(snapshot.header, session) == bytes);
     Continue(session);
   }
 
@@ -83,7 +86,7 @@ void Parse(std::string_view bytes) {
   static Runner plain(TinyConfig()), windowed(TinyWindowedConfig());
   const auto snapshot = ParseSnapshot(bytes);
   if (!snapshot.ok()) return;
-  (snapshot->header.model_fingerprint == "windowed" ? windowed : plain).Restore(*snapshot);
+  (snapshot->header.model_fingerprint == "windowed" ? windowed : plain).Restore(*snapshot, bytes);
 }
 
 }  // namespace

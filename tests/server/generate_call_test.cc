@@ -6,6 +6,7 @@
 #include <chrono>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
@@ -13,6 +14,8 @@
 
 namespace memgate {
 namespace {
+
+using Messages = std::vector<std::pair<std::string, std::string>>;  // role, content
 
 v1::Session Get(TestServer& server, const std::string& id) {
   grpc::ClientContext context;
@@ -89,6 +92,73 @@ TEST(GenerateTest, ChatsInSessionsSayWhetherTheyContinue) {
   EXPECT_EQ(turn.events.front().route().chat_prefix(), v1::CHAT_PREFIX_UNCHECKED);
 }
 
+TEST(GenerateTest, AnAnswerThatGoesOnWithoutInputIsOneAnswer) {
+  TestServer server;
+  server.CreateSession("chat");
+  ASSERT_TRUE(Generate(server.inference(), ChatRequest("chat", "one")).status.ok());
+  v1::GenerateRequest more = ChatRequest("chat", "");
+  more.clear_input();
+  ASSERT_TRUE(Generate(server.inference(), more).status.ok());
+  const Generated turn = Generate(server.inference(), ChatRequest("chat", "two"));
+  ASSERT_TRUE(turn.status.ok()) << turn.status.error_message();
+  EXPECT_EQ(turn.events.front().route().chat_prefix(), v1::CHAT_PREFIX_CONTINUES);
+  EXPECT_EQ(turn.events.front().route().prompt_tokens(), 7);
+}
+
+TEST(GenerateTest, AnswersOfAnyLengthAreChecked) {
+  TestServer server;
+  server.CreateSession("chat");
+  v1::GenerateRequest request = ChatRequest("chat", "one");
+  request.set_max_tokens(4096);
+  ASSERT_TRUE(Generate(server.inference(), request).status.ok());
+  const Generated turn = Generate(server.inference(), ChatRequest("chat", "two"));
+  ASSERT_TRUE(turn.status.ok()) << turn.status.error_message();
+  EXPECT_EQ(turn.events.front().route().chat_prefix(), v1::CHAT_PREFIX_CONTINUES);
+}
+
+// Its answer is "a" and the end token of the model.
+v1::GenerateRequest EndedChatRequest(const std::string& session, const Messages& messages) {
+  v1::GenerateRequest request = ChatRequest(session, "");
+  request.mutable_chat()->clear_messages();
+  for (const auto& [role, content] : messages) {
+    v1::ChatMessage* message = request.mutable_chat()->add_messages();
+    message->set_role(role);
+    message->set_content(content);
+  }
+  request.mutable_sampling()->clear_logit_bias();
+  request.set_ignore_eos(false);
+  request.mutable_response_format()->set_grammar("root ::= \"a\"");
+  return request;
+}
+
+// The template's end of a turn is not the token that ends the model's answers.
+TEST(GenerateTest, AChatInASessionGoesOnAsTheWholeConversationWould) {
+  TestServer::Setup setup;
+  setup.model.eos_token_id = kTinyEndOfText;
+  TestServer server(setup);
+  server.CreateSession("chat");
+  ASSERT_EQ(Generate(server.inference(), EndedChatRequest("chat", {{"user", "one"}})).text(), "a");
+  Generated turn = Generate(server.inference(), EndedChatRequest("chat", {{"user", "two"}}));
+  ASSERT_EQ(turn.text(), "a") << turn.status.error_message();
+  EXPECT_EQ(turn.events.front().route().chat_prefix(), v1::CHAT_PREFIX_CONTINUES);
+
+  v1::GenerateRequest last = EndedChatRequest("chat", {{"user", "go"}});
+  v1::GenerateRequest whole = EndedChatRequest(
+      "", {{"user", "one"}, {"assistant", "a"}, {"user", "two"}, {"assistant", "a"}, {"user", "go"}});
+  for (v1::GenerateRequest* request : {&last, &whole}) {
+    request->clear_response_format();
+    request->set_max_tokens(3);
+    request->set_ignore_eos(true);
+  }
+  turn = Generate(server.inference(), last);
+  const Generated alone = Generate(server.inference(), whole);
+  ASSERT_TRUE(turn.status.ok() && alone.status.ok()) << turn.status.error_message();
+  const v1::TokenAccounting& held = turn.events.front().route().accounting();
+  EXPECT_EQ(held.total_tokens(), alone.events.front().route().prompt_tokens());
+  EXPECT_EQ(held.exact_tokens(), held.total_tokens()) << "so that the two are comparable";
+  EXPECT_EQ(turn.token_ids(), alone.token_ids());
+}
+
 // Special tokens and halves of characters are held by the session, but the client cannot send them back.
 TEST(GenerateTest, AnswersThatAreNotTheirTextLeaveThePrefixUnchecked) {
   constexpr int32_t kHalfACharacter = 0xC3;
@@ -144,6 +214,49 @@ TEST(GenerateTest, ChangedPrefixesAreReportedRefusedOrRebuilt) {
   turn = Generate(server.inference(), ChatRequest("chat", "three"));
   ASSERT_TRUE(turn.status.ok()) << turn.status.error_message();
   EXPECT_EQ(turn.events.front().route().chat_prefix(), v1::CHAT_PREFIX_CHANGED);
+}
+
+TEST(GenerateTest, UncheckedPrefixesAreReportedRefusedOrRebuilt) {
+  TestServer server;
+  server.CreateSession("chat");
+  v1::GenerateRequest stopped = ChatRequest("chat", "one");
+  stopped.add_stop("aa");
+  ASSERT_TRUE(Generate(server.inference(), stopped).status.ok());
+  const int64_t held = Get(server, "chat").accounting().total_tokens();
+
+  v1::GenerateRequest request = ChatRequest("chat", "two");
+  request.mutable_chat()->set_on_changed_prefix(v1::ON_CHANGED_PREFIX_REFUSE);
+  Generated turn = Generate(server.inference(), request);
+  EXPECT_EQ(turn.status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(ErrorInfoOf(turn.status).reason(), "PREFIX_UNCHECKED");
+  EXPECT_EQ(Get(server, "chat").accounting().total_tokens(), held);
+
+  request.mutable_chat()->set_on_changed_prefix(v1::ON_CHANGED_PREFIX_REBUILD);
+  *request.mutable_chat()->add_earlier() = ChatRequest("", "one").chat().messages(0);
+  request.mutable_chat()->add_earlier()->set_role("assistant");
+  turn = Generate(server.inference(), request);
+  ASSERT_TRUE(turn.status.ok()) << turn.status.error_message();
+  EXPECT_EQ(turn.events.front().route().chat_prefix(), v1::CHAT_PREFIX_REBUILT);
+  EXPECT_EQ(turn.events.front().route().prompt_tokens(), 13);  // 5 + 2 + 6
+  request = ChatRequest("chat", "three");
+  request.mutable_chat()->set_on_changed_prefix(v1::ON_CHANGED_PREFIX_REFUSE);
+  turn = Generate(server.inference(), request);
+  ASSERT_TRUE(turn.status.ok()) << turn.status.error_message();
+  EXPECT_EQ(turn.events.front().route().chat_prefix(), v1::CHAT_PREFIX_CONTINUES);
+}
+
+// Whoever asks about a text that was ingested may choose REFUSE from the first question on.
+TEST(GenerateTest, AChatThatBeginsBehindOtherTextIsNotRefused) {
+  TestServer server;
+  server.CreateSession("chat");
+  ASSERT_TRUE(Generate(server.inference(), PromptRequest("chat", "text", 1)).status.ok());
+  for (const v1::ChatPrefix prefix : {v1::CHAT_PREFIX_UNSPECIFIED, v1::CHAT_PREFIX_CONTINUES}) {
+    v1::GenerateRequest request = ChatRequest("chat", "one");
+    request.mutable_chat()->set_on_changed_prefix(v1::ON_CHANGED_PREFIX_REFUSE);
+    const Generated turn = Generate(server.inference(), request);
+    ASSERT_TRUE(turn.status.ok()) << turn.status.error_message();
+    EXPECT_EQ(turn.events.front().route().chat_prefix(), prefix);
+  }
 }
 
 v1::GenerateRequest FormattedRequest(const std::string& schema, uint64_t seed) {

@@ -343,6 +343,32 @@ TEST_F(SessionServiceTest, AnImportedSnapshotGoesOnAsTheOriginalWould) {
   EXPECT_EQ(Ask("s"), Ask("moved"));
 }
 
+TEST_F(SessionServiceTest, AChatGoesOnInAnImportedSessionAndInAFork) {
+  const auto ask = [&](const std::string& id, const std::string& content) {
+    v1::GenerateRequest request = PromptRequest(id, "", 2000);
+    v1::ChatMessage* message = request.mutable_chat()->add_messages();
+    message->set_role("user");
+    message->set_content(content);
+    (*request.mutable_sampling()->mutable_logit_bias())['a'] = 100;
+    const Generated turn = Generate(server_.inference(), request);
+    EXPECT_TRUE(turn.status.ok()) << turn.status.error_message();
+    return turn.status.ok() ? turn.events.front().route() : v1::RouteInfo();
+  };
+  server_.CreateSession("s");
+  EXPECT_EQ(ask("s", "one").chat_prefix(), v1::CHAT_PREFIX_UNSPECIFIED);
+  std::vector<std::string> chunks;
+  ASSERT_TRUE(Export("s", &chunks).ok());
+  v1::Session session;
+  const grpc::Status status = Import("moved", chunks, &session);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  ASSERT_TRUE(Fork("s", "forked", &session).ok());
+  for (const char* id : {"s", "moved", "forked"}) {
+    const v1::RouteInfo route = ask(id, "two");
+    EXPECT_EQ(route.chat_prefix(), v1::CHAT_PREFIX_CONTINUES) << id;
+    EXPECT_EQ(route.prompt_tokens(), 7) << id;
+  }
+}
+
 TEST_F(SessionServiceTest, BadSnapshotsAreRefusedAndLeaveNothing) {
   server_.CreateSession("s");
   std::vector<std::string> chunks;

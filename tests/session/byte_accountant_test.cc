@@ -49,6 +49,23 @@ TEST(ByteAccountantTest, AReservationMayShrink) {
   EXPECT_EQ(accountant.reserved_bytes(), 0);
 }
 
+TEST(ByteAccountantTest, AReservationGrowsAsFarAsTheBudgetAllowsAndIsElseAsItWas) {
+  ByteAccountant accountant(100);
+  auto reservation = accountant.Reserve(30, "a session");
+  ASSERT_TRUE(reservation.ok());
+  EXPECT_TRUE(reservation->ResizeTo(80, "more").ok());
+  EXPECT_EQ(reservation->bytes(), 80);
+  EXPECT_EQ(accountant.reserved_bytes(), 80);
+  const absl::Status refused = reservation->ResizeTo(101, "more");
+  EXPECT_EQ(refused.message(), "more needs 21 bytes; 20 of the memory budget of 100 are left");
+  EXPECT_EQ(accountant.reserved_bytes(), 80);
+  EXPECT_TRUE(reservation->ResizeTo(10, "less").ok());
+  EXPECT_EQ(accountant.reserved_bytes(), 10);
+  reservation->Release();
+  EXPECT_EQ(accountant.reserved_bytes(), 0);
+  EXPECT_EQ(Reservation().ResizeTo(1, "x").code(), absl::StatusCode::kInternal);
+}
+
 TEST(ByteAccountantTest, BytesComeBackOnceHoweverTheReservationMoves) {
   ByteAccountant accountant(100);
   {

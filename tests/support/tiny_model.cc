@@ -103,7 +103,7 @@ void AddAttention(const TinyModelOptions& o, const std::string& attention, Tenso
 
 std::string WeightsImage(const TinyModelOptions& o) {
   TensorList list(o.seed);
-  list.Add("model.embed_tokens.weight", {kTinyVocabSize, o.hidden}, 0.0, 0.5);
+  list.Add("model.embed_tokens.weight", {o.vocab_size, o.hidden}, 0.0, 0.5);
   for (int l = 0; l < o.layers; ++l) {
     const std::string layer = "model.layers." + std::to_string(l) + ".";
     AddNorm(o, layer + "input_layernorm", o.hidden, list);
@@ -122,7 +122,7 @@ std::string WeightsImage(const TinyModelOptions& o) {
     list.AddMatrix(layer + "mlp.down_proj.weight", o.hidden, o.ffn);
   }
   AddNorm(o, "model.norm", o.hidden, list);
-  if (!o.tied) list.AddMatrix("lm_head.weight", kTinyVocabSize, o.hidden);
+  if (!o.tied) list.AddMatrix("lm_head.weight", o.vocab_size, o.hidden);
   return list.Image();
 }
 
@@ -175,7 +175,7 @@ void AddOwnKeys(const TinyModelOptions& o, json& config) {
 
 json ModelConfigJson(const TinyModelOptions& o) {
   json config = {{"architectures", {ArchitectureName(o.architecture)}},
-                 {"vocab_size", kTinyVocabSize},
+                 {"vocab_size", o.vocab_size},
                  {"hidden_size", o.hidden},
                  {"intermediate_size", o.ffn},
                  {"num_hidden_layers", o.layers},

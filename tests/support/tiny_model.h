@@ -45,6 +45,7 @@ struct TinyModelOptions {
   // End token of generation_config.json; -1 = none, so that answers run to their limit.
   int32_t eos_token_id = kTinyEndOfTurn;
   bool chat_template = true;
+  int vocab_size = kTinyVocabSize;  // another one wants another tokenizer in the folder
 
   // memory.json and memory.safetensors with random weights, and the geometry they claim. Unit: tokens.
   TinyMemory memory = TinyMemory::kNone;
