@@ -11,16 +11,27 @@ namespace {
 
 std::string Words(std::string label) { return absl::StrReplaceAll(label, {{"_", " "}}); }
 
+// What there is to say about how the chat goes on; nothing if it simply does.
+const char* PrefixNote(v1::ChatPrefix prefix) {
+  switch (prefix) {
+    case v1::CHAT_PREFIX_CHANGED:
+      return "chat changed: the template renders the latest answer otherwise than the session holds it\n";
+    case v1::CHAT_PREFIX_REBUILT:
+      return "chat rebuilt: the session was emptied and holds the conversation as the template renders it\n";
+    case v1::CHAT_PREFIX_UNCHECKED:
+      return "chat unchecked: whether the template renders the latest answer as the session holds it is not "
+             "known\n";
+    default:
+      return "";
+  }
+}
+
 std::string Summary(const v1::RouteInfo& route, const v1::GenerateDone& done) {
   const v1::Timings& timings = done.timings();
-  const char* const changed =
-      route.chat_prefix() == v1::CHAT_PREFIX_CHANGED
-          ? "the chat template renders the latest answer otherwise than the session holds it\n"
-          : "";
-  return absl::StrCat(changed, "path ", EnumLabel(route.path()), " (", Words(EnumLabel(route.reason())),
-                      "), memory ", route.memory_kind(), "\n", DescribeTokens(done.accounting()),
-                      "\nsession ", HumanBytes(route.session_bytes()), ", full KV cache ",
-                      HumanBytes(route.full_kv_bytes()),
+  return absl::StrCat(PrefixNote(route.chat_prefix()), "path ", EnumLabel(route.path()), " (",
+                      Words(EnumLabel(route.reason())), "), memory ", route.memory_kind(), "\n",
+                      DescribeTokens(done.accounting()), "\nsession ", HumanBytes(route.session_bytes()),
+                      ", full KV cache ", HumanBytes(route.full_kv_bytes()),
                       absl::StrFormat("\nfirst token %.1f ms, %.1f tokens/s, %d tokens, ended by %s\n",
                                       timings.time_to_first_token_ms(), timings.decode_tokens_per_s(),
                                       done.usage().completion_tokens(), EnumLabel(done.finish_reason())));

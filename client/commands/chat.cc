@@ -1,5 +1,6 @@
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -7,6 +8,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/synchronization/mutex.h"
 #include "client/commands/answer.h"
+#include "client/commands/chat_options.h"
 #include "client/commands/command.h"
 #include "client/commands/connection.h"
 #include "client/commands/ingest.h"
@@ -30,8 +32,10 @@ constexpr char kHelp[] =
 // A conversation at the prompt. Without a named session it makes one and deletes it at the end.
 class Conversation {
  public:
-  Conversation(Client& client, const Terminal& terminal, v1::GenerateRequest request, bool has_template)
-      : client_(client), terminal_(terminal), request_(std::move(request)), has_template_(has_template) {}
+  // Without `chat` lines are sent as they are; else as messages beside what it holds.
+  Conversation(Client& client, const Terminal& terminal, v1::GenerateRequest request,
+               std::optional<v1::ChatMessages> chat)
+      : client_(client), terminal_(terminal), request_(std::move(request)), chat_(std::move(chat)) {}
 
   // Reads lines until /quit or the end of input. Errors of single turns are printed, not returned.
   void Run() {
@@ -63,7 +67,8 @@ class Conversation {
   absl::Status Say(const std::string& text) {
     if (absl::Status status = CheckUtf8("the line", text); !status.ok()) return status;
     v1::GenerateRequest request = request_;
-    if (has_template_) {
+    if (chat_) {
+      *request.mutable_chat() = *chat_;
       v1::ChatMessage* message = request.mutable_chat()->add_messages();
       message->set_role("user");
       message->set_content(text);
@@ -132,7 +137,7 @@ class Conversation {
   Client& client_;
   const Terminal& terminal_;
   const v1::GenerateRequest request_;  // what every turn starts from
-  const bool has_template_;
+  const std::optional<v1::ChatMessages> chat_;
 
   absl::Mutex mutex_;
   Cancellation* turn_ ABSL_GUARDED_BY(mutex_) = nullptr;
@@ -161,6 +166,8 @@ absl::Status RunChat(const Invocation& invocation) {
   read.Number("temperature", [&](float v) { request.mutable_sampling()->set_temperature(v); });
   read.Uint64("seed", [&](uint64_t v) { request.mutable_sampling()->set_seed(v); });
   if (!read.status().ok()) return read.status();
+  std::optional<v1::ChatMessages> chat(std::in_place);
+  if (absl::Status status = ReadChatOptions(invocation, &*chat); !status.ok()) return status;
 
   auto client = Connect(arguments);
   if (!client.ok()) return client.status();
@@ -170,24 +177,27 @@ absl::Status RunChat(const Invocation& invocation) {
   if (!session.ok()) return session.status();
   request.set_session(session->name());
 
-  Conversation(**client, invocation.terminal, request,
-               !models->empty() && models->front().has_chat_template())
-      .Run();
+  const bool has_template = !models->empty() && models->front().has_chat_template();
+  if (!has_template && !HasAny(arguments, TemplateOptions())) chat.reset();
+  Conversation(**client, invocation.terminal, request, std::move(chat)).Run();
   return arguments.Has("session") ? absl::OkStatus() : (*client)->DeleteSession(session->name());
 }
 
 }  // namespace
 
 Command ChatCommand() {
-  return {"chat",
-          "",
-          "Talk to the model; the session remembers between turns",
-          {{"session", "NAME", "use and keep this session (default: one that is deleted at the end)"},
-           {"kind", "KIND", "memory kind of a new session"},
-           {"max-tokens", "N", "generate at most N tokens per answer (default 256)"},
-           {"temperature", "X", "0 = always the likeliest token (default: the model's)"},
-           {"seed", "N", "repeat random answers"}},
-          RunChat};
+  Command command = {
+      "chat",
+      "",
+      "Talk to the model; the session remembers between turns",
+      {{"session", "NAME", "use and keep this session (default: one that is deleted at the end)"},
+       {"kind", "KIND", "memory kind of a new session"},
+       {"max-tokens", "N", "generate at most N tokens per answer (default 256)"},
+       {"temperature", "X", "0 = always the likeliest token (default: the model's)"},
+       {"seed", "N", "repeat random answers"}},
+      RunChat};
+  for (const OptionSpec& option : TemplateOptions()) command.options.push_back(option);
+  return command;
 }
 
 }  // namespace memgate

@@ -1,3 +1,4 @@
+#include "client/commands/chat_options.h"
 #include "client/commands/command.h"
 #include "client/commands/connection.h"
 #include "client/commands/text.h"
@@ -14,10 +15,11 @@ absl::Status RunCount(const Invocation& invocation) {
     return UsageError(status.message());
   }
   v1::CountTokensRequest request;
-  if (invocation.arguments.Has("chat")) {
+  if (invocation.arguments.Has("chat") || HasAny(invocation.arguments, TemplateOptions())) {
     v1::ChatMessage* message = request.mutable_chat()->add_messages();
     message->set_role("user");
     message->set_content(*text);
+    if (const auto s = ReadChatOptions(invocation, request.mutable_chat()); !s.ok()) return s;
   } else {
     request.set_prompt(*text);
   }
@@ -36,11 +38,13 @@ absl::Status RunCount(const Invocation& invocation) {
 }  // namespace
 
 Command CountCommand() {
-  return {"count",
-          "TEXT",
-          "Count the tokens of a text",
-          {{"chat", "", "as a chat message of the user"}},
-          RunCount};
+  Command command = {"count",
+                     "TEXT",
+                     "Count the tokens of a text",
+                     {{"chat", "", "as a chat message of the user; so do the other two"}},
+                     RunCount};
+  for (const OptionSpec& option : TemplateOptions()) command.options.push_back(option);
+  return command;
 }
 
 }  // namespace memgate

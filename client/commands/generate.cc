@@ -1,13 +1,15 @@
-#include <fstream>
-#include <sstream>
+#include <string>
+#include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "client/commands/answer.h"
+#include "client/commands/chat_options.h"
 #include "client/commands/command.h"
 #include "client/commands/connection.h"
+#include "client/commands/input_file.h"
 #include "client/commands/interrupt.h"
 #include "client/message_json.h"
 #include "client/utf8.h"
@@ -16,23 +18,6 @@ namespace memgate {
 namespace {
 
 using nlohmann::ordered_json;
-
-// The text of the file that `option` names; - is standard input.
-absl::StatusOr<std::string> ReadTextFile(const char* option, const std::string& path, std::istream& in) {
-  std::ostringstream text;
-  if (path == "-") {
-    text << in.rdbuf();
-    return text.str();
-  }
-  std::ifstream file(path, std::ios::binary);
-  // A folder can be opened, but not read, which makes `file` bad. An empty file is no error, though `<<`
-  // fails on it.
-  if (file && file.peek() != std::ifstream::traits_type::eof()) text << file.rdbuf();
-  if (!file.is_open() || file.bad()) {
-    return absl::NotFoundError(absl::StrCat("cannot read --", option, " ", path));
-  }
-  return text.str();
-}
 
 absl::Status ReadSampling(const Arguments& arguments, v1::SamplingOptions* sampling) {
   OptionReader read(arguments);
@@ -71,19 +56,6 @@ absl::Status ReadPath(const Arguments& arguments, v1::GenerateRequest* request) 
   return UsageError(absl::StrCat("--path takes auto, exact or gated, not \"", path, "\""));
 }
 
-// Standard input can be read once only.
-absl::Status CheckStandardInput(const Arguments& arguments) {
-  std::string first;
-  for (const char* option : {"prompt-file", "json-schema", "grammar"}) {
-    if (!arguments.Has(option) || arguments.Text(option) != "-") continue;
-    if (!first.empty()) {
-      return UsageError(absl::StrCat("--", first, " and --", option, " cannot both read standard input (-)"));
-    }
-    first = option;
-  }
-  return absl::OkStatus();
-}
-
 absl::Status ReadFormat(const Invocation& invocation, v1::GenerateRequest* request) {
   const Arguments& arguments = invocation.arguments;
   if (arguments.Has("json-object") + arguments.Has("json-schema") + arguments.Has("grammar") > 1) {
@@ -92,7 +64,7 @@ absl::Status ReadFormat(const Invocation& invocation, v1::GenerateRequest* reque
   if (arguments.Has("json-object")) request->mutable_response_format()->set_json_object(true);
   for (const char* option : {"json-schema", "grammar"}) {
     if (!arguments.Has(option)) continue;
-    auto text = ReadTextFile(option, arguments.Text(option), invocation.terminal.in);
+    auto text = ReadInputFile(invocation, option);
     if (!text.ok()) return text.status();
     if (auto s = CheckUtf8(absl::StrCat("--", option), *text); !s.ok()) return UsageError(s.message());
     v1::ResponseFormat* format = request->mutable_response_format();
@@ -102,50 +74,58 @@ absl::Status ReadFormat(const Invocation& invocation, v1::GenerateRequest* reque
   return absl::OkStatus();
 }
 
-absl::Status ReadInput(const Invocation& invocation, v1::GenerateRequest* request) {
-  const Arguments& arguments = invocation.arguments;
-  const bool has_positional = !arguments.positional().empty();
-  if (has_positional + arguments.Has("prompt-file") + arguments.Has("tokens") > 1) {
-    return UsageError("give the prompt once: as an argument, with --prompt-file or with --tokens");
+absl::Status ReadTokens(const std::string& ids, v1::TokenIds* tokens) {
+  for (const absl::string_view word : absl::StrSplit(ids, ',')) {
+    int32_t id = 0;
+    if (!absl::SimpleAtoi(word, &id)) return UsageError("--tokens takes ids separated by commas, e.g. 12,7");
+    tokens->add_ids(id);
   }
-  if (arguments.Has("tokens")) {
-    for (const absl::string_view word : absl::StrSplit(arguments.Text("tokens"), ',')) {
-      int32_t id = 0;
-      if (!absl::SimpleAtoi(word, &id))
-        return UsageError("--tokens takes ids separated by commas, e.g. 12,7");
-      request->mutable_tokens()->add_ids(id);
-    }
-    return absl::OkStatus();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> ReadPrompt(const Invocation& invocation) {
+  auto text = invocation.arguments.Has("prompt-file")
+                  ? ReadInputFile(invocation, "prompt-file")
+                  : invocation.Positional("prompt (quote it if it has blanks)");
+  if (!text.ok()) return text;
+  if (const absl::Status status = CheckUtf8("the prompt", *text); !status.ok()) {
+    return UsageError(status.message());
   }
-  std::string prompt;
-  if (arguments.Has("prompt-file")) {
-    auto text = ReadTextFile("prompt-file", arguments.Text("prompt-file"), invocation.terminal.in);
-    if (!text.ok()) return text.status();
-    prompt = *std::move(text);
-  } else if (has_positional) {
-    auto text = invocation.Positional("prompt (quote it if it has blanks)");
-    if (!text.ok()) return text.status();
-    prompt = *std::move(text);
-  } else if (arguments.Has("session")) {
-    return absl::OkStatus();  // goes on from where the session stands
-  } else {
-    return UsageError("give a prompt, --prompt-file or --tokens, or a --session to continue");
-  }
-  for (const auto& [what, text] :
-       {std::pair("the prompt", prompt), std::pair("--system", arguments.Text("system"))}) {
-    if (const absl::Status status = CheckUtf8(what, text); !status.ok()) return UsageError(status.message());
-  }
-  if (!arguments.Has("chat") && !arguments.Has("system")) {
-    request->set_prompt(prompt);
-    return absl::OkStatus();
-  }
+  return text;
+}
+
+bool IsChat(const Arguments& arguments) {
+  return arguments.Has("chat") || arguments.Has("system") || HasAny(arguments, TemplateOptions()) ||
+         HasAny(arguments, PrefixOptions());
+}
+
+absl::Status ReadChat(const Invocation& invocation, const std::string& prompt, v1::ChatMessages* chat) {
+  const std::string system = invocation.arguments.Text("system");
+  if (const auto status = CheckUtf8("--system", system); !status.ok()) return UsageError(status.message());
   const auto add = [&](const std::string& role, const std::string& content) {
-    v1::ChatMessage* message = request->mutable_chat()->add_messages();
+    v1::ChatMessage* message = chat->add_messages();
     message->set_role(role);
     message->set_content(content);
   };
-  if (arguments.Has("system")) add("system", arguments.Text("system"));
+  if (invocation.arguments.Has("system")) add("system", system);
   add("user", prompt);
+  return ReadChatOptions(invocation, chat);
+}
+
+absl::Status ReadInput(const Invocation& invocation, v1::GenerateRequest* request) {
+  const Arguments& arguments = invocation.arguments;
+  const bool has_positional = !arguments.positional().empty();
+  const bool has_prompt = has_positional || arguments.Has("prompt-file");
+  if (has_positional + arguments.Has("prompt-file") + arguments.Has("tokens") > 1) {
+    return UsageError("give the prompt once: as an argument, with --prompt-file or with --tokens");
+  }
+  if (arguments.Has("tokens")) return ReadTokens(arguments.Text("tokens"), request->mutable_tokens());
+  if (!has_prompt && arguments.Has("session")) return absl::OkStatus();  // goes on from where it stands
+  if (!has_prompt) return UsageError("give a prompt, --prompt-file or --tokens, or a --session to continue");
+  const auto prompt = ReadPrompt(invocation);
+  if (!prompt.ok()) return prompt.status();
+  if (IsChat(arguments)) return ReadChat(invocation, *prompt, request->mutable_chat());
+  request->set_prompt(*prompt);
   return absl::OkStatus();
 }
 
@@ -160,7 +140,8 @@ absl::StatusOr<v1::GenerateRequest> ReadRequest(const Invocation& invocation) {
   read.Int32("max-tokens", [&](int32_t v) { request.set_max_tokens(v); });
   read.Int32("logprobs", [&](int32_t v) { request.set_logprobs(v); });
   if (!read.status().ok()) return read.status();
-  if (auto s = CheckStandardInput(arguments); !s.ok()) return s;
+  auto once = CheckStandardInput(arguments, {"prompt-file", "json-schema", "grammar", "tools", "earlier"});
+  if (!once.ok()) return once;
   for (const absl::Status& status :
        {ReadInput(invocation, &request), ReadFormat(invocation, &request), ReadPath(arguments, &request),
         ReadSampling(arguments, request.mutable_sampling())}) {
@@ -208,33 +189,38 @@ absl::Status RunGenerate(const Invocation& invocation) {
 }  // namespace
 
 Command GenerateCommand() {
-  return {"generate",
-          "[PROMPT]",
-          "Answer a prompt, in a session or without one",
-          {{"session", "NAME", "add the prompt to this session (default: leave nothing behind)"},
-           {"prompt-file", "FILE", "read the prompt from a file, - for standard input"},
-           {"tokens", "IDS", "raw token ids instead of text, e.g. 12,7,400"},
-           {"chat", "", "send the prompt as a chat message of the user"},
-           {"system", "TEXT", "a system message before it (implies --chat)"},
-           {"max-tokens", "N", "generate at most N tokens (default 256)"},
-           {"stop", "TEXT", "end before this text; may be repeated"},
-           {"ignore-eos", "", "go on at an end-of-sequence token"},
-           {"json-object", "", "answer with a JSON object"},
-           {"json-schema", "FILE", "answer with JSON that is valid against this schema"},
-           {"grammar", "FILE", "answer with a text of this grammar (GBNF)"},
-           {"path", "PATH", "auto, exact or gated attention (default auto)"},
-           {"temperature", "X", "0 = always the likeliest token (default: the model's)"},
-           {"top-k", "N", "choose among the N likeliest tokens"},
-           {"top-p", "X", "choose among the likeliest that reach this probability together"},
-           {"min-p", "X", "drop tokens below X times the likeliest one's probability"},
-           {"seed", "N", "repeat a random answer"},
-           {"repetition-penalty", "X", "make tokens that were seen less likely; 1 = off"},
-           {"frequency-penalty", "X", "the same, per occurrence in the answer"},
-           {"presence-penalty", "X", "the same, once per token of the answer"},
-           {"logit-bias", "TOKEN=BIAS", "add to a token's logit; may be repeated"},
-           {"logprobs", "N", "with --json: log-probabilities of N alternatives"},
-           {"request-id", "ID", "repeat a call safely"}},
-          RunGenerate};
+  Command command = {"generate",
+                     "[PROMPT]",
+                     "Answer a prompt, in a session or without one",
+                     {{"session", "NAME", "add the prompt to this session (default: leave nothing behind)"},
+                      {"prompt-file", "FILE", "read the prompt from a file, - for standard input"},
+                      {"tokens", "IDS", "raw token ids instead of text, e.g. 12,7,400"},
+                      {"chat", "", "send the prompt as a chat message of the user; so do the next five"},
+                      {"system", "TEXT", "a system message before it"}},
+                     RunGenerate};
+  const std::vector<OptionSpec> more = {
+      {"max-tokens", "N", "generate at most N tokens (default 256)"},
+      {"stop", "TEXT", "end before this text; may be repeated"},
+      {"ignore-eos", "", "go on at an end-of-sequence token"},
+      {"json-object", "", "answer with a JSON object"},
+      {"json-schema", "FILE", "answer with JSON that is valid against this schema"},
+      {"grammar", "FILE", "answer with a text of this grammar (GBNF)"},
+      {"path", "PATH", "auto, exact or gated attention (default auto)"},
+      {"temperature", "X", "0 = always the likeliest token (default: the model's)"},
+      {"top-k", "N", "choose among the N likeliest tokens"},
+      {"top-p", "X", "choose among the likeliest that reach this probability together"},
+      {"min-p", "X", "drop tokens below X times the likeliest one's probability"},
+      {"seed", "N", "repeat a random answer"},
+      {"repetition-penalty", "X", "make tokens that were seen less likely; 1 = off"},
+      {"frequency-penalty", "X", "the same, per occurrence in the answer"},
+      {"presence-penalty", "X", "the same, once per token of the answer"},
+      {"logit-bias", "TOKEN=BIAS", "add to a token's logit; may be repeated"},
+      {"logprobs", "N", "with --json: log-probabilities of N alternatives"},
+      {"request-id", "ID", "repeat a call safely"}};
+  for (const auto& options : {TemplateOptions(), PrefixOptions(), more}) {
+    command.options.insert(command.options.end(), options.begin(), options.end());
+  }
+  return command;
 }
 
 }  // namespace memgate

@@ -11,6 +11,7 @@
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "tests/client/fake_server.h"
+#include "tests/support/temp_folder.h"
 
 namespace memgate {
 namespace {
@@ -94,7 +95,7 @@ TEST(CommandTest, APromptFileMayBeEmptyButNotAFolder) {
 }
 
 TEST(CommandTest, StandardInputIsReadForOneThingOnly) {
-  for (const char* format : {"--json-schema", "--grammar"}) {
+  for (const char* format : {"--json-schema", "--grammar", "--tools", "--earlier"}) {
     const Outcome outcome = Invoke({"generate", "--prompt-file", "-", format, "-"});
     EXPECT_EQ(outcome.code, kExitUsage);
     EXPECT_THAT(outcome.err, HasSubstr(std::string("--prompt-file and ") + format + " cannot both read"));
@@ -281,6 +282,62 @@ TEST(CommandTest, GenerateSendsChatMessagesOnRequest) {
   ASSERT_EQ(server.generate_request.chat().messages_size(), 2);
   EXPECT_EQ(server.generate_request.chat().messages(0).role(), "system");
   EXPECT_EQ(server.generate_request.chat().messages(1).content(), "hello");
+}
+
+TEST(CommandTest, GenerateSendsWhatTheTemplateReads) {
+  FakeServer server;
+  const TempFolder folder;
+  const std::string tools =
+      folder.Write("tools.json", R"([{"type": "function", "a": 1}, {"name": "\u00e9"}])");
+  const std::string earlier = folder.Write("earlier.json",
+                                           R"([{"role": "user", "content": "q"},
+          {"role": "assistant", "reasoning_content": "r", "tool_calls": [{"name": "f", "arguments": "{}"}]}])");
+  const Outcome outcome = Invoke({"generate", "hello", "--address", server.address(), "--tools", tools,
+                                  "--template-argument", "enable_thinking=false", "--template-argument",
+                                  "style=\"a=b\"", "--on-changed-prefix", "rebuild", "--earlier", earlier});
+  EXPECT_EQ(outcome.code, kExitOk) << outcome.err;
+  const v1::ChatMessages& chat = server.generate_request.chat();
+  EXPECT_EQ(chat.messages(0).content(), "hello");
+  EXPECT_THAT(chat.tools(), testing::ElementsAre(R"({"type":"function","a":1})", R"({"name":"é"})"));
+  EXPECT_EQ(chat.template_arguments().at("enable_thinking"), "false");
+  EXPECT_EQ(chat.template_arguments().at("style"), "\"a=b\"");
+  EXPECT_EQ(chat.on_changed_prefix(), v1::ON_CHANGED_PREFIX_REBUILD);
+  ASSERT_EQ(chat.earlier_size(), 2);
+  EXPECT_EQ(chat.earlier(1).reasoning_content(), "r");
+  EXPECT_EQ(chat.earlier(1).tool_calls(0).name(), "f");
+}
+
+TEST(CommandTest, WrongChatOptionsAreWrongUsage) {
+  const TempFolder folder;
+  const std::string object = folder.Write("object.json", "{}");
+  const std::string messages = folder.Write("messages.json", R"([{"role": "user", "text": "q"}])");
+  const auto error = [](const std::string& option, const std::string& value) {
+    const Outcome outcome = Invoke({"generate", "hello", "--" + option, value});
+    EXPECT_EQ(outcome.code, kExitUsage) << option;
+    return outcome.err;
+  };
+  EXPECT_THAT(error("tools", object), HasSubstr("--tools takes a file with a JSON list"));
+  EXPECT_THAT(error("earlier", messages), HasSubstr("--earlier: no list of messages"));
+  EXPECT_THAT(error("template-argument", "enable_thinking"), HasSubstr("takes NAME=JSON"));
+  EXPECT_THAT(error("template-argument", "enable_thinking=False"), HasSubstr("takes NAME=JSON"));
+  EXPECT_THAT(error("on-changed-prefix", "rebuild"), HasSubstr("--earlier FILE"));
+  EXPECT_THAT(error("on-changed-prefix", "panic"), HasSubstr("report, refuse or rebuild"));
+  EXPECT_EQ(Invoke({"generate", "hello", "--tools", folder.File("none")}).code, kExitFailed);
+}
+
+TEST(CommandTest, GenerateTellsHowTheChatGoesOn) {
+  FakeServer server;
+  v1::GenerateResponse route, done;
+  done.mutable_done();
+  const auto account = [&](v1::ChatPrefix prefix) {
+    route.mutable_route()->set_chat_prefix(prefix);
+    server.generated = {route, done};
+    return Invoke({"generate", "hello", "--chat", "--address", server.address()}).err;
+  };
+  EXPECT_THAT(account(v1::CHAT_PREFIX_CONTINUES), Not(HasSubstr("chat ")));
+  EXPECT_THAT(account(v1::CHAT_PREFIX_CHANGED), HasSubstr("chat changed: "));
+  EXPECT_THAT(account(v1::CHAT_PREFIX_REBUILT), HasSubstr("chat rebuilt: "));
+  EXPECT_THAT(account(v1::CHAT_PREFIX_UNCHECKED), HasSubstr("chat unchecked: "));
 }
 
 }  // namespace
