@@ -55,8 +55,7 @@ class EngineImpl : public Engine {
   const ModelInfo& model() const override { return model_->info; }
   const Tokenizer& tokenizer() const override { return *model_->tokenizer; }
   absl::StatusOr<std::string> RenderChat(const std::vector<ChatTurn>& messages,
-                                         const std::vector<std::string>& tools,
-                                         bool first_turn) const override;
+                                         const ChatVariables& variables, bool first_turn) const override;
 
   absl::StatusOr<std::shared_ptr<TokenConstraint>> Constrain(const OutputFormat& format) override {
     return constraints_.Get(format);
@@ -107,20 +106,18 @@ class EngineImpl : public Engine {
 };
 
 absl::StatusOr<std::string> EngineImpl::RenderChat(const std::vector<ChatTurn>& messages,
-                                                   const std::vector<std::string>& tools,
-                                                   bool first_turn) const {
-  if (!model_->chat_template.ok()) {
-    return WithReason(absl::FailedPreconditionError(Concat("this model cannot take chat messages: ",
-                                                           model_->chat_template.status().message())),
+                                                   const ChatVariables& variables, bool first_turn) const {
+  const auto chat_template = model_->chat_templates.For(variables);
+  if (!chat_template.ok()) {
+    return WithReason(absl::FailedPreconditionError(Concat("this model cannot take chat messages",
+                                                           variables.tools.empty() ? "" : " with tools", ": ",
+                                                           chat_template.status().message())),
                       "NO_CHAT_TEMPLATE");
   }
-  const Tokenizer& tokenizer = *model_->tokenizer;
-  ChatRenderOptions options;
-  options.tools = tools;
-  options.now_unix_seconds = absl::ToUnixSeconds(model_->options.clock());
-  if (first_turn && tokenizer.bos_id()) options.bos_token = tokenizer.Piece(*tokenizer.bos_id());
-  if (tokenizer.eos_id()) options.eos_token = tokenizer.Piece(*tokenizer.eos_id());
-  return (*model_->chat_template)->Render(messages, options);
+  ChatRenderOptions options = RenderOptions(*model_);
+  options.variables = variables;
+  if (!first_turn) options.bos_token.clear();
+  return (*chat_template)->Render(messages, options);
 }
 
 // The largest window for which a session of `shape` costs at most `max_bytes` and fits the model.

@@ -74,7 +74,7 @@ struct ModelInfo {
   std::string settings_fingerprint;  // ConfigFingerprint
   std::string default_memory_kind;
   std::vector<MemoryKindInfo> memory_kinds;
-  bool has_chat_template = false;
+  bool has_chat_template = false;  // that can be used for messages without tools
   GenerationDefaults generation;
 };
 
@@ -138,11 +138,10 @@ class Engine {
 
   virtual const ModelInfo& model() const = 0;
   virtual const Tokenizer& tokenizer() const = 0;
-  // `tools`: what the template finds as such, JSON each. FAILED_PRECONDITION if the model ships no template;
-  // others as of ChatTemplate::Render.
+  // With the model's template for such variables. FAILED_PRECONDITION (NO_CHAT_TEMPLATE) if the model ships
+  // none that can be used; others as of ChatTemplate::Render.
   virtual absl::StatusOr<std::string> RenderChat(const std::vector<ChatTurn>& messages,
-                                                 const std::vector<std::string>& tools,
-                                                 bool first_turn) const = 0;
+                                                 const ChatVariables& variables, bool first_turn) const = 0;
 
   // What makes answers take a form; for TurnRequest::constraint. Equal formats share one while it is in use
   // or among the latest. INVALID_ARGUMENT "POINTER: why" (schema) or "line, column: why" (grammar);

@@ -24,8 +24,9 @@
 #include "engine/memory/module.h"
 #include "engine/model/weights.h"
 #include "engine/session/session_state.h"
-#include "engine/text/chat_template.h"
+#include "engine/text/chat_templates.h"
 #include "engine/text/json_reading.h"
+#include "engine/text/strings.h"
 #include "engine/text/tokenizer.h"
 #include "engine/weight_choice.h"
 
@@ -184,10 +185,19 @@ class Inspector {
     if (!is_folder_ && !vocabulary->pre.empty()) result_.tokenizer += Concat(", ", vocabulary->pre);
     if (result_.tokenizer.empty()) result_.tokenizer = "SentencePiece";
     result_.vocabulary_size = (*tokenizer)->vocab_size();
-    result_.has_chat_template = !(*tokenizer)->chat_template().empty();
-    if (!result_.has_chat_template) return;
-    if (const auto compiled = ChatTemplate::Compile((*tokenizer)->chat_template()); !compiled.ok()) {
-      result_.remarks.push_back(Concat("the chat template cannot be used: ", Text(compiled.status())));
+    DescribeTemplates((*tokenizer)->chat_templates());
+  }
+
+  void DescribeTemplates(const std::map<std::string, std::string>& templates) {
+    result_.has_chat_template = templates.contains(kDefaultTemplate);
+    for (const auto& [name, source] : templates) {
+      const std::string what =
+          name == kDefaultTemplate ? "the chat template" : Concat("the chat template ", Quoted(name));
+      if (name != kDefaultTemplate && name != kToolTemplate) {
+        result_.remarks.push_back(Concat(what, " is not used"));
+      } else if (const auto compiled = ChatTemplate::Compile(source); !compiled.ok()) {
+        result_.remarks.push_back(Concat(what, " cannot be used: ", Text(compiled.status())));
+      }
     }
   }
 

@@ -4,6 +4,9 @@
 #include <limits>
 #include <utility>
 
+#include "absl/algorithm/container.h"
+#include "absl/strings/ascii.h"
+#include "absl/time/time.h"
 #include "engine/base/strings.h"
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/hugging_face.h"
@@ -30,18 +33,50 @@ absl::Status CheckOptions(const EngineOptions& options) {
   return absl::OkStatus();
 }
 
+// The special token that the chat template writes behind an answer, with or without white space between: what
+// a model that was trained on such chats ends its answers with.
+std::optional<TokenId> EndInTemplate(const LoadedModel& model) {
+  constexpr std::string_view kAnswer = "answer-that-stands-in-6d1c52";
+  const auto chat_template = model.chat_templates.For({});
+  if (!chat_template.ok()) return std::nullopt;
+  ChatRenderOptions options = RenderOptions(model);
+  options.add_generation_prompt = false;
+  const auto text =
+      (*chat_template)
+          ->Render({{.role = "user", .content = "?"}, {.role = "assistant", .content = std::string(kAnswer)}},
+                   options);
+  const size_t at = text.ok() ? text->find(kAnswer) : std::string::npos;
+  if (at == std::string::npos) return std::nullopt;
+  const absl::string_view rest =
+      absl::StripLeadingAsciiWhitespace(absl::string_view(*text).substr(at + kAnswer.size()));
+  const auto ids = model.tokenizer->Encode({rest.data(), rest.size()}, TextPosition::kContinuation);
+  if (!ids.ok() || ids->empty() || !model.tokenizer->IsSpecial(ids->front())) return std::nullopt;
+  return ids->front();
+}
+
+// What generation_config.json (or config.json) names, what the tokenizer does, and the template's end of a
+// turn: published models name one here and another one there, and mean all of them. In this order, each once.
+std::vector<int32_t> EndsOfAnswers(const LoadedModel& model) {
+  std::vector<int32_t> ids = model.info.generation.eos_token_ids;
+  const std::vector<TokenId>& own = model.tokenizer->end_ids();
+  ids.insert(ids.end(), own.begin(), own.end());
+  if (const std::optional<TokenId> end = EndInTemplate(model)) ids.push_back(*end);
+  std::vector<int32_t> ends;
+  for (const int32_t id : ids) {
+    if (!absl::c_linear_search(ends, id)) ends.push_back(id);
+  }
+  return ends;
+}
+
 absl::Status LoadText(const Checkpoint& checkpoint, LoadedModel& model) {
   const std::string& path = model.options.model_path;
   auto tokenizer = OpenTokenizer(path, checkpoint.vocabulary);
   if (!tokenizer.ok()) return tokenizer.status();
   model.tokenizer = *std::move(tokenizer);
   if (auto s = CheckVocabulary(path, model.tokenizer->vocab_size(), checkpoint.config); !s.ok()) return s;
-  if (!model.tokenizer->chat_template().empty()) {
-    model.chat_template = ChatTemplate::Compile(model.tokenizer->chat_template());
-  }
-  model.info.has_chat_template = model.chat_template.ok();
-  model.eos_ids = model.info.generation.eos_token_ids;
-  if (model.eos_ids.empty()) model.eos_ids = model.tokenizer->end_ids();
+  model.chat_templates = ChatTemplates(model.tokenizer->chat_templates());
+  model.info.has_chat_template = model.chat_templates.For({}).ok();
+  model.eos_ids = EndsOfAnswers(model);
   return absl::OkStatus();
 }
 
@@ -115,6 +150,15 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> OpenTokenizer(const std::string& path
   auto tokenizer = Tokenizer::FromGguf(*vocabulary);
   if (!tokenizer.ok()) return WithPath(path, tokenizer.status());
   return tokenizer;
+}
+
+ChatRenderOptions RenderOptions(const LoadedModel& model) {
+  const Tokenizer& tokenizer = *model.tokenizer;
+  ChatRenderOptions options;
+  options.now_unix_seconds = absl::ToUnixSeconds(model.options.clock());
+  if (tokenizer.bos_id()) options.bos_token = tokenizer.Piece(*tokenizer.bos_id());
+  if (tokenizer.eos_id()) options.eos_token = tokenizer.Piece(*tokenizer.eos_id());
+  return options;
 }
 
 int64_t FullKvBytes(const ModelConfig& config, KvFormat format, int64_t tokens) {

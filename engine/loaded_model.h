@@ -14,7 +14,7 @@
 #include "engine/kind_registry.h"
 #include "engine/model/transformer.h"
 #include "engine/session/byte_accountant.h"
-#include "engine/text/chat_template.h"
+#include "engine/text/chat_templates.h"
 #include "engine/text/gguf_vocabulary.h"
 #include "engine/text/tokenizer.h"
 #include "engine/weight_store.h"
@@ -28,10 +28,10 @@ struct LoadedModel {
   std::unique_ptr<const WeightStore> weight_store;
   std::unique_ptr<TensorSource> tensors;
   std::unique_ptr<Tokenizer> tokenizer;
-  absl::StatusOr<std::unique_ptr<ChatTemplate>> chat_template = absl::NotFoundError("no template");
+  ChatTemplates chat_templates;
   std::unique_ptr<Transformer> transformer;
   std::unique_ptr<KindRegistry> kinds;
-  std::vector<int32_t> eos_ids;
+  std::vector<int32_t> eos_ids;  // that end an answer: LoadText says which
   ModelInfo info;
   std::unique_ptr<ByteAccountant> accountant;
   Reservation weight_bytes;
@@ -46,6 +46,10 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> OpenTokenizer(const std::string& path
 
 // Reads model, tokenizer and memory module; reserves bytes before it packs. Errors as Engine::Load.
 absl::StatusOr<LoadedModel> LoadModel(EngineOptions options);
+
+// What a chat template is given besides messages and variables: bos_token and eos_token as the tokenizer
+// spells them, and the time.
+ChatRenderOptions RenderOptions(const LoadedModel& model);
 
 // Bytes of a full KV cache for `tokens` tokens: of a layer with a window of its own at most that many. Unit:
 // tokens; a snapshot may claim any number, the result is then the largest there is.

@@ -80,7 +80,7 @@ struct Continuation {
 class StandIn {
  public:
   StandIn(const v1::ChatMessages& chat, const Engine& engine, std::optional<std::string> system)
-      : engine_(engine), tools_(chat.tools().begin(), chat.tools().end()), system_(std::move(system)) {
+      : engine_(engine), variables_(ToVariables(chat)), system_(std::move(system)) {
     if (system_) question_.push_back({.role = "system", .content = *system_});
     question_.push_back(Question("user"));
     prompt_ = Render(question_);
@@ -90,7 +90,7 @@ class StandIn {
   }
 
   absl::StatusOr<std::string> Render(const Turns& turns) const {
-    return engine_.RenderChat(turns, tools_, true);
+    return engine_.RenderChat(turns, variables_, true);
   }
 
   Turns With(std::string answer, const Turns& messages) const {
@@ -138,7 +138,8 @@ class StandIn {
   // Of the beginning of the conversation and of all that a template may render it by.
   std::array<uint8_t, SHA256_DIGEST_LENGTH> PromptDigest() const {
     std::vector<std::string_view> texts = {*prompt_};
-    texts.insert(texts.end(), tools_.begin(), tools_.end());
+    texts.insert(texts.end(), variables_.tools.begin(), variables_.tools.end());
+    for (const auto& [name, json] : variables_.arguments) texts.insert(texts.end(), {name, json});
     return Digest(texts);
   }
 
@@ -173,7 +174,7 @@ class StandIn {
   }
 
   const Engine& engine_;
-  const std::vector<std::string> tools_;
+  const ChatVariables variables_;
   const std::optional<std::string> system_;
   Turns question_;  // the system message, if there is one, and a user's
   absl::StatusOr<std::string> prompt_;
@@ -198,8 +199,7 @@ v1::ChatPrefix PrefixOf(ChatMatch match) {
 absl::StatusOr<ChatInput> RenderAlone(const v1::ChatMessages& chat, const Engine& engine,
                                       const ChatTail& held, ChatMatch match) {
   const Turns messages = ToTurns(chat.messages());
-  const std::vector<std::string> tools(chat.tools().begin(), chat.tools().end());
-  const auto text = engine.RenderChat(messages, tools, false);
+  const auto text = engine.RenderChat(messages, ToVariables(chat), false);
   if (!text.ok()) return text.status();
   auto tokens = EncodeRenderedChat(*text, engine, ConversationState::kStarted);
   if (!tokens.ok()) return tokens.status();

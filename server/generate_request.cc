@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "absl/algorithm/container.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "engine/scheduling/session.h"
 #include "server/error.h"
@@ -12,6 +14,11 @@ namespace {
 constexpr int64_t kDefaultMaxTokens = 256;
 constexpr int kMaxMessages = 4096;
 constexpr int kMaxTools = 128;
+constexpr int kMaxTemplateArguments = 64;
+constexpr size_t kMaxArgumentNameBytes = 64;
+// What a template finds under these names comes from the conversation, the request and the model.
+constexpr absl::string_view kReservedNames[] = {"messages", "tools", "add_generation_prompt", "bos_token",
+                                                "eos_token"};
 constexpr int kMaxStops = 16;
 constexpr size_t kMaxStopBytes = 256;
 constexpr int kMaxLogprobs = 20;
@@ -33,9 +40,36 @@ absl::Status CheckMessage(const v1::ChatMessage& message, const std::string& whe
       return FieldError(absl::StrCat(where, "tool_calls[", i, "].name"), "is required");
     }
   }
+  if (!message.reasoning_content().empty() && role != "assistant") {
+    return FieldError(where + "reasoning_content", "only an assistant's message has one");
+  }
   if (role != "tool" && !(message.name().empty() && message.tool_call_id().empty())) {
     return FieldError(where + (message.name().empty() ? "tool_call_id" : "name"),
                       "only a tool's message has one");
+  }
+  return absl::OkStatus();
+}
+
+// A name that a template can spell.
+bool IsVariableName(absl::string_view name) {
+  return !name.empty() && name.size() <= kMaxArgumentNameBytes && !absl::ascii_isdigit(name[0]) &&
+         absl::c_all_of(name, [](char c) { return absl::ascii_isalnum(c) || c == '_'; });
+}
+
+absl::Status CheckTemplateArguments(const v1::ChatMessages& chat) {
+  constexpr absl::string_view kField = "chat.template_arguments";
+  if (chat.template_arguments_size() > kMaxTemplateArguments) {
+    return FieldError(
+        kField, absl::StrCat(chat.template_arguments_size(), " arguments; at most ", kMaxTemplateArguments));
+  }
+  for (const auto& [name, json] : chat.template_arguments()) {
+    if (!IsVariableName(name)) {
+      return FieldError(kField, absl::StrCat("a name has 1..", kMaxArgumentNameBytes,
+                                             " letters, digits and _, the first of them no digit"));
+    }
+    if (absl::c_linear_search(kReservedNames, name)) {
+      return FieldError(kField, absl::StrCat("\"", name, "\" is not for requests to set"));
+    }
   }
   return absl::OkStatus();
 }
@@ -61,7 +95,7 @@ absl::Status CheckChat(const v1::ChatMessages& chat) {
   if (chat.tools_size() > kMaxTools) {
     return FieldError("chat.tools", absl::StrCat(chat.tools_size(), " tools; at most ", kMaxTools));
   }
-  return absl::OkStatus();
+  return CheckTemplateArguments(chat);
 }
 
 absl::Status CheckInput(const v1::GenerateRequest& request, int vocabulary_size) {
@@ -139,9 +173,9 @@ absl::StatusOr<SamplingParams> ReadSampling(const v1::GenerateRequest& request, 
 
 absl::StatusOr<std::vector<TokenId>> EncodeText(const std::string& text, const Engine& engine,
                                                 ConversationState state, absl::string_view field) {
-  const TextPosition position =
-      state == ConversationState::kEmpty ? TextPosition::kStart : TextPosition::kContinuation;
-  auto tokens = engine.tokenizer().Encode(text, position, SpecialTokens::kParse);
+  const bool starts = state == ConversationState::kEmpty;
+  auto tokens = engine.tokenizer().Encode(text, starts ? TextPosition::kStart : TextPosition::kContinuation,
+                                          SpecialTokens::kParse);
   if (absl::IsInvalidArgument(tokens.status())) return FieldError(field, tokens.status().message());
   return tokens;
 }
@@ -150,7 +184,8 @@ ChatTurn ToTurn(const v1::ChatMessage& message) {
   ChatTurn turn = {.role = message.role(),
                    .content = message.content(),
                    .name = message.name(),
-                   .tool_call_id = message.tool_call_id()};
+                   .tool_call_id = message.tool_call_id(),
+                   .reasoning_content = message.reasoning_content()};
   for (const v1::ToolCall& call : message.tool_calls()) {
     turn.tool_calls.push_back({call.id(), call.name(), call.arguments()});
   }
@@ -162,13 +197,13 @@ absl::Status ChatError(const absl::Status& status) {
   return WithDefaultReason(status, absl::StatusCode::kFailedPrecondition, "NO_CHAT_TEMPLATE");
 }
 
-// The whole conversation.
+// The whole conversation, with exactly the tokens that its template writes: where it writes no begin token,
+// none is put before it, as Hugging Face's libraries do and models are trained.
 absl::StatusOr<std::vector<TokenId>> EncodeChat(const v1::ChatMessages& chat, const Engine& engine) {
   std::vector<ChatTurn> turns = ToTurns(chat.earlier());
   const std::vector<ChatTurn> messages = ToTurns(chat.messages());
   turns.insert(turns.end(), messages.begin(), messages.end());
-  const std::vector<std::string> tools(chat.tools().begin(), chat.tools().end());
-  absl::StatusOr<std::string> text = engine.RenderChat(turns, tools, true);
+  absl::StatusOr<std::string> text = engine.RenderChat(turns, ToVariables(chat), true);
   if (!text.ok()) return ChatError(text.status());
   auto tokens = EncodeRenderedChat(*text, engine, ConversationState::kEmpty);
   if (!tokens.ok()) return ChatError(tokens.status());
@@ -286,6 +321,13 @@ std::vector<ChatTurn> ToTurns(const google::protobuf::RepeatedPtrField<v1::ChatM
   return turns;
 }
 
+ChatVariables ToVariables(const v1::ChatMessages& chat) {
+  ChatVariables variables;
+  variables.tools.assign(chat.tools().begin(), chat.tools().end());
+  for (const auto& [name, json] : chat.template_arguments()) variables.arguments.emplace(name, json);
+  return variables;
+}
+
 absl::StatusOr<ChatInput> EncodeChatInput(const v1::ChatMessages& chat, const Engine& engine,
                                           const SessionLease& lease) {
   const bool empty = lease.total_tokens() == 0;
@@ -306,16 +348,9 @@ absl::StatusOr<ChatInput> EncodeChatInput(const v1::ChatMessages& chat, const En
 
 absl::StatusOr<std::vector<TokenId>> EncodeRenderedChat(const std::string& text, const Engine& engine,
                                                         ConversationState state) {
-  if (state == ConversationState::kStarted) {
-    return engine.tokenizer().Encode(text, TextPosition::kContinuation, SpecialTokens::kParse);
-  }
-  auto tokens = engine.tokenizer().Encode(text, TextPosition::kStart, SpecialTokens::kParse);
-  if (!tokens.ok()) return tokens;
-  // Templates write the begin token themselves; the tokenizer's own one would stand before it a second time.
-  const std::optional<TokenId> bos = engine.tokenizer().bos_id();
-  if (bos && tokens->size() >= 2 && (*tokens)[0] == *bos && (*tokens)[1] == *bos)
-    tokens->erase(tokens->begin());
-  return tokens;
+  const bool starts = state == ConversationState::kEmpty;
+  return engine.tokenizer().Encode(text, starts ? TextPosition::kStartAsWritten : TextPosition::kContinuation,
+                                   SpecialTokens::kParse);
 }
 
 absl::StatusOr<std::vector<TokenId>> EncodeInput(const v1::CountTokensRequest& request,

@@ -53,8 +53,9 @@ absl::StatusOr<ChatInput> EncodeChatInput(const v1::ChatMessages& chat, const En
 absl::StatusOr<std::vector<TokenId>> EncodeRenderedChat(const std::string& text, const Engine& engine,
                                                         ConversationState state);
 
-// What a template is given for messages of the API.
+// What a template is given for messages of the API, and beside them.
 std::vector<ChatTurn> ToTurns(const google::protobuf::RepeatedPtrField<v1::ChatMessage>& messages);
+ChatVariables ToVariables(const v1::ChatMessages& chat);
 
 // INVALID_ARGUMENT names the first id outside the vocabulary.
 absl::Status CheckTokenIds(const v1::TokenIds& tokens, int vocabulary_size);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -196,6 +197,21 @@ class ConfigWriter {
   int64_t rotated_ = 0;  // dimensions of a head
 };
 
+std::map<std::string, std::string> ReadChatTemplates(const GgufFile& file, GgufMetadata& metadata) {
+  constexpr std::string_view kKey = "tokenizer.chat_template";
+  std::map<std::string, std::string> templates;
+  for (const auto& [key, value] : file.metadata) {
+    std::string_view name = key;
+    if (!name.starts_with(kKey)) continue;
+    name.remove_prefix(kKey.size());
+    if (!name.empty() && !name.starts_with('.')) continue;  // tokenizer.chat_templates lists the names
+    std::string source = metadata.String(key).value_or("");
+    if (source.empty()) continue;
+    templates.insert_or_assign(name.empty() ? "default" : std::string(name.substr(1)), std::move(source));
+  }
+  return templates;
+}
+
 std::optional<int32_t> TokenKey(GgufMetadata& metadata, std::string_view key) {
   const auto id = metadata.Int(key, -1, kNoToken);
   if (!id || *id < 0 || *id == kNoToken) return std::nullopt;
@@ -269,7 +285,7 @@ absl::StatusOr<GgufVocabulary> ReadGgufVocabulary(const GgufFile& file) {
   vocabulary.add_space_prefix = metadata.Bool("tokenizer.ggml.add_space_prefix");
   vocabulary.remove_extra_whitespaces = metadata.Bool("tokenizer.ggml.remove_extra_whitespaces");
   vocabulary.precompiled_charsmap = metadata.Bytes("tokenizer.ggml.precompiled_charsmap", kMaxCharsmapBytes);
-  vocabulary.chat_template = metadata.String("tokenizer.chat_template").value_or("");
+  vocabulary.chat_templates = ReadChatTemplates(file, metadata);
   if (!metadata.status().ok()) return metadata.status();
   return vocabulary;
 }

@@ -22,7 +22,7 @@ constexpr int64_t kMinSteps = 1'000'000;
 constexpr int64_t kCopiesOfInput = 32;
 constexpr int64_t kMinBytes = 8 << 20;
 
-// Counts the bytes of what a template is given.
+// Reads what a template is given, and counts its bytes.
 class InputReader {
  public:
   size_t bytes() const { return bytes_; }
@@ -75,11 +75,43 @@ class InputReader {
       calls.push_back(*call);
     }
     if (!calls.empty()) dict.emplace_back("tool_calls", Value::FromList(std::move(calls)));
-    for (const auto& [field, text] : {std::pair{"name", &turn.name}, {"tool_call_id", &turn.tool_call_id}}) {
+    for (const auto& [field, text] : {std::pair{"name", &turn.name},
+                                      {"tool_call_id", &turn.tool_call_id},
+                                      {"reasoning_content", &turn.reasoning_content}}) {
       if (text->empty()) continue;
       if (absl::Status s = add(field, *text); !s.ok()) return s;
     }
     return Value::FromDict(std::move(dict));
+  }
+
+  // What the template finds. tools and documents are none rather than undefined, as templates find them
+  // elsewhere.
+  absl::StatusOr<Dict> Globals(const std::vector<ChatTurn>& messages, const ChatRenderOptions& options) {
+    List turns;
+    for (size_t i = 0; i < messages.size(); ++i) {
+      absl::StatusOr<Value> message = Message(messages[i], Concat("message ", i));
+      if (!message.ok()) return message.status();
+      turns.push_back(*std::move(message));
+    }
+    List tools;
+    for (size_t i = 0; i < options.variables.tools.size(); ++i) {
+      absl::StatusOr<Value> tool = Json(options.variables.tools[i], Concat("tool ", i));
+      if (!tool.ok()) return tool.status();
+      tools.push_back(*std::move(tool));
+    }
+    Dict globals = {{"messages", Value::FromList(std::move(turns))},
+                    {"tools", tools.empty() ? Value::NoneValue() : Value::FromList(std::move(tools))},
+                    {"add_generation_prompt", Value::Bool(options.add_generation_prompt)},
+                    {"bos_token", Value::String(options.bos_token)},
+                    {"eos_token", Value::String(options.eos_token)}};
+    for (const auto& [name, json] : options.variables.arguments) {
+      absl::StatusOr<Value> value = Json(json, Concat("template argument ", Quoted(name)));
+      if (!value.ok()) return value.status();
+      if (jinja::FindKey(globals, name) == nullptr) globals.emplace_back(name, *std::move(value));
+    }
+    if (jinja::FindKey(globals, "documents") == nullptr)
+      globals.emplace_back("documents", Value::NoneValue());
+    return globals;
   }
 
  private:
@@ -93,30 +125,15 @@ class JinjaChatTemplate : public ChatTemplate {
   absl::StatusOr<std::string> Render(const std::vector<ChatTurn>& messages,
                                      const ChatRenderOptions& options) const override {
     InputReader reader;
-    List list;
-    for (size_t i = 0; i < messages.size(); ++i) {
-      absl::StatusOr<Value> message = reader.Message(messages[i], Concat("message ", i));
-      if (!message.ok()) return message.status();
-      list.push_back(*std::move(message));
-    }
-    List tools;
-    for (size_t i = 0; i < options.tools.size(); ++i) {
-      absl::StatusOr<Value> tool = reader.Json(options.tools[i], Concat("tool ", i));
-      if (!tool.ok()) return tool.status();
-      tools.push_back(*std::move(tool));
-    }
-    // tools and documents are none rather than undefined, as templates find them elsewhere.
-    Dict globals = {{"messages", Value::FromList(std::move(list))},
-                    {"tools", tools.empty() ? Value::NoneValue() : Value::FromList(std::move(tools))},
-                    {"documents", Value::NoneValue()},
-                    {"add_generation_prompt", Value::Bool(options.add_generation_prompt)},
-                    {"bos_token", Value::String(options.bos_token)},
-                    {"eos_token", Value::String(options.eos_token)}};
-    const int64_t items = static_cast<int64_t>(messages.size() + options.tools.size());
-    const int64_t input_bytes = static_cast<int64_t>(reader.bytes());
+    absl::StatusOr<Dict> globals = reader.Globals(messages, options);
+    if (!globals.ok()) return globals.status();
+    const ChatVariables& variables = options.variables;
+    const auto items =
+        static_cast<int64_t>(messages.size() + variables.tools.size() + variables.arguments.size());
+    const auto input_bytes = static_cast<int64_t>(reader.bytes());
     const jinja::Context::Limits limits = {kMinSteps + kStepsPerMessage * items + input_bytes,
                                            kMinBytes + kCopiesOfInput * input_bytes};
-    return jinja::Evaluator(std::move(globals), options.now_unix_seconds, limits).Render(body_);
+    return jinja::Evaluator(*std::move(globals), options.now_unix_seconds, limits).Render(body_);
   }
 
  private:

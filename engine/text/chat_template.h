@@ -3,6 +3,7 @@
 #define MEMGATE_ENGINE_TEXT_CHAT_TEMPLATE_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -27,6 +28,16 @@ struct ChatTurn {
   std::vector<ChatToolCall> tool_calls = {};  // of an assistant
   std::string name = {};                      // of the tool that answers; empty = not said
   std::string tool_call_id = {};              // of the call that it answers; empty = not said
+  std::string reasoning_content = {};         // of an assistant, before its answer; empty = not said
+};
+
+// What a template finds beside the messages.
+struct ChatVariables {
+  // `tools`: each one JSON. None at all is none, not an empty list.
+  std::vector<std::string> tools = {};
+  // Further variables by name, each value JSON, such as {"enable_thinking", "false"}. One with the name of
+  // what the options or messages say is not seen; one with the name of a function hides it.
+  std::map<std::string, std::string> arguments = {};
 };
 
 struct ChatRenderOptions {
@@ -36,15 +47,14 @@ struct ChatRenderOptions {
   // What strftime_now formats, in UTC. Without it a template sees no such function; some then name a fixed
   // date, others fail.
   std::optional<int64_t> now_unix_seconds;
-  // What the template finds as `tools`: each one JSON. None at all is none, not an empty list.
-  std::vector<std::string> tools = {};
+  ChatVariables variables = {};
 };
 
 // A compiled template. Renders as Hugging Face libraries do: trim_blocks and lstrip_blocks on, messages as
-// dicts with "role" and "content", and "tool_calls", "name" and "tool_call_id" where they are set; a call is
-// {"type": "function", "id", "function": {"name", "arguments"}}; documents none; tools, bos_token, eos_token
-// and add_generation_prompt from the options; raise_exception, namespace, range and strftime_now as
-// functions. Thread-safe after construction.
+// dicts with "role" and "content", and "tool_calls", "name", "tool_call_id" and "reasoning_content" where
+// they are set; a call is {"type": "function", "id", "function": {"name", "arguments"}}; documents none
+// unless it is an argument; tools, arguments, bos_token, eos_token and add_generation_prompt from the
+// options; raise_exception, namespace, range and strftime_now as functions. Thread-safe after construction.
 class ChatTemplate {
  public:
   virtual ~ChatTemplate() = default;
@@ -52,8 +62,8 @@ class ChatTemplate {
   // the supported subset of Jinja (docs/formats.md).
   static absl::StatusOr<std::unique_ptr<ChatTemplate>> Compile(std::string_view source);
   // INVALID_ARGUMENT with the line for run-time errors, raise_exception included, and with the place of text
-  // that is not UTF-8 or tools and arguments that are not JSON. Work is bounded: a template
-  // that does not end within a fixed number of steps or bytes fails with RESOURCE_EXHAUSTED.
+  // that is not UTF-8, or tools, their arguments or those of the template that are not JSON. Work is bounded:
+  // a template that does not end within a fixed number of steps or bytes fails with RESOURCE_EXHAUSTED.
   virtual absl::StatusOr<std::string> Render(const std::vector<ChatTurn>& messages,
                                              const ChatRenderOptions& options) const = 0;
 };

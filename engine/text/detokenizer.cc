@@ -17,7 +17,7 @@ std::string Decode(const Tokenizer& tokenizer, const std::vector<TokenId>& ids, 
 
 Detokenizer::Detokenizer(const Tokenizer& tokenizer, TextPosition position)
     : tokenizer_(tokenizer),
-      strip_space_(position == TextPosition::kStart && tokenizer.StripsLeadingSpace()) {}
+      strip_space_(position != TextPosition::kContinuation && tokenizer.StripsLeadingSpace()) {}
 
 std::string Detokenizer::Push(TokenId id) {
   std::string_view bytes = tokenizer_.TokenBytes(id);

@@ -57,22 +57,7 @@ GgufTokenType TypeOf(const GgufVocabulary& vocabulary, size_t id) {
   return vocabulary.types.empty() ? GgufTokenType::kNormal : static_cast<GgufTokenType>(vocabulary.types[id]);
 }
 
-// Where a file has no end-of-turn token, llama.cpp goes by these names, and files are written for it.
-bool EndsATurn(std::string_view piece) {
-  constexpr std::string_view kNames[] = {
-      "<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|end|>",       "<|return|>",           "<end_of_turn>",
-      "<EOT>",      "[EOT]",      "<turn|>",    "<|endoftext|>", "<|end_of_text|>",      "<end_of_utterance>",
-      "<|call|>",   "<eos>",      "[EOS]",      "</s>",          "<｜end▁of▁sentence｜>"};
-  return std::find(std::begin(kNames), std::end(kNames), piece) != std::end(kNames);
-}
-
-void AddEndId(TokenId id, TokenizerSpec& spec) {
-  if (std::find(spec.end_ids.begin(), spec.end_ids.end(), id) == spec.end_ids.end()) {
-    spec.end_ids.push_back(id);
-  }
-}
-
-// Begin and end tokens count as control tokens, whatever their type, and so do the names above.
+// Begin and end tokens count as control tokens, whatever their type, and so do ends of turns.
 absl::Status AddTokens(const GgufVocabulary& vocabulary, TokenizerSpec& spec) {
   spec.bos_id = vocabulary.bos_id;
   spec.eos_id = vocabulary.eos_id;
@@ -89,11 +74,10 @@ absl::Status AddTokens(const GgufVocabulary& vocabulary, TokenizerSpec& spec) {
     if (type == GgufTokenType::kUnused) spec.model.unused.insert(id);
     const bool is_named = id == vocabulary.bos_id || id == vocabulary.eos_id || id == vocabulary.eot_id;
     // Converters write some of them as normal tokens. One that is HTML, too, is left as the file says.
-    const bool ends_a_turn = type == GgufTokenType::kNormal && EndsATurn(piece) && piece != "</s>";
+    const bool ends_a_turn = type == GgufTokenType::kNormal && IsEndOfTurn(piece) && piece != "</s>";
     const bool control =
         type == GgufTokenType::kControl || type == GgufTokenType::kUnknown || is_named || ends_a_turn;
     if (!control && type != GgufTokenType::kUserDefined) continue;
-    if (EndsATurn(piece)) AddEndId(id, spec);
     if (piece.size() > kMaxAddedTokenBytes) {
       return Invalid("tokens", Concat("token ", id, " is looked for in texts and has ", piece.size(),
                                       " bytes, more than ", kMaxAddedTokenBytes));
@@ -210,7 +194,7 @@ absl::Status ReadByteLevelBpe(const GgufVocabulary& vocabulary, TokenizerSpec& s
 absl::StatusOr<TokenizerSpec> GgufTokenizerSpec(const GgufVocabulary& vocabulary) {
   if (absl::Status status = CheckConsistency(vocabulary); !status.ok()) return status;
   TokenizerSpec spec;
-  spec.chat_template = vocabulary.chat_template;
+  spec.chat_templates = vocabulary.chat_templates;
   absl::Status status = AddTokens(vocabulary, spec);
   if (!status.ok()) return status;
   if (vocabulary.model == "llama") {

@@ -3,6 +3,7 @@
 #define MEMGATE_ENGINE_TEXT_GGUF_VOCABULARY_H_
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -40,7 +41,8 @@ struct GgufVocabulary {
   std::optional<bool> add_space_prefix;          // tokenizer.ggml.add_space_prefix
   std::optional<bool> remove_extra_whitespaces;  // tokenizer.ggml.remove_extra_whitespaces
   std::string precompiled_charsmap;  // tokenizer.ggml.precompiled_charsmap: bytes, as SentencePiece writes it
-  std::string chat_template;         // tokenizer.chat_template
+  // By name: tokenizer.chat_template as "default", and every tokenizer.chat_template.NAME.
+  std::map<std::string, std::string> chat_templates;
 };
 
 }  // namespace memgate

@@ -28,12 +28,13 @@ class Level {
 
 Evaluator::Evaluator(Dict globals, std::optional<int64_t> now_unix_seconds, Context::Limits limits)
     : context_(limits), globals_(std::move(globals)), now_unix_seconds_(now_unix_seconds), scopes_(1) {
-  for (const std::string_view name : kGlobalFunctions) {
-    globals_.emplace_back(name, Value::FromCallable({std::string(name)}));
-  }
-  if (now_unix_seconds_.has_value()) {
-    globals_.emplace_back("strftime_now", Value::FromCallable({"strftime_now"}));
-  }
+  for (const std::string_view name : kGlobalFunctions) AddFunction(name);
+  if (now_unix_seconds_.has_value()) AddFunction("strftime_now");
+}
+
+void Evaluator::AddFunction(std::string_view name) {
+  if (FindKey(globals_, name) != nullptr) return;
+  globals_.emplace_back(name, Value::FromCallable({std::string(name)}));
 }
 
 absl::StatusOr<std::string> Evaluator::Render(const Body& body) {

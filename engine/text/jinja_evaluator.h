@@ -19,8 +19,8 @@ namespace memgate::jinja {
 // For one rendering. The template must outlive it.
 class Evaluator {
  public:
-  // `globals` are the variables the template starts with. `now_unix_seconds` is what strftime_now formats, in
-  // UTC; without it the template sees no such function.
+  // `globals` are the variables the template starts with; they hide functions of the same name.
+  // `now_unix_seconds` is what strftime_now formats, in UTC; without it the template sees no such function.
   Evaluator(Dict globals, std::optional<int64_t> now_unix_seconds, Context::Limits limits);
 
   // INVALID_ARGUMENT with the line for an error of the template, RESOURCE_EXHAUSTED past the limits.
@@ -54,6 +54,7 @@ class Evaluator {
   Value Range(const CallArgs& args);
   Value FormatNow(const CallArgs& args);
 
+  void AddFunction(std::string_view name);
   Value LookUp(std::string_view name) const;
   void Assign(std::string_view name, Value value);
   void AssignTarget(const Target& target, Value value);

@@ -3,6 +3,7 @@
 #ifndef MEMGATE_ENGINE_TEXT_PIPELINE_TOKENIZER_H_
 #define MEMGATE_ENGINE_TEXT_PIPELINE_TOKENIZER_H_
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -39,7 +40,7 @@ class PipelineTokenizer : public Tokenizer {
   std::optional<TokenId> bos_id() const override { return spec_.bos_id; }
   std::optional<TokenId> eos_id() const override { return spec_.eos_id; }
   const std::vector<TokenId>& end_ids() const override { return spec_.end_ids; }
-  const std::string& chat_template() const override { return spec_.chat_template; }
+  const std::map<std::string, std::string>& chat_templates() const override { return spec_.chat_templates; }
 
  private:
   // Strings by token id, in one allocation.

@@ -2,9 +2,11 @@
 
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <system_error>
 #include <utility>
 
+#include "engine/text/chat_templates.h"
 #include "engine/text/gguf_tokenizer_spec.h"
 #include "engine/text/pipeline_tokenizer.h"
 #include "engine/text/sentencepiece_spec.h"
@@ -15,6 +17,7 @@ namespace memgate {
 namespace {
 
 constexpr uintmax_t kMaxFileBytes = 256 << 20;
+constexpr int kMaxTemplateFiles = 64;  // published models have up to three
 
 // NOT_FOUND if there is no such file.
 absl::StatusOr<std::string> ReadFile(const std::filesystem::path& path) {
@@ -51,6 +54,37 @@ absl::StatusOr<std::string> ReadOptionalFile(const std::filesystem::path& path) 
   return content;
 }
 
+// additional_chat_templates/NAME.jinja.
+absl::Status ReadAdditionalTemplates(const std::filesystem::path& folder,
+                                     std::map<std::string, std::string>& templates) {
+  std::error_code error;
+  if (!std::filesystem::is_directory(folder, error)) return absl::OkStatus();
+  int count = 0;
+  std::filesystem::directory_iterator entry(folder, error);
+  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
+    const std::filesystem::path& path = entry->path();
+    if (path.extension() != ".jinja") continue;
+    if (++count > kMaxTemplateFiles) {
+      return absl::InvalidArgumentError(
+          Concat(folder.string(), ": more than ", kMaxTemplateFiles, " chat templates"));
+    }
+    absl::StatusOr<std::string> source = ReadFile(path);
+    if (!source.ok()) return source.status();
+    if (!source->empty()) templates.insert_or_assign(path.stem().string(), *std::move(source));
+  }
+  if (!error) return absl::OkStatus();
+  return absl::InvalidArgumentError(Concat(folder.string(), ": ", error.message()));
+}
+
+// chat_template.jinja, which replaces all that the configuration has, and those beside it.
+absl::Status ReadTemplateFiles(const std::filesystem::path& folder,
+                               std::map<std::string, std::string>& templates) {
+  absl::StatusOr<std::string> source = ReadOptionalFile(folder / "chat_template.jinja");
+  if (!source.ok()) return source.status();
+  if (!source->empty()) templates = {{kDefaultTemplate, *std::move(source)}};
+  return ReadAdditionalTemplates(folder / "additional_chat_templates", templates);
+}
+
 // The spec of the first file that is there, and its name.
 absl::StatusOr<std::pair<TokenizerSpec, std::string_view>> ReadSpec(const std::filesystem::path& folder) {
   const absl::StatusOr<std::string> config_json = ReadOptionalFile(folder / "tokenizer_config.json");
@@ -73,12 +107,10 @@ absl::StatusOr<std::pair<TokenizerSpec, std::string_view>> ReadSpec(const std::f
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromFolder(const std::string& folder) {
   const std::filesystem::path path(folder);
-  absl::StatusOr<std::string> chat_template = ReadOptionalFile(path / "chat_template.jinja");
-  if (!chat_template.ok()) return chat_template.status();
   absl::StatusOr<std::pair<TokenizerSpec, std::string_view>> found = ReadSpec(path);
   if (!found.ok()) return found.status();
   auto& [spec, name] = *found;
-  if (!chat_template->empty()) spec.chat_template = *std::move(chat_template);
+  if (absl::Status s = ReadTemplateFiles(path, spec.chat_templates); !s.ok()) return s;
   return Build(std::move(spec), Concat((path / name).string(), ": "));
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,8 +21,9 @@ struct GgufVocabulary;  // engine/text/gguf_vocabulary.h
 using TokenId = int32_t;
 
 // Where a text stands: at the start of a conversation (a tokenizer may add a begin token and, for
-// SentencePiece-style models, a space) or after earlier tokens (nothing is added).
-enum class TextPosition { kStart, kContinuation };
+// SentencePiece-style models, a space); there, but with the begin token that it has, if it is to have one, as
+// a rendered chat does (only the space may be added); or after earlier tokens (nothing is added).
+enum class TextPosition { kStart, kStartAsWritten, kContinuation };
 
 // Whether text such as "<|endoftext|>" becomes the special token or stays plain text.
 enum class SpecialTokens { kParse, kPlainText };
@@ -32,7 +34,7 @@ class Tokenizer {
   virtual ~Tokenizer() = default;
 
   // Reads `folder`/tokenizer.json or, where there is none, SentencePiece's tokenizer.model; and, if present,
-  // tokenizer_config.json and chat_template.jinja. NOT_FOUND if there is neither file. Supports BPE (of
+  // tokenizer_config.json and chat templates. NOT_FOUND if there is neither file. Supports BPE (of
   // bytes, and of characters with byte fallback) and Unigram models; UNIMPLEMENTED names any other model,
   // normaliser or pre-tokeniser; INVALID_ARGUMENT names what is malformed.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> FromFolder(const std::string& folder);
@@ -68,10 +70,12 @@ class Tokenizer {
   virtual bool IsSpecial(TokenId id) const = 0;
   virtual std::optional<TokenId> bos_id() const = 0;
   virtual std::optional<TokenId> eos_id() const = 0;
-  // What may end an answer: eos_id and, where the file tells them, the tokens that end a turn.
+  // What may end an answer: eos_id, and the tokens that end a turn because the file or their name says so.
   virtual const std::vector<TokenId>& end_ids() const = 0;
-  // From tokenizer_config.json ("chat_template"), `folder`/chat_template.jinja or GGUF; empty if none.
-  virtual const std::string& chat_template() const = 0;
+  // The chat templates of the files by name, "default" being that of a model with only one (see
+  // chat_templates.h): those of tokenizer_config.json, or instead of them `folder`/chat_template.jinja; and
+  // `folder`/additional_chat_templates/NAME.jinja. Or those of the GGUF file.
+  virtual const std::map<std::string, std::string>& chat_templates() const = 0;
 };
 
 // Whole text of `ids`; invalid UTF-8 becomes U+FFFD.

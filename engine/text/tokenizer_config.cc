@@ -1,5 +1,6 @@
 #include "engine/text/tokenizer_config.h"
 
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -32,16 +33,22 @@ absl::StatusOr<std::optional<TokenId>> NamedToken(const json& config, const char
   return id;
 }
 
-absl::StatusOr<std::string> ReadChatTemplate(const json& config) {
+// One template, or a list of them with names.
+absl::Status ReadChatTemplates(const json& config, std::map<std::string, std::string>& templates) {
   const json& value = JsonMember(config, "chat_template");
-  if (!value.is_array()) return JsonString(config, "chat_template", "", kFile);
+  const auto add = [&](const json& object, const char* key, const std::string& where, std::string name) {
+    absl::StatusOr<std::string> source = JsonString(object, key, "", where);
+    if (source.ok() && !source->empty()) templates.insert_or_assign(std::move(name), *std::move(source));
+    return source.status();
+  };
+  if (!value.is_array()) return add(config, "chat_template", std::string(kFile), "default");
   const std::string where = Concat(kFile, " chat_template");
-  for (const json& entry : value) {  // several templates by name; "default" is the plain conversation
+  for (const json& entry : value) {
     const absl::StatusOr<std::string> name = JsonString(entry, "name", "", where);
     if (!name.ok()) return name.status();
-    if (*name == "default") return JsonString(entry, "template", "", where);
+    if (absl::Status status = add(entry, "template", where, *name); !status.ok()) return status;
   }
-  return std::string();
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -80,9 +87,7 @@ absl::Status ReadTokenizerConfig(const json& config, const TokenTable& table, To
     if (!named.ok()) return named.status();
     if (named->has_value()) *id = *named;
   }
-  absl::StatusOr<std::string> chat_template = ReadChatTemplate(config);
-  if (!chat_template.ok()) return chat_template.status();
-  spec.chat_template = *std::move(chat_template);
+  if (absl::Status s = ReadChatTemplates(config, spec.chat_templates); !s.ok()) return s;
 
   // An explicit add_bos_token decides over what another file says.
   const absl::StatusOr<bool> add_bos = JsonBool(config, "add_bos_token", !spec.begin_ids.empty(), kFile);

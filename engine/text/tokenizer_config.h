@@ -20,7 +20,7 @@ absl::StatusOr<nlohmann::json> ParseTokenizerConfig(std::string_view config_json
 absl::Status ReadAddedTokensDecoder(const nlohmann::json& config, TokenTable& table,
                                     std::vector<AddedToken>& tokens);
 
-// Begin and end token, chat template, and whether a text begins with the begin token: begin_ids is what
+// Begin and end token, chat templates, and whether a text begins with the begin token: begin_ids is what
 // another file says about it. INVALID_ARGUMENT names the key.
 absl::Status ReadTokenizerConfig(const nlohmann::json& config, const TokenTable& table, TokenizerSpec& spec);
 

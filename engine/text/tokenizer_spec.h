@@ -2,8 +2,10 @@
 #ifndef MEMGATE_ENGINE_TEXT_TOKENIZER_SPEC_H_
 #define MEMGATE_ENGINE_TEXT_TOKENIZER_SPEC_H_
 
+#include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -43,13 +45,21 @@ struct TokenizerSpec {
   std::vector<TokenId> begin_ids;  // put before a text that starts a conversation
   std::optional<TokenId> bos_id;
   std::optional<TokenId> eos_id;
-  std::vector<TokenId> end_ids;  // what may end an answer: eos_id and, where the file tells, ends of turns
-  std::string chat_template;
+  std::vector<TokenId> end_ids;  // what may end an answer: eos_id, and ends of turns; each once
+  std::map<std::string, std::string> chat_templates;  // sources by name
 };
 
-// For readers of all files, once added_tokens, bos_id and end_ids are known: a token that begins a text or
-// ends an answer must not be something that a client can write into plain text. Fills `special`, adds these
-// ids to model.not_text, and to added_tokens where the file has them among its pieces only.
+// Whether published models call a token so that ends an answer, such as "<|im_end|>".
+bool IsEndOfTurn(std::string_view content);
+
+// Once, however often it is added.
+void AddEndId(TokenId id, TokenizerSpec& spec);
+
+// For readers of all files, once added_tokens, bos_id and the end_ids that the file names are known. Adds to
+// end_ids the added tokens that end a turn by their name; "</s>", which is HTML, too, only where the file
+// says that it is special. A token that begins a text or ends an answer must not be something that a client
+// can write into plain text: fills `special`, adds these ids to model.not_text, and to added_tokens where the
+// file has them among its pieces only.
 void MarkSpecialTokens(TokenizerSpec& spec);
 
 }  // namespace memgate

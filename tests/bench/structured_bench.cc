@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <random>
@@ -61,7 +62,7 @@ class MadeUpTokenizer : public Tokenizer {
   std::optional<TokenId> bos_id() const override { return std::nullopt; }
   std::optional<TokenId> eos_id() const override { return std::nullopt; }
   const std::vector<TokenId>& end_ids() const override { return no_ids_; }
-  const std::string& chat_template() const override { return no_template_; }
+  const std::map<std::string, std::string>& chat_templates() const override { return no_templates_; }
 
  private:
   void Add(const std::string& token) {
@@ -90,7 +91,7 @@ class MadeUpTokenizer : public Tokenizer {
   std::vector<std::string> tokens_;
   std::unordered_map<std::string, TokenId> ids_;
   size_t longest_ = 0;
-  const std::string no_template_;
+  const std::map<std::string, std::string> no_templates_;
   const std::vector<TokenId> no_ids_;
 };
 

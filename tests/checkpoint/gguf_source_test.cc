@@ -173,6 +173,8 @@ TEST_F(GgufSourceTest, TheVocabularyIsWhatTheMetadataSays) {
                                    .U32("tokenizer.ggml.padding_token_id", 0xffffffff)
                                    .Bool("tokenizer.ggml.add_bos_token", true)
                                    .Bool("tokenizer.ggml.add_space_prefix", false)
+                                   .Texts("tokenizer.chat_templates", {"tool_use"})
+                                   .Text("tokenizer.chat_template.tool_use", "{{ tools }}")
                                    .Text("tokenizer.chat_template", "{{ messages }}"));
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
   ASSERT_TRUE(checkpoint->vocabulary.has_value());
@@ -190,7 +192,8 @@ TEST_F(GgufSourceTest, TheVocabularyIsWhatTheMetadataSays) {
   EXPECT_EQ(vocabulary.add_bos, true);
   EXPECT_EQ(vocabulary.add_eos, std::nullopt);
   EXPECT_EQ(vocabulary.add_space_prefix, false);
-  EXPECT_EQ(vocabulary.chat_template, "{{ messages }}");
+  EXPECT_THAT(vocabulary.chat_templates, ElementsAre(testing::Pair("default", "{{ messages }}"),
+                                                     testing::Pair("tool_use", "{{ tools }}")));
 }
 
 TEST_F(GgufSourceTest, SamplingDefaultsAreThoseOfTheFile) {

@@ -124,6 +124,9 @@ TEST_F(EngineConstraintTest, EndTokensComeExactlyWhereTheFormMayEnd) {
 TEST_F(EngineConstraintTest, WithoutAnEndTokenTheAnswerEndsWhereNothingCanFollow) {
   const std::string folder = WriteTinyModel(folder_.File("endless"), {.eos_token_id = -1});
   std::ofstream(folder + "/tokenizer_config.json") << "{}";
+  nlohmann::json tokenizer = nlohmann::json::parse(std::ifstream(folder + "/tokenizer.json"));
+  for (nlohmann::json& token : tokenizer["added_tokens"]) token["content"] = "<" + token["id"].dump() + ">";
+  std::ofstream(folder + "/tokenizer.json") << tokenizer.dump();
   auto loaded = Engine::Load({.model_path = folder, .threads = 2});
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   Engine& engine = **loaded;

@@ -64,6 +64,19 @@ class EngineFixture : public testing::Test {
                         .preference = preference});
   }
 
+  // Those letters and special tokens of the tiny vocabulary that end an answer.
+  static std::vector<TokenId> EndIds(Engine& engine) {
+    std::vector<TokenId> ends;
+    for (TokenId id = 'a'; id < kTinyVocabSize; id = id == 'z' ? kTinyEndOfText : id + 1) {
+      SamplingParams always;
+      always.logit_bias = {{id, 100.0f}};
+      const auto turn = Run(engine, {.tokens = {'a'}, .max_new_tokens = 2, .sampling = always});
+      EXPECT_TRUE(turn->end.status.ok()) << turn->end.status;
+      if (turn->end.reason == FinishReason::kStop) ends.push_back(id);
+    }
+    return ends;
+  }
+
   static std::shared_ptr<TurnRecorder> Ingest(Engine& engine, const std::shared_ptr<Session>& session,
                                               std::vector<TokenId> tokens) {
     return Run(engine,

@@ -1,9 +1,11 @@
 // A GGUF file serves as the folder does that it was made of.
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
 #include "gmock/gmock.h"
+#include "nlohmann/json.hpp"
 #include "tests/engine/engine_fixture.h"
 #include "tests/support/gguf_model.h"
 
@@ -61,6 +63,34 @@ TEST_F(EngineGgufTest, EncodesTextAndRendersChatsAsTheFolderDoes) {
             *from_folder->tokenizer().Encode(text, TextPosition::kStart));
   const std::vector<ChatTurn> messages = {{.role = "user", .content = "hello"}};
   EXPECT_EQ(*from_file->RenderChat(messages, {}, true), *from_folder->RenderChat(messages, {}, true));
+}
+
+// The folder's generation_config.json names nothing, as that of a fine-tuned model names another model's end;
+// the third end is known only by what the template writes behind an answer.
+TEST_F(EngineGgufTest, AnswersEndWhereThoseOfTheFolderDo) {
+  const std::string model = WriteTinyModel(folder_.File("model"), {.eos_token_id = -1});
+  nlohmann::json config = nlohmann::json::parse(std::ifstream(model + "/tokenizer_config.json"));
+  config["chat_template"] = "{% for m in messages %}{{ m.content }} \n<|assistant|>{% endfor %}";
+  std::ofstream(model + "/tokenizer_config.json") << config.dump();
+  const auto from_folder = Load({.model_path = model});
+  const auto from_file = Load({.model_path = Converted(model)});
+  EXPECT_THAT(EndIds(*from_folder), ElementsAre(kTinyEndOfText, kTinyAssistant, kTinyEndOfTurn));
+  EXPECT_EQ(EndIds(*from_file), EndIds(*from_folder));
+}
+
+TEST_F(EngineGgufTest, BothRenderToolsWithTheTemplateForThem) {
+  const std::string model = WriteTinyModel(folder_.File("model"));
+  nlohmann::json config = nlohmann::json::parse(std::ifstream(model + "/tokenizer_config.json"));
+  const std::string plain = "{{ messages[0].content }}", tools = "{{ tools[0].name }}";
+  config["chat_template"] = {{{"name", "default"}, {"template", plain}},
+                             {{"name", "tool_use"}, {"template", tools}}};
+  std::ofstream(model + "/tokenizer_config.json") << config.dump();
+  const auto from_folder = Load({.model_path = model});
+  const auto from_file = Load({.model_path = Converted(model)});
+  for (const auto& engine : {from_folder.get(), from_file.get()}) {
+    EXPECT_EQ(engine->RenderChat({{"user", "hello"}}, {}, true).value(), "hello");
+    EXPECT_EQ(engine->RenderChat({{"user", "hello"}}, {.tools = {R"({"name": "f"})"}}, true).value(), "f");
+  }
 }
 
 TEST_F(EngineGgufTest, AnotherFolderMayHoldTheModules) {

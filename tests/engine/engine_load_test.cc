@@ -195,6 +195,42 @@ TEST_F(EngineLoadTest, SlidingWindowModelsBoundTheExactContext) {
   EXPECT_EQ(turn->start.route.path, Path::kGated);
 }
 
+// Published models name one end here and another one there.
+TEST_F(EngineLoadTest, AnswersEndWhereAnyFileSaysSo) {
+  const TinyModelOptions model{.eos_token_id = 'e', .chat_template = false};
+  EXPECT_THAT(EndIds(*LoadTiny(model)), testing::ElementsAre('e', kTinyEndOfText, kTinyEndOfTurn));
+
+  const std::string folder = WriteTinyModel(folder_.File("rendered"), model);
+  const auto ends_with_template = [&](const std::string& chat_template) {
+    std::ofstream(folder + "/chat_template.jinja") << chat_template;
+    auto engine = Engine::Load({.model_path = folder, .threads = 2});
+    EXPECT_TRUE(engine.ok()) << engine.status();
+    return EndIds(**engine);
+  };
+  const std::string behind = "{% for m in messages %}{{ m.content }}";
+  EXPECT_THAT(ends_with_template(behind + "<|user|>{% endfor %}"),
+              testing::ElementsAre('e', kTinyEndOfText, kTinyUser, kTinyEndOfTurn));
+  // Text behind an answer ends nothing, nor does a template that does not render one.
+  EXPECT_THAT(ends_with_template(behind + "x<|user|>{% endfor %}"),
+              testing::ElementsAre('e', kTinyEndOfText, kTinyEndOfTurn));
+  EXPECT_THAT(ends_with_template("{{ raise_exception('no') }}"),
+              testing::ElementsAre('e', kTinyEndOfText, kTinyEndOfTurn));
+}
+
+TEST_F(EngineLoadTest, ABrokenTemplateForToolsIsOneOnlyForThem) {
+  const std::string folder = WriteTinyModel(folder_.File("tools"));
+  std::filesystem::create_directories(folder + "/additional_chat_templates");
+  std::ofstream(folder + "/additional_chat_templates/tool_use.jinja") << "{% if";
+  auto engine = Engine::Load({.model_path = folder});
+  ASSERT_TRUE(engine.ok()) << engine.status();
+  EXPECT_TRUE((*engine)->model().has_chat_template);
+  EXPECT_TRUE((*engine)->RenderChat({{"user", "hello"}}, {}, true).ok());
+  const auto refused = (*engine)->RenderChat({{"user", "hello"}}, {.tools = {"{}"}}, true);
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(ReasonOf(refused.status()), "NO_CHAT_TEMPLATE");
+  EXPECT_THAT(std::string(refused.status().message()), testing::HasSubstr("with tools"));
+}
+
 TEST_F(EngineLoadTest, ChatNeedsATemplate) {
   auto with = LoadTiny();
   EXPECT_TRUE(with->RenderChat({{"user", "hello"}}, {}, true).ok());

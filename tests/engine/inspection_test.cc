@@ -111,8 +111,8 @@ TEST_F(InspectionTest, ModulesMayLieElsewhere) {
 TEST_F(InspectionTest, BesideALargeModuleKindsWithoutOneAreNotLarge) {
   const Inspection small = Look(WriteTinyModel(folder_.File("small"), {.memory = TinyMemory::kMemgate}));
   for (const KindSummary& kind : small.kinds) EXPECT_EQ(kind.shape.window, 16) << kind.kind;
-  const Inspection large = Look(
-      WriteTinyModel(folder_.File("large"), {.memory = TinyMemory::kMemgate, .memory_window = 3000}));
+  const Inspection large =
+      Look(WriteTinyModel(folder_.File("large"), {.memory = TinyMemory::kMemgate, .memory_window = 3000}));
   ASSERT_GT(large.kinds.size(), size_t{1});
   for (const KindSummary& kind : large.kinds) {
     EXPECT_EQ(kind.shape.window, kind.trained ? 3000 : 1024) << kind.kind;
@@ -187,6 +187,19 @@ TEST_F(InspectionTest, ATemplateThatCannotBeUsedIsARemark) {
   const Inspection inspection = Look(folder);
   EXPECT_THAT(inspection.obstacles, IsEmpty());
   EXPECT_THAT(inspection.remarks, ElementsAre(HasSubstr("chat template cannot be used")));
+}
+
+TEST_F(InspectionTest, TemplatesThatHaveNoUseAreRemarks) {
+  const std::string folder = WriteTinyModel(folder_.File("tiny"));
+  Edit(folder + "/tokenizer_config.json", "chat_template",
+       {{{"name", "default"}, {"template", "d"}},
+        {{"name", "rag"}, {"template", "r"}},
+        {{"name", "tool_use"}, {"template", "{% if"}}});
+  const Inspection inspection = Look(folder);
+  EXPECT_TRUE(inspection.has_chat_template);
+  EXPECT_THAT(inspection.obstacles, IsEmpty());
+  EXPECT_THAT(inspection.remarks, ElementsAre(HasSubstr("the chat template \"rag\" is not used"),
+                                              HasSubstr("the chat template \"tool_use\" cannot be used: ")));
 }
 
 TEST_F(InspectionTest, AModuleAloneTellsWhatItIs) {

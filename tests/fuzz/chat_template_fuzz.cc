@@ -1,6 +1,7 @@
 // Input: a chat template and, each behind a byte 0, parts of a conversation. A part begins with a letter that
 // says what the rest of it is; for a part that needs a message or call, one is made. Compiling and rendering
 // must end, within the limits of chat_template.cc, and give valid UTF-8.
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -51,8 +52,16 @@ struct Conversation {
         Call().id = std::move(text);
         break;
       case 't':
-        options.tools.push_back(std::move(text));
+        options.variables.tools.push_back(std::move(text));
         break;
+      case 'k':
+        Turn().reasoning_content = std::move(text);
+        break;
+      case 'v': {  // a template argument, NAME=JSON
+        const size_t equals = std::min(text.find('='), text.size());
+        options.variables.arguments[text.substr(0, equals)] = text.substr(std::min(equals + 1, text.size()));
+        break;
+      }
       case 'g':
         options.add_generation_prompt = false;
         options.now_unix_seconds.reset();

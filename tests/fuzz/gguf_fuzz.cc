@@ -9,7 +9,7 @@
 #include "engine/checkpoint/gguf.h"
 #include "engine/checkpoint/gguf_config.h"
 #include "engine/checkpoint/gguf_source.h"
-#include "engine/text/chat_template.h"
+#include "engine/text/chat_templates.h"
 #include "tests/fuzz/input_parts.h"
 #include "tests/fuzz/tokenizer_checks.h"
 
@@ -57,7 +57,7 @@ void ReadTokenizer(const GgufFile& file) {
   const auto tokenizer = Tokenizer::FromGguf(*vocabulary);
   if (!tokenizer.ok()) return;
   CheckTokenizer(**tokenizer, "ab 1<s>");
-  (void)ChatTemplate::Compile((*tokenizer)->chat_template());
+  (void)ChatTemplates((*tokenizer)->chat_templates());
 }
 
 }  // namespace

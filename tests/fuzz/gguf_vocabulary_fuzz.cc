@@ -26,7 +26,7 @@ GgufVocabulary ReadVocabulary(std::string_view lines) {
       {"model", [&](std::string_view value) { vocabulary.model = value; }},
       {"pre", [&](std::string_view value) { vocabulary.pre = value; }},
       {"charsmap", [&](std::string_view value) { vocabulary.precompiled_charsmap = value; }},
-      {"chat_template", [&](std::string_view value) { vocabulary.chat_template = value; }},
+      {"chat_template", [&](std::string_view value) { vocabulary.chat_templates["default"] = value; }},
       {"bos", [&](std::string_view value) { vocabulary.bos_id = Number(value); }},
       {"eos", [&](std::string_view value) { vocabulary.eos_id = Number(value); }},
       {"eot", [&](std::string_view value) { vocabulary.eot_id = Number(value); }},

@@ -36,6 +36,7 @@ constexpr std::string_view kNames[] = {"config.json",
                                        "tokenizer.model",
                                        "tokenizer_config.json",
                                        "chat_template.jinja",
+                                       "additional_chat_templates/tool_use.jinja",
                                        "memory.json",
                                        "memory.safetensors",
                                        "memory/a/memory.json",
@@ -87,6 +88,7 @@ void Serve(const std::string& path) {
   if (absl::IsInvalidArgument(engine.status())) engine = Load(path, WeightFormat::kF32);
   if (!engine.ok()) return Require(absl::IsResourceExhausted(engine.status()));
   (void)(*engine)->RenderChat({{"user", "?"}}, {}, /*first_turn=*/true);
+  (void)(*engine)->RenderChat({{"user", "?"}}, {.tools = {"{}"}}, /*first_turn=*/false);
   const auto session = (*engine)->CreateSession({});
   if (!session.ok()) return;
   const auto lease = (*engine)->Acquire(*session);

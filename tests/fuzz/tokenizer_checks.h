@@ -78,7 +78,8 @@ inline void CheckPlainText(const Tokenizer& tokenizer, const std::vector<TokenId
 inline void CheckTokenizer(const Tokenizer& tokenizer, std::string_view text) {
   CheckEveryId(tokenizer);
   text = text.substr(0, 64);
-  for (const TextPosition position : {TextPosition::kStart, TextPosition::kContinuation}) {
+  for (const TextPosition position :
+       {TextPosition::kStart, TextPosition::kStartAsWritten, TextPosition::kContinuation}) {
     for (const SpecialTokens special : {SpecialTokens::kParse, SpecialTokens::kPlainText}) {
       const auto ids = tokenizer.Encode(text, position, special);
       if (!ids.ok()) continue;

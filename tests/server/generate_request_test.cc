@@ -3,8 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <functional>
 #include <limits>
+#include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -34,9 +37,30 @@ class GenerateRequestTest : public testing::Test {
                                4711);
   }
 
+  // An engine whose template is `chat_template` and whose tokenizer puts <|system|> before a text.
+  static std::unique_ptr<Engine> LoadWithBeginToken(const std::string& name,
+                                                    const std::string& chat_template) {
+    const std::string folder = WriteTinyModel(folder_->File(name));
+    nlohmann::json config = nlohmann::json::parse(std::ifstream(folder + "/tokenizer_config.json"));
+    config["bos_token"] = "<|system|>";
+    config["add_bos_token"] = true;
+    config["chat_template"] = chat_template;
+    std::ofstream(folder + "/tokenizer_config.json") << config.dump();
+    auto engine = Engine::Load({.model_path = folder, .threads = 1});
+    EXPECT_TRUE(engine.ok()) << engine.status();
+    return engine.ok() ? *std::move(engine) : nullptr;
+  }
+
   static inline TempFolder* folder_ = nullptr;
   static inline Engine* engine_ = nullptr;
 };
+
+// A chat with a template argument; `request` has a chat.
+template <typename Request>
+void Argue(Request& request, const std::string& name, const std::string& json) {
+  request.mutable_chat()->add_messages()->set_role("user");
+  (*request.mutable_chat()->mutable_template_arguments())[name] = json;
+}
 
 struct BadRequestCase {
   std::string field;
@@ -107,6 +131,24 @@ TEST_F(GenerateRequestTest, NamesTheFieldOfEveryBadInput) {
          r.mutable_chat()->add_messages()->set_role("user");
          r.mutable_chat()->mutable_messages(0)->set_tool_call_id("1");
        }},
+      {"chat.messages[0].reasoning_content",
+       [](auto& r) {
+         r.mutable_chat()->add_messages()->set_role("user");
+         r.mutable_chat()->mutable_messages(0)->set_reasoning_content("hm");
+       }},
+      {"chat.template_arguments",
+       [](auto& r) {
+         r.mutable_chat()->add_messages()->set_role("user");
+         for (int i = 0; i < 65; ++i) {
+           (*r.mutable_chat()->mutable_template_arguments())["x" + std::to_string(i)] = "1";
+         }
+       }},
+      {"chat.template_arguments", [](auto& r) { Argue(r, "", "1"); }},
+      {"chat.template_arguments", [](auto& r) { Argue(r, "1x", "1"); }},
+      {"chat.template_arguments", [](auto& r) { Argue(r, "a-b", "1"); }},
+      {"chat.template_arguments", [](auto& r) { Argue(r, std::string(65, 'x'), "1"); }},
+      {"chat.template_arguments", [](auto& r) { Argue(r, "messages", "[]"); }},
+      {"chat.template_arguments", [](auto& r) { Argue(r, "bos_token", "\"<s>\""); }},
       {"chat.tools",
        [](auto& r) {
          r.mutable_chat()->add_messages()->set_role("user");
@@ -239,6 +281,46 @@ TEST_F(GenerateRequestTest, ToolsAndCallsReachTheTemplateOrAreRefused) {
   request.mutable_chat()->add_tools("");
   status = EncodeInput(request, *engine_).status();
   EXPECT_THAT(std::string(status.message()), testing::HasSubstr("tool 1: not valid JSON"));
+}
+
+TEST_F(GenerateRequestTest, ARenderedChatHasTheTokensThatItsTemplateWrites) {
+  v1::GenerateRequest prompt;
+  prompt.set_prompt("a");
+  v1::GenerateRequest chat;
+  auto* message = chat.mutable_chat()->add_messages();
+  message->set_role("user");
+  message->set_content("a");
+  v1::CountTokensRequest count;
+  *count.mutable_chat() = chat.chat();
+  const auto without = LoadWithBeginToken("without", "{{ messages[0].content }}");
+  EXPECT_EQ(*EncodeInput(prompt, *without, ConversationState::kEmpty),
+            (std::vector<TokenId>{kTinySystem, 'a'}));
+  EXPECT_EQ(*EncodeInput(chat, *without, ConversationState::kEmpty), (std::vector<TokenId>{'a'}));
+  EXPECT_EQ(*EncodeInput(count, *without), (std::vector<TokenId>{'a'}));
+  const auto with = LoadWithBeginToken("with", "{{ bos_token + messages[0].content }}");
+  EXPECT_EQ(*EncodeInput(chat, *with, ConversationState::kEmpty), (std::vector<TokenId>{kTinySystem, 'a'}));
+  EXPECT_EQ(*EncodeInput(count, *with), (std::vector<TokenId>{kTinySystem, 'a'}));
+}
+
+TEST_F(GenerateRequestTest, TemplateArgumentsAndReasoningReachTheTemplateOrAreRefused) {
+  const auto engine = LoadWithBeginToken(
+      "arguments", "{% if think is false %}n{% endif %}{{ messages[0].reasoning_content }}");
+  v1::CountTokensRequest request;
+  auto* message = request.mutable_chat()->add_messages();
+  message->set_role("assistant");
+  message->set_content("a");
+  EXPECT_EQ(*EncodeInput(request, *engine), std::vector<TokenId>());
+  message->set_reasoning_content("r");
+  EXPECT_EQ(*EncodeInput(request, *engine), (std::vector<TokenId>{'r'}));
+  auto& arguments = *request.mutable_chat()->mutable_template_arguments();
+  arguments["think"] = "false";
+  arguments["nobody_reads_this"] = "{}";
+  EXPECT_EQ(*EncodeInput(request, *engine), (std::vector<TokenId>{'n', 'r'}));
+  arguments["think"] = "maybe";
+  const absl::Status status = EncodeInput(request, *engine).status();
+  EXPECT_EQ(FieldOf(status), "chat");
+  EXPECT_THAT(std::string(status.message()),
+              testing::HasSubstr("template argument \"think\": not valid JSON at byte 1"));
 }
 
 }  // namespace

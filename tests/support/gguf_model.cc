@@ -179,6 +179,25 @@ void AddTensors(const Checkpoint& checkpoint, const std::string& architecture, G
   AddRopeFactors(checkpoint.config, gguf);
 }
 
+// One, or a list of them with names, as converters write it.
+void AddTemplates(const json& templates, GgufWriter& gguf) {
+  if (templates.is_string()) {
+    gguf.Text("tokenizer.chat_template", templates.get<std::string>());
+    return;
+  }
+  std::vector<std::string> names;
+  for (const json& entry : templates) {
+    const std::string name = entry["name"], source = entry["template"];
+    if (name == "default") {
+      gguf.Text("tokenizer.chat_template", source);
+    } else {
+      names.push_back(name);
+      gguf.Text("tokenizer.chat_template." + name, source);
+    }
+  }
+  gguf.Texts("tokenizer.chat_templates", names);
+}
+
 void AddTokenizer(const std::string& folder, GgufWriter& gguf) {
   const json tokenizer = ReadJson(folder + "/tokenizer.json");
   const json config = ReadJson(folder + "/tokenizer_config.json");
@@ -199,9 +218,7 @@ void AddTokenizer(const std::string& folder, GgufWriter& gguf) {
   gguf.Texts("tokenizer.ggml.tokens", tokens).I32s("tokenizer.ggml.token_type", types);
   gguf.Texts("tokenizer.ggml.merges", tokenizer["model"]["merges"].get<std::vector<std::string>>());
   gguf.Bool("tokenizer.ggml.add_bos_token", false);
-  if (config.contains("chat_template")) {
-    gguf.Text("tokenizer.chat_template", config["chat_template"].get<std::string>());
-  }
+  if (config.contains("chat_template")) AddTemplates(config["chat_template"], gguf);
 }
 
 }  // namespace

@@ -42,7 +42,7 @@ struct TinyModelOptions {
   // Of the base model, in tokens; 0 = none, and 9 for the Gemmas, which always have one.
   int64_t sliding_window = 0;
   uint64_t seed = 1;
-  // End token of generation_config.json; -1 = none, so that answers run to their limit.
+  // End token of generation_config.json; -1 = none: answers still end at <|endoftext|> and <|end|>.
   int32_t eos_token_id = kTinyEndOfTurn;
   bool chat_template = true;
   int vocab_size = kTinyVocabSize;  // another one wants another tokenizer in the folder

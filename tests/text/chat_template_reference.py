@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Renders chat templates with Jinja itself, as Hugging Face libraries set it up.
 
-Reads a list of cases as JSON from standard input, each {"template", "messages", "tools", "options"}, and writes a list
-of {"text"} or {"error"} to standard output. Tools, and the arguments of calls ("arguments_json"), are JSON as text, so
-that their members keep their order. chat_template_reference_test.cc compares them with the engine's own.
+Reads a list of cases as JSON from standard input, each {"template", "messages", "tools", "arguments", "options"}, and
+writes a list of {"text"} or {"error"} to standard output. Tools, the arguments of calls ("arguments_json") and those of
+the template are JSON as text, so that their members keep their order. chat_template_reference_test.cc compares them with the engine's own.
 """
 
 import datetime
@@ -45,8 +45,10 @@ def render(case):
             for call in message.get("tool_calls", ()):
                 call["function"]["arguments"] = json.loads(call["function"].pop("arguments_json"))
         tools = [json.loads(tool) for tool in case["tools"]] or None
+        arguments = {name: json.loads(text) for name, text in case["arguments"].items()}
         template = compile_template(case["template"], now_unix_seconds)
-        return {"text": template.render(messages=case["messages"], tools=tools, documents=None, **options)}
+        variables = {"documents": None, **arguments, **options}
+        return {"text": template.render(messages=case["messages"], tools=tools, **variables)}
     except Exception as error:  # any error of a template is an answer
         return {"error": f"{type(error).__name__}: {error}"}
 

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
@@ -41,6 +42,7 @@ ordered_json MessageJson(const ChatTurn& turn) {
   }
   if (!turn.name.empty()) message["name"] = turn.name;
   if (!turn.tool_call_id.empty()) message["tool_call_id"] = turn.tool_call_id;
+  if (!turn.reasoning_content.empty()) message["reasoning_content"] = turn.reasoning_content;
   return message;
 }
 
@@ -83,6 +85,12 @@ std::vector<std::vector<ChatTurn>> Conversations() {
        {"assistant", "", {{"call00003", "f", R"({"x": "\"<&>\n"})"}}},
        {"tool", "s", {}, "f", "call00003"},
        {"assistant", "done"}},
+      // Reasoning apart from its answer.
+      {{"user", "1"}, {"assistant", "two", {}, "", "", "\nhm,\n<b>\n"}, {"user", "3"}},
+      {{"user", "1"},
+       {"assistant", "", {{"call00004", "f", R"({"x": 1})"}}, "", "", "a call"},
+       {"tool", "r", {}, "f", "call00004"},
+       {"assistant", "<think>x</think>y", {}, "", "", "z"}},
   };
 }
 
@@ -99,6 +107,23 @@ std::vector<std::vector<std::string>> Tools() {
                "return": {"type": "string", "description": "what it found"}}})"}};
 }
 
+// What published templates read beside the messages, and what they do not.
+std::vector<std::map<std::string, std::string>> Arguments() {
+  return {{{"enable_thinking", "false"},
+           {"thinking", "true"},
+           {"keep_past_thinking", "true"},
+           {"tools_in_user_message", "false"},
+           {"date_string", R"("1 May 2025")"},
+           {"controls", R"({"length": "short", "originality": "abstractive"})"},
+           {"documents", R"([{"doc_id": 1, "title": "K2", "text": "A fan.\nIt is \u00fcblich."}])"}},
+          {{"enable_thinking", "true"},
+           {"thinking", "false"},
+           {"custom_instructions", R"(" Be brief. ")"},
+           {"builtin_tools", R"(["code_interpreter", "f"])"},
+           {"documents", R"([{"doc_id": "a", "text": "x"}, {"doc_id": "b", "text": "y"}])"},
+           {"no_template_reads_this", R"({"a": [1, 2.5, null]})"}}};
+}
+
 std::string Temporary(const std::string& name) {
   return (std::filesystem::temp_directory_path() / (name + std::to_string(getpid()))).string();
 }
@@ -113,8 +138,11 @@ json RenderWithJinja(const std::vector<Case>& cases) {
                             {"bos_token", c.options.bos_token},
                             {"eos_token", c.options.eos_token}};
     if (c.options.now_unix_seconds.has_value()) options["now_unix_seconds"] = *c.options.now_unix_seconds;
-    input.push_back(
-        {{"template", c.source}, {"messages", messages}, {"tools", c.options.tools}, {"options", options}});
+    input.push_back({{"template", c.source},
+                     {"messages", messages},
+                     {"tools", c.options.variables.tools},
+                     {"arguments", c.options.variables.arguments},
+                     {"options", options}});
   }
   const std::string in = Temporary("memgate_templates_in");
   const std::string out = Temporary("memgate_templates_out");
@@ -161,16 +189,24 @@ TEST(ChatTemplateReferenceTest, PublishedTemplatesRenderAsInJinja) {
       for (const auto& tools : Tools()) {
         for (const bool prompt : {true, false}) {
           cases.push_back(
-              {entry.path().filename(), source.str(), messages, {prompt, "<s>", "</s>", kNow, tools}});
+              {entry.path().filename(), source.str(), messages, {prompt, "<s>", "</s>", kNow, {tools}}});
           cases.push_back({entry.path().filename(),
                            source.str(),
                            messages,
-                           {prompt, "<s>", "</s>", std::nullopt, tools}});
+                           {prompt, "<s>", "</s>", std::nullopt, {tools}}});
+        }
+        for (const auto& arguments : Arguments()) {
+          for (const bool prompt : {true, false}) {
+            cases.push_back({entry.path().filename(),
+                             source.str(),
+                             messages,
+                             {prompt, "<s>", "</s>", kNow, {tools, arguments}}});
+          }
         }
       }
     }
   }
-  ASSERT_GE(cases.size(), 12u * 15 * 8);
+  ASSERT_GE(cases.size(), 12u * 17 * 12);
   ExpectSameAsJinja(cases);
 }
 
@@ -335,6 +371,38 @@ TEST(ChatTemplateReferenceTest, SmallTemplatesRenderAsInJinja) {
   std::vector<Case> cases;
   for (const std::string& source : sources) {
     cases.push_back({source, source, {{"system", "s"}, {"user", "u"}}, {true, "<s>", "</s>", kNow}});
+  }
+  ExpectSameAsJinja(cases);
+}
+
+TEST(ChatTemplateReferenceTest, ArgumentsAreWhatJinjaFinds) {
+  const std::vector<std::string> sources = {
+      "{{ flag }} {{ flag is true }} {{ not flag }}",
+      "{{ number + 1 }} {{ real / 2 }} {{ text | upper }} {{ list[1].a }} {{ list | tojson }}",
+      "{{ nothing is none }} {{ nothing is defined }} {{ missing is defined }}",
+      "{{ documents }} {{ documents[0].text }}",
+      "{{ messages | tojson }}",
+      "{{ range }} {{ range is callable }}",  // hides the function
+      "{{ range(3) | list }}",
+      "{{ dict(a=1) }}",
+      "{% set flag = false %}{{ flag }}",
+      "{% for flag in [1] %}{{ flag }}{% endfor %}{{ flag }}",
+      "{% macro f() %}{{ number }}{% endmacro %}{{ f() }}",
+  };
+  const std::map<std::string, std::string> arguments = {{"flag", "true"},
+                                                        {"number", "41"},
+                                                        {"real", "2.5e3"},
+                                                        {"text", R"("\u00e9\n")"},
+                                                        {"list", R"([1, {"b": 2, "a": [true]}])"},
+                                                        {"nothing", "null"},
+                                                        {"documents", R"([{"text": "d"}])"},
+                                                        {"range", "[1, 2]"}};
+  std::vector<Case> cases;
+  for (const std::string& source : sources) {
+    cases.push_back({source,
+                     source,
+                     {{"user", "u"}, {"assistant", "a", {}, "", "", "r"}},
+                     {true, "<s>", "</s>", kNow, {{}, arguments}}});
   }
   ExpectSameAsJinja(cases);
 }

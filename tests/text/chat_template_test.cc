@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "engine/text/chat_templates.h"
+
 namespace memgate {
 namespace {
 
@@ -125,6 +127,56 @@ TEST(ChatTemplateTest, RefusesMessagesThatAreNotUtf8) {
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()),
               HasSubstr("message 0: content: text is not valid UTF-8 at byte 2"));
+}
+
+TEST(ChatTemplateTest, ArgumentsCannotStandForWhatTheConversationSays) {
+  ChatRenderOptions options{.add_generation_prompt = false, .bos_token = "<s>", .eos_token = ""};
+  for (const char* name : {"messages", "tools", "add_generation_prompt", "bos_token", "eos_token"}) {
+    options.variables.arguments[name] = R"("forged")";
+  }
+  EXPECT_EQ(
+      *Render("{{ bos_token }}{{ eos_token }}{{ messages[0].content }}{{ tools }}{{ add_generation_prompt }}",
+              {{"user", "hello"}}, options),
+      "<s>helloNoneFalse");
+}
+
+TEST(ChatTemplateTest, NamesTheArgumentThatIsNoJson) {
+  const auto message = [](const char* json) {
+    ChatRenderOptions options;
+    options.variables.arguments["enable_thinking"] = json;
+    const absl::Status status = Render("", {}, options).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    return std::string(status.message());
+  };
+  EXPECT_THAT(message("False"), HasSubstr("template argument \"enable_thinking\": not valid JSON at byte 1"));
+  EXPECT_THAT(message(""), HasSubstr("template argument \"enable_thinking\": not valid JSON"));
+  EXPECT_THAT(message(std::string(100, '[').c_str()), HasSubstr("nested deeper than 64"));
+  EXPECT_THAT(message("18446744073709551615"), HasSubstr("more than 64 bits"));
+}
+
+TEST(ChatTemplatesTest, ToolsAreRenderedWithTheTemplateForThem) {
+  const auto text = [](const ChatTemplates& templates, const ChatVariables& variables) {
+    const auto chosen = templates.For(variables);
+    EXPECT_TRUE(chosen.ok()) << chosen.status();
+    return chosen.ok() ? (*chosen)->Render({}, {}).value() : "";
+  };
+  const ChatTemplates both({{"default", "plain"}, {"tool_use", "tools"}, {"rag", "{% if"}});
+  EXPECT_EQ(text(both, {}), "plain");
+  EXPECT_EQ(text(both, {.tools = {"{}"}}), "tools");
+  EXPECT_EQ(text(both, {.arguments = {{"documents", "[]"}}}), "plain");
+  const ChatTemplates plain({{"default", "plain"}});
+  EXPECT_EQ(text(plain, {.tools = {"{}"}}), "plain");
+}
+
+TEST(ChatTemplatesTest, ATemplateThatIsMissingOrWrongIsSoOnlyWhereItIsNeeded) {
+  const ChatVariables tools = {.tools = {"{}"}};
+  const ChatTemplates only_tools({{"tool_use", "tools"}});
+  EXPECT_TRUE(absl::IsNotFound(only_tools.For({}).status()));
+  EXPECT_TRUE(only_tools.For(tools).ok());
+  const ChatTemplates broken({{"default", "plain"}, {"tool_use", "\n{% if"}});
+  EXPECT_TRUE(broken.For({}).ok());
+  EXPECT_THAT(std::string(broken.For(tools).status().message()), HasSubstr("line 2"));
+  EXPECT_TRUE(absl::IsNotFound(ChatTemplates().For(tools).status()));
 }
 
 }  // namespace

@@ -108,7 +108,7 @@ TEST(SentencePieceSpecTest, TheConfigurationNamesTokensAndAddsSome) {
   EXPECT_THAT(Pieces(*tokenizer, "abc<|end|>", TextPosition::kStart), ElementsAre("▁abc", "<|end|>"));
   EXPECT_EQ(tokenizer->eos_id(), 20);
   EXPECT_EQ(tokenizer->vocab_size(), 21);
-  EXPECT_EQ(tokenizer->chat_template(), "t");
+  EXPECT_THAT(tokenizer->chat_templates(), ElementsAre(testing::Pair("default", "t")));
   const auto refused = [](const char* config) {
     return std::string(Tokenizer::FromSentencePiece(TinySentencePieceFile(kBpe), config).status().message());
   };

@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
 #include <memory>
 #include <random>
 
@@ -124,13 +125,13 @@ class FarReachingTokenizer : public Tokenizer {
   std::optional<TokenId> bos_id() const override { return std::nullopt; }
   std::optional<TokenId> eos_id() const override { return std::nullopt; }
   const std::vector<TokenId>& end_ids() const override { return no_ids_; }
-  const std::string& chat_template() const override { return no_template_; }
+  const std::map<std::string, std::string>& chat_templates() const override { return no_templates_; }
 
   mutable size_t encoded_bytes = 0;
 
  private:
   const std::vector<TokenId> no_ids_;
-  const std::string no_template_;
+  const std::map<std::string, std::string> no_templates_;
 };
 
 TEST(StreamingTokenizerTest, JudgingCutsCostsNoMoreThanAShareOfTheText) {

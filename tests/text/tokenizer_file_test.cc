@@ -2,14 +2,20 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <map>
+
 #include "engine/base/strings.h"
+#include "tests/support/temp_folder.h"
 #include "tests/text/tiny_tokenizers.h"
 
 namespace memgate {
 namespace {
 
 using nlohmann::json;
+using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Pair;
 
 void ExpectRefused(const json& tokenizer, absl::StatusCode code, const std::string& message,
                    std::string_view config = "") {
@@ -74,7 +80,7 @@ TEST(TokenizerFileTest, NamesTheMergeThatIsMalformedOrRefersToNothing) {
 TEST(TokenizerFileTest, TakesMergesAsStringsOrPairs) {
   json file = TinyByteLevelJson();
   file["model"]["merges"][0] = {"h", "e"};
-  EXPECT_THAT(Pieces(*MakeTokenizer(file), "hello"), testing::ElementsAre("hello"));
+  EXPECT_THAT(Pieces(*MakeTokenizer(file), "hello"), ElementsAre("hello"));
 }
 
 TEST(TokenizerFileTest, NamesWhatIsNotSupported) {
@@ -112,11 +118,73 @@ TEST(TokenizerFileTest, RefusesABeginTokenThatDoesNotExist) {
 TEST(TokenizerFileTest, ReadsTheConfiguration) {
   const auto tokenizer = MakeTokenizer(TinySentencePieceJson(), R"({
     "bos_token": "<s>", "eos_token": {"content": "</s>"}, "add_bos_token": false,
-    "chat_template": [{"name": "tools", "template": "t"}, {"name": "default", "template": "d"}]})");
+    "chat_template": [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "d"}]})");
   EXPECT_EQ(tokenizer->bos_id(), 1);
   EXPECT_EQ(tokenizer->eos_id(), 2);
-  EXPECT_EQ(tokenizer->chat_template(), "d");
-  EXPECT_THAT(Pieces(*tokenizer, "the", TextPosition::kStart), testing::ElementsAre("▁the"));
+  EXPECT_THAT(tokenizer->chat_templates(), ElementsAre(Pair("default", "d"), Pair("tool_use", "t")));
+  EXPECT_THAT(Pieces(*tokenizer, "the", TextPosition::kStart), ElementsAre("▁the"));
+}
+
+TEST(TokenizerFileTest, TemplateFilesReplaceThoseOfTheConfiguration) {
+  const TempFolder folder;
+  folder.Write("tokenizer.json", TinyByteLevelJson().dump());
+  folder.Write("tokenizer_config.json", R"({"chat_template": [{"name": "default", "template": "d"},
+                                                              {"name": "rag", "template": "r"}]})");
+  const auto templates = [&] {
+    const auto tokenizer = Tokenizer::FromFolder(folder.path());
+    EXPECT_TRUE(tokenizer.ok()) << tokenizer.status();
+    return tokenizer.ok() ? (*tokenizer)->chat_templates() : std::map<std::string, std::string>();
+  };
+  EXPECT_THAT(templates(), ElementsAre(Pair("default", "d"), Pair("rag", "r")));
+  std::filesystem::create_directory(folder.File("additional_chat_templates"));
+  folder.Write("additional_chat_templates/tool_use.jinja", "t");
+  folder.Write("additional_chat_templates/note.txt", "n");
+  EXPECT_THAT(templates(), ElementsAre(Pair("default", "d"), Pair("rag", "r"), Pair("tool_use", "t")));
+  folder.Write("chat_template.jinja", "c");
+  EXPECT_THAT(templates(), ElementsAre(Pair("default", "c"), Pair("tool_use", "t")));
+}
+
+TEST(TokenizerFileTest, RefusesAFolderOfVeryManyTemplates) {
+  const TempFolder folder;
+  folder.Write("tokenizer.json", TinyByteLevelJson().dump());
+  std::filesystem::create_directory(folder.File("additional_chat_templates"));
+  for (int i = 0; i < 65; ++i) folder.Write(Concat("additional_chat_templates/", i, ".jinja"), "t");
+  const absl::Status status = Tokenizer::FromFolder(folder.path()).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("additional_chat_templates: more than 64 chat templates"));
+}
+
+TEST(TokenizerFileTest, RefusesTemplatesThatAreNoText) {
+  ExpectInvalid(TinyByteLevelJson(), "\"chat_template\" is not a string", R"({"chat_template": 3})");
+  ExpectInvalid(TinyByteLevelJson(), "chat_template: \"template\" is not a string",
+                R"({"chat_template": [{"name": "default", "template": 3}]})");
+}
+
+// A rendered chat brings the begin token itself, or is to have none.
+TEST(TokenizerFileTest, TextsMayBeginAsTheyAreWritten) {
+  const auto tokenizer = MakeTokenizer(TinySentencePieceJson());
+  EXPECT_THAT(Pieces(*tokenizer, "the", TextPosition::kStart), ElementsAre("<s>", "▁the"));
+  EXPECT_THAT(Pieces(*tokenizer, "the", TextPosition::kStartAsWritten), ElementsAre("▁the"));
+  std::vector<std::string> twice = Pieces(*tokenizer, "<s>the", TextPosition::kStart);
+  ASSERT_THAT(twice, ElementsAre("<s>", "<s>", testing::_));
+  twice.erase(twice.begin());
+  EXPECT_EQ(Pieces(*tokenizer, "<s>the", TextPosition::kStartAsWritten), twice);
+  EXPECT_EQ(Decode(*tokenizer, *tokenizer->Encode("the", TextPosition::kStartAsWritten),
+                   TextPosition::kStartAsWritten),
+            "the");
+}
+
+TEST(TokenizerFileTest, TokensThatEndTurnsByTheirNameEndAnswers) {
+  json file = TinyByteLevelJson();  // <|end|>
+  EXPECT_THAT(MakeTokenizer(file)->end_ids(), ElementsAre(kTinyEnd));
+  EXPECT_THAT(MakeTokenizer(file, R"({"eos_token": "<note>"})")->end_ids(), ElementsAre(kTinyNote, kTinyEnd));
+  EXPECT_THAT(MakeTokenizer(file, R"({"eos_token": "<|end|>"})")->end_ids(), ElementsAre(kTinyEnd));
+  file["added_tokens"][1]["content"] = "<|im_end|>";  // not special: only forgotten to say so
+  EXPECT_THAT(MakeTokenizer(file)->end_ids(), ElementsAre(kTinyEnd, kTinyNote));
+  EXPECT_TRUE(MakeTokenizer(file)->IsSpecial(kTinyNote));
+  file["added_tokens"][1]["content"] = "</s>";
+  EXPECT_THAT(MakeTokenizer(file)->end_ids(), ElementsAre(kTinyEnd)) << "HTML";
 }
 
 // The file has "</" among its pieces only, where merges make it of text.
@@ -124,13 +192,13 @@ TEST(TokenizerFileTest, BeginAndEndTokensOfTheConfigurationAreSpecial) {
   json file = TinyByteLevelJson();
   file["model"]["vocab"]["</"] = 266;
   file["model"]["merges"].push_back("< /");
-  EXPECT_THAT(Pieces(*MakeTokenizer(file), "he</"), testing::ElementsAre("he", "</"));
+  EXPECT_THAT(Pieces(*MakeTokenizer(file), "he</"), ElementsAre("he", "</"));
   const auto tokenizer = MakeTokenizer(file, R"({"eos_token": "</"})");
   EXPECT_TRUE(tokenizer->IsSpecial(266));
   EXPECT_EQ(tokenizer->TokenBytes(266), "");
-  EXPECT_THAT(Pieces(*tokenizer, "he</"), testing::ElementsAre("he", "</"));
+  EXPECT_THAT(Pieces(*tokenizer, "he</"), ElementsAre("he", "</"));
   EXPECT_THAT(Pieces(*tokenizer, "he</", TextPosition::kContinuation, SpecialTokens::kPlainText),
-              testing::ElementsAre("he", "<", "/"));
+              ElementsAre("he", "<", "/"));
 }
 
 TEST(TokenizerFileTest, RefusesAddedTokensOfTooManyBytes) {
@@ -149,7 +217,7 @@ TEST(TokenizerFileTest, AddsABeginTokenThatOnlyTheConfigurationAsksFor) {
   json file = TinySentencePieceJson();
   file["post_processor"] = nullptr;
   const auto tokenizer = MakeTokenizer(file, R"({"bos_token": "<s>", "add_bos_token": true})");
-  EXPECT_THAT(Pieces(*tokenizer, "the", TextPosition::kStart), testing::ElementsAre("<s>", "▁the"));
+  EXPECT_THAT(Pieces(*tokenizer, "the", TextPosition::kStart), ElementsAre("<s>", "▁the"));
 }
 
 TEST(TokenizerFileTest, ReportsAMissingFolder) {
