@@ -2,11 +2,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <iterator>
 #include <limits>
+#include <sstream>
 
-#include "engine/text/gguf_pre_tokenizer.h"
 #include "engine/text/sentencepiece_model.h"
-#include "engine/text/text_splitter.h"
 #include "tests/text/charsmap_blobs.h"
 #include "tests/text/gguf_vocabularies.h"
 #include "tests/text/sentencepiece_files.h"
@@ -246,62 +246,6 @@ TEST(GgufTokenizerTest, RefusesUnknownModelsAndPreTokenizersByName) {
   ExpectRefused(vocabulary, absl::StatusCode::kUnimplemented, "\"rwkv\"");
 }
 
-std::vector<std::string> SplitAs(const std::string& pre, const std::string& text) {
-  std::vector<std::string_view> pieces = {text};
-  for (const std::string_view pattern : FindGgufPreTokenizer(pre)->patterns) {
-    const auto splitter = TextSplitter::Compile(std::string(pattern), SplitBehavior::kIsolated, false);
-    EXPECT_TRUE(splitter.ok()) << pre << ": " << splitter.status();
-    std::vector<std::string_view> finer;
-    MatchWork work(text.size());
-    for (const std::string_view piece : pieces) EXPECT_TRUE(splitter->Split(piece, work, finer).ok());
-    pieces = finer;
-  }
-  return {pieces.begin(), pieces.end()};
-}
-
-// One text, and by hand what each family makes of it.
-TEST(GgufPreTokenizerTest, SplitsAsEachFamilyDoes) {
-  const std::string text = "I'M HelloWorld 12345 a/b!!\n  x";
-  EXPECT_THAT(SplitAs("gpt-2", text),
-              ElementsAre("I", "'", "M", " HelloWorld", " 12345", " a", "/", "b", "!!", "\n ", " x"));
-  EXPECT_THAT(SplitAs("llama-bpe", text),
-              ElementsAre("I", "'M", " HelloWorld", " ", "123", "45", " a", "/b", "!!\n", " ", " x"));
-  EXPECT_THAT(SplitAs("qwen2", text), ElementsAre("I", "'M", " HelloWorld", " ", "1", "2", "3", "4", "5",
-                                                  " a", "/b", "!!\n", " ", " x"));
-  EXPECT_THAT(SplitAs("smollm", text), ElementsAre("I", "'", "M", " HelloWorld", " ", "1", "2", "3", "4", "5",
-                                                   " a", "/", "b", "!!", "\n ", " x"));
-  EXPECT_THAT(SplitAs("tekken", text), ElementsAre("I", "'M", " Hello", "World", " ", "1", "2", "3", "4", "5",
-                                                   " a", "/b", "!!\n", " ", " x"));
-  EXPECT_THAT(SplitAs("gpt-4o", text),
-              ElementsAre("I'M", " Hello", "World", " ", "123", "45", " a", "/b", "!!\n", " ", " x"));
-  EXPECT_THAT(SplitAs("deepseek-llm", text),
-              ElementsAre("I", "'", "M", " HelloWorld", " ", "12345", " a", "/", "b", "!!", "\n", " ", " x"));
-  EXPECT_THAT(SplitAs("deepseek-coder", text), ElementsAre("I", "'", "M", " HelloWorld", " ", "1", "2", "3",
-                                                           "4", "5", " a", "/", "b", "!!", "\n", " ", " x"));
-  EXPECT_THAT(SplitAs("deepseek-v3", text),
-              ElementsAre("I", "'M", " HelloWorld", " ", "123", "45", " a", "/b", "!!\n", " ", " x"));
-  EXPECT_THAT(SplitAs("falcon", text),
-              ElementsAre("I", "'", "M", " HelloWorld", " ", "123", "45", " a", "/", "b", "!!", "\n ", " x"));
-  EXPECT_THAT(SplitAs("bloom", "Hi, you (two).  x"),
-              ElementsAre("Hi", ",", " you", " (", "two", "). ", " x"));
-}
-
-TEST(GgufPreTokenizerTest, EveryPatternCompilesAndLosesNothing) {
-  const std::string text = "It's 3 o'clock,\r\n\t你好 123456 e\xCC\x81té…  🙂 \n";
-  for (const char* name :
-       {"default",  "gpt-2",     "falcon",          "starcoder",    "llama-bpe",      "dbrx",
-        "qwen2",    "stablelm2", "qwen35",          "deepseek-llm", "deepseek-coder", "deepseek-v3",
-        "tekken",   "gpt-4o",    "bloom",           "viking",       "seed-coder",     "bailingmoe",
-        "minicpm5", "smollm",    "deepseek-r1-qwen"}) {
-    ASSERT_NE(FindGgufPreTokenizer(name), nullptr) << name;
-    std::string joined;
-    for (const std::string& piece : SplitAs(name, text)) joined += piece;
-    EXPECT_EQ(joined, text) << name;
-  }
-  EXPECT_EQ(FindGgufPreTokenizer(""), FindGgufPreTokenizer("default"));
-  EXPECT_EQ(FindGgufPreTokenizer("no-such"), nullptr);
-}
-
 struct Published {
   const char* folder;
   const char* pre;
@@ -334,6 +278,45 @@ INSTANTIATE_TEST_SUITE_P(Published, GgufVectorsTest,
                                          Published{"llama2", "default"}, Published{"phi-3-mini", "default"}),
                          [](const auto& info) {
                            std::string name = info.param.folder;
+                           std::erase(name, '-');
+                           return name;
+                         });
+
+// Vocabularies of families that ship no tokenizer.json above, each with texts and what Transformers makes of
+// them.
+class GgufVocabularyFileTest : public testing::TestWithParam<const char*> {};
+
+std::vector<std::string> SplitAt(const std::string& text, const std::string& separator) {
+  std::vector<std::string> parts;
+  size_t begin = 0;
+  for (size_t end = text.find(separator); end != std::string::npos; end = text.find(separator, begin)) {
+    parts.push_back(text.substr(begin, end - begin));
+    begin = end + separator.size();
+  }
+  return parts;
+}
+
+TEST_P(GgufVocabularyFileTest, IdsEqualThoseOfTransformers) {
+  const std::string path = kData + "/tokenizers-gguf/ggml-vocab-" + GetParam() + ".gguf";
+  SKIP_WITHOUT(path);
+  const auto tokenizer = Make(ReadGgufVocabulary(path));
+  const std::vector<std::string> texts = SplitAt(ReadText(path + ".inp"), "\n__ggml_vocab_test__\n");
+  const std::vector<std::string> lines = SplitAt(ReadText(path + ".out"), "\n");
+  ASSERT_GE(texts.size(), 40u);
+  ASSERT_GE(lines.size(), texts.size());
+  for (size_t i = 0; i < texts.size(); ++i) {
+    std::istringstream line(lines[i]);
+    const std::vector<TokenId> expected{std::istream_iterator<TokenId>(line), {}};
+    EXPECT_EQ(EncodeBare(*tokenizer, texts[i]), expected) << texts[i];
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Files, GgufVocabularyFileTest,
+                         testing::Values("llama-bpe", "deepseek-llm", "deepseek-coder", "falcon", "starcoder",
+                                         "refact", "command-r", "mpt", "gpt-2", "qwen2", "qwen35", "phi-3",
+                                         "llama-spm"),
+                         [](const auto& info) {
+                           std::string name = info.param;
                            std::erase(name, '-');
                            return name;
                          });
