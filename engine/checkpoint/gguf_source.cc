@@ -19,6 +19,7 @@ namespace memgate {
 namespace {
 
 constexpr std::string_view kLayerPrefix = "blk.";
+constexpr std::string_view kHuggingFaceLayerPrefix = "model.layers.";
 // Not weights: their numbers are part of the config.
 constexpr std::string_view kConfigTensors[] = {"rope_freqs.weight", "rope_factors_short.weight",
                                                "rope_factors_long.weight"};
@@ -28,15 +29,23 @@ struct NewName {
   GgufRows rows = GgufRows::kInOrder;
 };
 
-// Null if it is not among them.
-const GgufTensorName* Lookup(absl::Span<const GgufTensorName> names, std::string_view gguf) {
-  const auto found =
-      std::find_if(names.begin(), names.end(), [&](const GgufTensorName& name) { return name.gguf == gguf; });
+// The one that `spelling`, one of the two names of each, calls `wanted`. Null if it is not among them.
+const GgufTensorName* Lookup(absl::Span<const GgufTensorName> names,
+                             std::string_view GgufTensorName::*spelling, std::string_view wanted) {
+  const auto found = std::find_if(names.begin(), names.end(),
+                                  [&](const GgufTensorName& name) { return name.*spelling == wanted; });
   return found == names.end() ? nullptr : &*found;
 }
 
+// Of a layer; what the architecture says counts before what all have in common.
+const GgufTensorName* LookupInLayer(const GgufArchitecture& architecture,
+                                    std::string_view GgufTensorName::*spelling, std::string_view wanted) {
+  const GgufTensorName* own = Lookup(architecture.layer_tensors, spelling, wanted);
+  return own != nullptr ? own : Lookup(GgufLayerTensors(), spelling, wanted);
+}
+
 absl::StatusOr<NewName> Rename(std::string_view name, const GgufArchitecture& architecture, int num_layers) {
-  const GgufTensorName* found = Lookup(GgufOuterTensors(), name);
+  const GgufTensorName* found = Lookup(GgufOuterTensors(), &GgufTensorName::gguf, name);
   std::string prefix;
   if (found == nullptr && name.starts_with(kLayerPrefix)) {
     const std::string_view rest = name.substr(kLayerPrefix.size());
@@ -47,9 +56,8 @@ absl::StatusOr<NewName> Rename(std::string_view name, const GgufArchitecture& ar
       if (layer < 0 || layer >= num_layers) {
         return TensorError(name, Concat("there are only ", num_layers, " layers"));
       }
-      prefix = Concat("model.layers.", layer, ".");
-      found = Lookup(architecture.layer_tensors, part.substr(1));
-      if (found == nullptr) found = Lookup(GgufLayerTensors(), part.substr(1));
+      prefix = Concat(kHuggingFaceLayerPrefix, layer, ".");
+      found = LookupInLayer(architecture, &GgufTensorName::gguf, part.substr(1));
     }
   }
   if (found != nullptr && !found->hugging_face.empty()) {
@@ -60,20 +68,39 @@ absl::StatusOr<NewName> Rename(std::string_view name, const GgufArchitecture& ar
                      absl::StatusCode::kUnimplemented);
 }
 
+// What files of the architecture call the tensor that is called `name` in a folder; where they have none,
+// that.
+std::string NameInFile(std::string_view name, const GgufArchitecture& architecture) {
+  constexpr auto kFolderName = &GgufTensorName::hugging_face;
+  if (const GgufTensorName* outer = Lookup(GgufOuterTensors(), kFolderName, name)) {
+    return std::string(outer->gguf);
+  }
+  const size_t layer = kHuggingFaceLayerPrefix.size();
+  const size_t dot = name.find('.', layer);
+  if (!name.starts_with(kHuggingFaceLayerPrefix) || dot == std::string_view::npos) return std::string(name);
+  const GgufTensorName* found = LookupInLayer(architecture, kFolderName, name.substr(dot + 1));
+  if (found == nullptr) return std::string(name);
+  return Concat(kLayerPrefix, name.substr(layer, dot - layer), ".", found->gguf);
+}
+
 class GgufSource : public TensorSource {
  public:
-  GgufSource(MappedFile file, GgufTensors tensors) : file_(std::move(file)), tensors_(std::move(tensors)) {}
+  GgufSource(MappedFile file, GgufTensors tensors, const GgufArchitecture& architecture)
+      : file_(std::move(file)), tensors_(std::move(tensors)), architecture_(architecture) {}
 
   absl::StatusOr<TensorView> Find(std::string_view name) const override {
-    const std::string& path = file_.identity().path;
     if (const auto found = tensors_.readable.find(name); found != tensors_.readable.end()) {
       return found->second;
     }
     if (const auto found = tensors_.unsupported.find(name); found != tensors_.unsupported.end()) {
       return absl::UnimplementedError(
-          Concat("tensor \"", name, "\" in ", path, " has type ", found->second, ", which is not supported"));
+          Concat(Describe(name), " has type ", found->second, ", which is not supported"));
     }
-    return absl::NotFoundError(Concat("no tensor \"", name, "\", as Hugging Face calls it, in ", path));
+    return absl::NotFoundError(Concat("no ", Describe(name)));
+  }
+
+  std::string Describe(std::string_view name) const override {
+    return Concat(TensorSource::Describe(NameInFile(name, architecture_)), " in ", file_.identity().path);
   }
 
   bool Has(std::string_view name) const override {
@@ -97,12 +124,14 @@ class GgufSource : public TensorSource {
  private:
   const MappedFile file_;
   const GgufTensors tensors_;  // borrow the mapping, which stays where it is
+  const GgufArchitecture& architecture_;
 };
 
 // All but the tensors' source.
 struct Parsed {
   Checkpoint checkpoint;
   GgufTensors tensors;
+  const GgufArchitecture* architecture = nullptr;
 };
 
 absl::StatusOr<Parsed> Parse(absl::Span<const std::byte> image) {
@@ -124,6 +153,7 @@ absl::StatusOr<Parsed> Parse(absl::Span<const std::byte> image) {
   parsed.checkpoint.generation = *std::move(generation);
   parsed.checkpoint.vocabulary = *std::move(vocabulary);
   parsed.tensors = *std::move(tensors);
+  parsed.architecture = (*architecture)->gguf;
   return parsed;
 }
 
@@ -164,7 +194,8 @@ absl::StatusOr<Checkpoint> OpenGgufFile(const std::string& path) {
   if (!file.ok()) return file.status();
   absl::StatusOr<Parsed> parsed = Parse(file->bytes());
   if (!parsed.ok()) return WithPath(path, parsed.status());
-  parsed->checkpoint.tensors = std::make_unique<GgufSource>(*std::move(file), std::move(parsed->tensors));
+  parsed->checkpoint.tensors =
+      std::make_unique<GgufSource>(*std::move(file), std::move(parsed->tensors), *parsed->architecture);
   return std::move(parsed->checkpoint);
 }
 

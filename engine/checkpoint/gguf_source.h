@@ -30,7 +30,7 @@ absl::StatusOr<GgufTensors> NameGgufTensors(const GgufFile& file, absl::Span<con
 
 // Opens a file. Errors start with the path; UNIMPLEMENTED or INVALID_ARGUMENT as ParseGguf, GgufModelConfig
 // and NameGgufTensors. Find() of a tensor of a type that is not supported returns UNIMPLEMENTED and names the
-// type; Names() and Has() speak of the others.
+// type; Names() and Has() speak of the others. Describe() has the file's own names.
 absl::StatusOr<Checkpoint> OpenGgufFile(const std::string& path);
 
 }  // namespace memgate

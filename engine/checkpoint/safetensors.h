@@ -34,7 +34,7 @@ struct SafetensorsEntry {
 absl::StatusOr<std::vector<SafetensorsEntry>> ParseSafetensorsHeader(absl::Span<const std::byte> file);
 
 // Sources: Names() and Has() speak of the tensors that can be read. Find() of a tensor whose element type is
-// not supported returns UNIMPLEMENTED and names the type.
+// not supported returns UNIMPLEMENTED and names the type. Describe() names the file, of shards the one.
 
 // Maps one file. Errors: NOT_FOUND, INVALID_ARGUMENT (message starts with the path).
 absl::StatusOr<std::unique_ptr<TensorSource>> OpenSafetensorsFile(const std::string& path);

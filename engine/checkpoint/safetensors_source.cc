@@ -36,6 +36,7 @@ class SafetensorsSource : public TensorSource {
   absl::Status Add(const std::string& path, const std::function<bool(const std::string&)>& wanted);
 
   absl::StatusOr<TensorView> Find(std::string_view name) const override;
+  std::string Describe(std::string_view name) const override;
   bool Has(std::string_view name) const override { return tensors_.find(name) != tensors_.end(); }
   std::vector<std::string> Names() const override;
   std::map<std::string, std::string, std::less<>> Unsupported() const override { return unsupported_; }
@@ -53,9 +54,11 @@ class SafetensorsSource : public TensorSource {
   // All constant once the source is handed out.
   const std::string origin_;
   std::vector<MappedFile> files_;
+  std::vector<std::string> paths_;  // of files_
   std::vector<FileIdentity> identities_;
   std::map<std::string, TensorView, std::less<>> tensors_;
   std::map<std::string, std::string, std::less<>> unsupported_;  // name -> dtype
+  std::map<std::string, size_t, std::less<>> places_;            // name -> index in paths_, of all of them
 };
 
 absl::Status SafetensorsSource::Add(const std::string& path,
@@ -66,6 +69,7 @@ absl::Status SafetensorsSource::Add(const std::string& path,
   if (!entries.ok()) return WithPath(path, entries.status());
   for (SafetensorsEntry& entry : *entries) {
     if (!wanted(entry.name)) continue;
+    places_.emplace(entry.name, paths_.size());
     if (!entry.dtype.has_value()) {
       unsupported_.emplace(entry.name, entry.dtype_name);
       continue;
@@ -75,6 +79,7 @@ absl::Status SafetensorsSource::Add(const std::string& path,
     tensors_.emplace(entry.name, view);
   }
   identities_.push_back(file->identity());
+  paths_.push_back(path);
   files_.push_back(*std::move(file));
   return absl::OkStatus();
 }
@@ -82,11 +87,16 @@ absl::Status SafetensorsSource::Add(const std::string& path,
 absl::StatusOr<TensorView> SafetensorsSource::Find(std::string_view name) const {
   if (const auto found = tensors_.find(name); found != tensors_.end()) return found->second;
   if (const auto found = unsupported_.find(name); found != unsupported_.end()) {
-    return absl::UnimplementedError(absl::StrCat("tensor \"", std::string(name), "\" in ", origin_,
-                                                 " has dtype ", DescribeJson(found->second),
+    return absl::UnimplementedError(absl::StrCat(Describe(name), " has dtype ", DescribeJson(found->second),
                                                  "; supported are F32, F16 and BF16"));
   }
-  return absl::NotFoundError(absl::StrCat("no tensor \"", std::string(name), "\" in ", origin_));
+  return absl::NotFoundError(absl::StrCat("no ", Describe(name)));
+}
+
+std::string SafetensorsSource::Describe(std::string_view name) const {
+  const auto place = places_.find(name);
+  return absl::StrCat(TensorSource::Describe(name), " in ",
+                      place == places_.end() ? origin_ : paths_[place->second]);
 }
 
 std::vector<std::string> SafetensorsSource::Names() const {

@@ -2,8 +2,8 @@
 
 #include <cassert>
 
-#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "engine/base/strings.h"
 
 namespace memgate {
 
@@ -37,14 +37,16 @@ void ToFloat(const TensorView& view, absl::Span<float> out) {
   }
 }
 
+std::string TensorSource::Describe(std::string_view name) const { return Concat("tensor \"", name, "\""); }
+
 absl::StatusOr<TensorView> FindShaped(const TensorSource& source, std::string_view name,
                                       absl::Span<const int64_t> shape) {
   absl::StatusOr<TensorView> view = source.Find(name);
   if (!view.ok()) return view;
   if (absl::MakeConstSpan(view->shape) != shape) {
-    return absl::InvalidArgumentError(absl::StrCat("tensor \"", std::string(name), "\" has shape [",
-                                                   absl::StrJoin(view->shape, ", "), "], expected [",
-                                                   absl::StrJoin(shape, ", "), "]"));
+    return absl::InvalidArgumentError(Concat(source.Describe(name), " has shape [",
+                                             absl::StrJoin(view->shape, ", "), "], expected [",
+                                             absl::StrJoin(shape, ", "), "]"));
   }
   return view;
 }

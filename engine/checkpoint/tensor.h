@@ -47,6 +47,9 @@ class TensorSource {
   virtual ~TensorSource() = default;
   // NOT_FOUND (naming the tensor and the file or folder) if there is none.
   virtual absl::StatusOr<TensorView> Find(std::string_view name) const = 0;
+  // The tensor in messages, be it there or not: 'tensor "blk.0.attn_q.weight" in FILE', its name as the file
+  // spells it. A folder takes the place of the file where it has no such tensor.
+  virtual std::string Describe(std::string_view name) const;
   virtual bool Has(std::string_view name) const = 0;
   // In ascending byte order.
   virtual std::vector<std::string> Names() const = 0;
@@ -59,7 +62,8 @@ class TensorSource {
   virtual void ReleasePages() const {}
 };
 
-// Finds `name` and checks its shape; INVALID_ARGUMENT names tensor, expected and found shape.
+// Finds `name` and checks its shape; INVALID_ARGUMENT describes the tensor and names expected and found
+// shape.
 absl::StatusOr<TensorView> FindShaped(const TensorSource& source, std::string_view name,
                                       absl::Span<const int64_t> shape);
 

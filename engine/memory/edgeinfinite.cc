@@ -108,7 +108,7 @@ absl::StatusOr<int64_t> InnerWidth(const LayerTensors& source) {
   if (!w1.ok()) return w1.status();
   if (w1->shape.size() == 3 && w1->shape[1] >= 1 && w1->shape[1] <= kMaxInner) return w1->shape[1];
   return absl::InvalidArgumentError(
-      Concat("tensor \"", w1->name, "\" must have shape [H, I, D] with I in [1, ", kMaxInner, "]"));
+      Concat(source.tensors.Describe(w1->name), " must have shape [H, I, D] with I in [1, ", kMaxInner, "]"));
 }
 
 }  // namespace

@@ -155,8 +155,8 @@ absl::StatusOr<int64_t> Features(const LayerTensors& source, const ModelConfig& 
   if (features > 0 && features % base.head_dim == 0 && features / base.head_dim <= kMaxFeatureFactor) {
     return features;
   }
-  return absl::InvalidArgumentError(Concat("tensor \"", scale->name,
-                                           "\" must have shape [G, K], K a multiple of ", base.head_dim,
+  return absl::InvalidArgumentError(Concat(source.tensors.Describe(scale->name),
+                                           " must have shape [G, K], K a multiple of ", base.head_dim,
                                            " up to ", kMaxFeatureFactor * base.head_dim));
 }
 

@@ -35,7 +35,7 @@ absl::StatusOr<std::vector<float>> LayerTensors::Read(std::string_view name,
     for (const float x : layer) {
       if (!std::isfinite(x)) {
         return absl::InvalidArgumentError(
-            Concat("tensor \"", Name(l, name), "\" holds a number that is not finite"));
+            Concat(tensors.Describe(Name(l, name)), " holds a number that is not finite"));
       }
     }
   }

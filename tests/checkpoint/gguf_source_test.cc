@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -218,10 +219,39 @@ TEST_F(GgufSourceTest, OnlyThisTensorIsLostToAnUnsupportedType) {
   EXPECT_THAT(checkpoint->tensors->Names(), ElementsAre("model.embed_tokens.weight", "model.norm.weight"));
   const auto view = checkpoint->tensors->Find("model.layers.0.self_attn.v_proj.weight");
   EXPECT_EQ(view.status().code(), absl::StatusCode::kUnimplemented);
-  EXPECT_THAT(std::string(view.status().message()), HasSubstr("v_proj.weight"));
-  EXPECT_THAT(std::string(view.status().message()), HasSubstr("has type IQ1_S, which is not supported"));
-  EXPECT_THAT(std::string(view.status().message()), HasSubstr("model.gguf"));
-  EXPECT_EQ(checkpoint->tensors->Find("lm_head.weight").status().code(), absl::StatusCode::kNotFound);
+  const std::string path = folder_.File("model.gguf");
+  EXPECT_EQ(view.status().message(),
+            "tensor \"blk.0.attn_v.weight\" in " + path + " has type IQ1_S, which is not supported");
+  const absl::Status missing = checkpoint->tensors->Find("lm_head.weight").status();
+  EXPECT_EQ(missing.code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(missing.message(), "no tensor \"output.weight\" in " + path);
+}
+
+// Of every architecture: what is there, and what would have been.
+TEST_F(GgufSourceTest, MessagesHaveTheNamesOfTheFile) {
+  for (const TinyArchitecture architecture : kTinyArchitectures) {
+    const TempFolder folder;
+    const std::string model = WriteTinyModel(folder.File("model"), {.architecture = architecture});
+    const std::string image = GgufOfFolder(model).Image();
+    const std::string path = folder_.Write("model.gguf", image);
+    const auto checkpoint = OpenGgufFile(path);
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+    const auto file = ParseGguf(AsBytes(image));
+    ASSERT_TRUE(file.ok()) << file.status();
+    std::set<std::string> in_file, described;
+    for (const GgufTensor& tensor : file->tensors) {
+      if (!tensor.name.starts_with("rope_")) in_file.insert("tensor \"" + tensor.name + "\" in " + path);
+    }
+    for (const std::string& name : checkpoint->tensors->Names()) {
+      described.insert(checkpoint->tensors->Describe(name));
+    }
+    EXPECT_EQ(described, in_file);
+    EXPECT_EQ(checkpoint->tensors->Describe("model.layers.7.input_layernorm.weight"),
+              "tensor \"blk.7.attn_norm.weight\" in " + path);
+    for (const char* unknown : {"model.layers.", "model.layers.3", "model.layers.3.mlp.router", "x"}) {
+      EXPECT_EQ(checkpoint->tensors->Describe(unknown), std::string("tensor \"") + unknown + "\" in " + path);
+    }
+  }
 }
 
 struct Refused {

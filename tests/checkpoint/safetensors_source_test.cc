@@ -187,6 +187,9 @@ TEST_F(SafetensorsFolderTest, OpensShardsAsOneSource) {
   EXPECT_THAT(Values(**source, "b"), ElementsAre(2));
   EXPECT_THAT(Values(**source, "c"), ElementsAre(3));
   EXPECT_EQ(Message((*source)->Find("d").status()), "no tensor \"d\" in " + folder_.path());
+  const std::string second = "tensor \"c\" in " + folder_.File("s2.safetensors");
+  EXPECT_EQ((*source)->Describe("c"), second);
+  EXPECT_EQ(Message(FindShaped(**source, "c", {2}).status()), second + " has shape [1], expected [2]");
 }
 
 TEST_F(SafetensorsFolderTest, HidesTensorsThatTheIndexDoesNotList) {
