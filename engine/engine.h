@@ -16,6 +16,7 @@
 #include "engine/checkpoint/model_config.h"
 #include "engine/kernels/kv_rows.h"
 #include "engine/kernels/weight_format.h"
+#include "engine/memory/module_base.h"
 #include "engine/scheduling/turn.h"
 #include "engine/session/byte_accountant.h"
 #include "engine/session/memory_report.h"
@@ -34,6 +35,7 @@ struct EngineOptions {
   // Folder with memory.json and memory.safetensors; empty = those that lie with the model, if any;
   // kNoMemoryModules = none, whatever lies there.
   std::string memory_folder;
+  BaseRule memory_base = BaseRule::kSame;  // of all modules
   // None: chosen by the model's size (engine/weight_choice.h).
   std::optional<WeightFormat> weights = WeightFormat::kF32;
   KvFormat kv = KvFormat::kF32;                    // keys and values of every session
@@ -74,6 +76,7 @@ struct ModelInfo {
   std::string settings_fingerprint;  // ConfigFingerprint
   std::string default_memory_kind;
   std::vector<MemoryKindInfo> memory_kinds;
+  std::vector<MemoryModuleInfo> memory_modules;
   bool has_chat_template = false;  // that can be used for messages without tools
   GenerationDefaults generation;
 };

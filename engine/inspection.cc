@@ -206,9 +206,12 @@ class Inspector {
     result_.config = config;
     result_.architecture = config.architecture;
     Note(CheckVocabulary(result_.path, result_.vocabulary_size, config));
-    const auto parameters = CheckWeights(config, *checkpoint.tensors);
-    Note(parameters.status());
-    if (parameters.ok()) result_.parameters = *parameters;
+    const auto weights = CheckWeights(config, *checkpoint.tensors);
+    Note(weights.status());
+    if (weights.ok()) {
+      result_.parameters = weights->parameters;
+      result_.norms_fingerprint = weights->norms_fingerprint;
+    }
     for (const WeightFormat format : kWeightFormats) {
       result_.weights.push_back({format, PackedWeightBytes(config, format)});
     }
@@ -223,16 +226,27 @@ class Inspector {
     const auto folders = KindRegistry::ModuleFolders(place);
     if (!folders.ok()) return Note(folders.status());
     for (const std::string& module : *folders) AddModule(module, checkpoint.config);
-    std::string fingerprint;
     if (std::any_of(result_.modules.begin(), result_.modules.end(),
                     [](const ModuleSummary& module) { return !module.base_fingerprint.empty(); })) {
       auto computed = Fingerprint(*checkpoint.tensors);
       if (!computed.ok()) return Note(computed.status());
-      fingerprint = *std::move(computed);
+      result_.fingerprint = *std::move(computed);
     }
-    const auto kinds = KindRegistry::Load(place, checkpoint.config, fingerprint);
+    const auto kinds = KindRegistry::Load(
+        place, {checkpoint.config, result_.fingerprint, result_.norms_fingerprint, options_.memory_base});
     if (!kinds.ok()) return Note(kinds.status());
     for (const auto& entry : kinds->entries()) AddKind(*entry, checkpoint.config);
+    for (const MemoryModuleInfo& module : kinds->modules()) AddBase(module);
+  }
+
+  void AddBase(const MemoryModuleInfo& loaded) {
+    for (ModuleSummary& module : result_.modules) {
+      if (module.folder == loaded.folder) module.base = loaded.base;
+    }
+    if (loaded.base == BaseMatch::kOther) {
+      result_.remarks.push_back(Concat("the memory module in ", loaded.folder,
+                                       " was trained on another model; only their shapes were compared"));
+    }
   }
 
   void AddKind(const KindEntry& entry, const ModelConfig& config) {
@@ -253,7 +267,7 @@ class Inspector {
       return;
     }
     result_.modules.push_back({folder, config->kind, config->name.empty() ? config->kind : config->name,
-                               ShapeOf(*config), bytes.value_or(0), config->base_fingerprint});
+                               ShapeOf(*config), bytes.value_or(0), config->base_fingerprint, std::nullopt});
   }
 
   const bool is_folder_;

@@ -11,6 +11,7 @@
 #include "engine/checkpoint/model_config.h"
 #include "engine/kernels/kv_rows.h"
 #include "engine/kernels/weight_format.h"
+#include "engine/memory/module_base.h"
 #include "engine/session/shape.h"
 
 namespace memgate {
@@ -30,8 +31,9 @@ struct ModuleSummary {
   std::string kind;
   std::string name;  // what sessions ask for
   SessionShape shape;
-  int64_t weight_bytes = 0;      // once loaded
-  std::string base_fingerprint;  // empty if the format has none
+  int64_t weight_bytes = 0;       // once loaded
+  std::string base_fingerprint;   // empty if the format has none
+  std::optional<BaseMatch> base;  // none if it was not loaded, alone or because it does not fit
 };
 
 struct WeightCost {
@@ -67,6 +69,8 @@ struct Inspection {
   // The rest is only known of models whose description could be read.
   std::optional<ModelConfig> config;
   std::optional<int64_t> parameters;  // if all tensors are there
+  std::string fingerprint;            // of all tensors; empty if nothing needed it
+  std::string norms_fingerprint;      // of the norms (NormsFingerprint); empty without `parameters`, too
   std::vector<WeightCost> weights;    // in every format
   WeightFormat default_weights = WeightFormat::kF32;
   std::vector<SessionCost> full_kv_per_token;
@@ -74,7 +78,8 @@ struct Inspection {
 };
 
 struct InspectionOptions {
-  std::string memory_folder;        // as in EngineOptions
+  std::string memory_folder;  // as in EngineOptions
+  BaseRule memory_base = BaseRule::kSame;
   int64_t memory_budget_bytes = 0;  // what default_weights is chosen for
 };
 

@@ -97,8 +97,8 @@ absl::StatusOr<int64_t> KindRegistry::ModuleBytes(const ModulePlace& place) {
   return total;
 }
 
-absl::StatusOr<KindRegistry> KindRegistry::Load(const ModulePlace& place, const ModelConfig& config,
-                                                std::string_view fingerprint) {
+absl::StatusOr<KindRegistry> KindRegistry::Load(const ModulePlace& place, const ModuleBase& base) {
+  const ModelConfig& config = base.config;
   const auto folders = ModuleFolders(place);
   if (!folders.ok()) return folders.status();
   if (place.required && folders->empty()) {
@@ -109,7 +109,7 @@ absl::StatusOr<KindRegistry> KindRegistry::Load(const ModulePlace& place, const 
   // `window` needs no module, so without a default module it comes first.
   if (!has_default) registry.Add({MakeWindowKind(), UntrainedShape(config)});
   for (const std::string& folder : *folders) {
-    const absl::Status added = registry.AddModule(folder, config, fingerprint);
+    const absl::Status added = registry.AddModule(folder, base);
     if (added.ok()) continue;
     if (place.required || absl::IsUnavailable(added)) return added;
     return absl::Status(added.code(), Concat(ToStdView(added.message()), "; with memory '", kNoMemoryModules,
@@ -125,21 +125,21 @@ absl::StatusOr<KindRegistry> KindRegistry::Load(const ModulePlace& place, const 
   return registry;
 }
 
-absl::Status KindRegistry::AddModule(const std::string& folder, const ModelConfig& config,
-                                     std::string_view fingerprint) {
-  absl::StatusOr<MemoryModule> module = LoadMemoryModule(folder, config, fingerprint);
+absl::Status KindRegistry::AddModule(const std::string& folder, const ModuleBase& base) {
+  absl::StatusOr<MemoryModule> module = LoadMemoryModule(folder, base);
   if (!module.ok()) return module.status();
   const MemoryModuleConfig& trained = module->config;
   const SessionShape shape{trained.sink_tokens, trained.window_tokens, trained.segment_tokens,
                            trained.salient_tokens};
   absl::Status fits = shape.Validate();
-  if (fits.ok()) fits = CheckFitsModel(shape, config);
+  if (fits.ok()) fits = CheckFitsModel(shape, base.config);
   if (fits.ok() && shape.salient > 0 && !module->kind->HasRetention()) {
     fits = absl::InvalidArgumentError(Concat("'salient_tokens' is ", shape.salient, ", but kind '",
                                              module->kind->name(), "' has no retention score"));
   }
   if (!fits.ok()) return absl::InvalidArgumentError(Concat(folder, ": ", ToStdView(fits.message())));
 
+  modules_.push_back({folder, std::string(module->kind->name()), module->base});
   MemoryKinds kinds = std::move(module->variants);
   kinds.insert(kinds.begin(), std::move(module->kind));
   for (std::unique_ptr<MemoryKind>& kind : kinds) {

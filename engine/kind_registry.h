@@ -44,8 +44,7 @@ class KindRegistry {
   // there (engine/memory/module.h). Without a module in the folder itself the default is `window`. Kinds that
   // work without training follow. Errors as LoadMemoryModule; INVALID_ARGUMENT names both folders if two
   // modules have the same name. Where nobody asked for modules, the message says how to do without.
-  static absl::StatusOr<KindRegistry> Load(const ModulePlace& place, const ModelConfig& config,
-                                           std::string_view fingerprint);
+  static absl::StatusOr<KindRegistry> Load(const ModulePlace& place, const ModuleBase& base);
 
   // The folders with modules that Load() finds, in its order. UNAVAILABLE if they cannot be listed.
   static absl::StatusOr<std::vector<std::string>> ModuleFolders(const ModulePlace& place);
@@ -57,6 +56,8 @@ class KindRegistry {
   absl::StatusOr<KindEntry*> Find(std::string_view name) const;
   KindEntry& default_kind() const { return *entries_.front(); }
   const std::vector<std::unique_ptr<KindEntry>>& entries() const { return entries_; }
+  // In the order of ModuleFolders().
+  const std::vector<MemoryModuleInfo>& modules() const { return modules_; }
 
  private:
   struct NewKind {
@@ -66,11 +67,12 @@ class KindRegistry {
     std::string module_folder;
   };
 
-  absl::Status AddModule(const std::string& folder, const ModelConfig& config, std::string_view fingerprint);
+  absl::Status AddModule(const std::string& folder, const ModuleBase& base);
   void Add(NewKind added);
   bool Has(std::string_view name) const;
 
   std::vector<std::unique_ptr<KindEntry>> entries_;  // the default first
+  std::vector<MemoryModuleInfo> modules_;
 };
 
 }  // namespace memgate

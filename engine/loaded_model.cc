@@ -125,7 +125,10 @@ absl::Status LoadKinds(LoadedModel& model) {
   auto reserved = ReserveBytes(*model.accountant, *bytes, "the weights of memory modules");
   if (!reserved.ok()) return reserved.status();
   model.module_bytes = *std::move(reserved);
-  auto kinds = KindRegistry::Load(place, model.info.config, model.info.fingerprint);
+  const auto norms = NormsFingerprint(model.transformer->weights());
+  if (!norms.ok()) return norms.status();
+  auto kinds = KindRegistry::Load(
+      place, {model.info.config, model.info.fingerprint, *norms, model.options.memory_base});
   if (!kinds.ok()) return kinds.status();
   model.kinds = std::make_unique<KindRegistry>(*std::move(kinds));
   return absl::OkStatus();
@@ -133,6 +136,7 @@ absl::Status LoadKinds(LoadedModel& model) {
 
 void DescribeKinds(LoadedModel& model) {
   model.info.default_memory_kind = model.kinds->default_kind().kind->name();
+  model.info.memory_modules = model.kinds->modules();
   for (const auto& entry : model.kinds->entries()) {
     const SessionContext context{&model.info.config, entry->kind.get(), &model.transformer->ropes(),
                                  model.options.kv};

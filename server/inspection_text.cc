@@ -43,6 +43,7 @@ std::string DescribeModule(const ModuleSummary& module) {
   absl::StrAppend(&text, ", ", FormatBytes(module.weight_bytes), ", ", shape.sinks, " sinks, window ",
                   shape.window, ", segment ", shape.segment, ", salient ", shape.salient);
   if (!module.base_fingerprint.empty()) absl::StrAppend(&text, ", for ", module.base_fingerprint);
+  if (module.base) absl::StrAppend(&text, ", base: ", std::string(BaseMatchName(*module.base)));
   return text;
 }
 
@@ -64,6 +65,12 @@ void AddKinds(const std::vector<KindSummary>& kinds, Lines& lines) {
 void AddModel(const Inspection& inspection, Lines& lines) {
   if (inspection.config) lines.push_back(DescribeShapes(*inspection.config));
   if (inspection.parameters) lines.push_back(absl::StrCat("parameters: ", *inspection.parameters));
+  if (!inspection.fingerprint.empty()) {
+    lines.push_back(absl::StrCat("fingerprint: ", inspection.fingerprint));
+  }
+  if (!inspection.norms_fingerprint.empty()) {
+    lines.push_back(absl::StrCat("fingerprint of norms: ", inspection.norms_fingerprint));
+  }
   lines.push_back(
       absl::StrCat("tokenizer: ",
                    inspection.tokenizer.empty()
@@ -112,6 +119,7 @@ ordered_json ModulesJson(const std::vector<ModuleSummary>& modules) {
                     {"shape", ShapeJson(module.shape)},
                     {"weight_bytes", module.weight_bytes},
                     {"base_fingerprint", module.base_fingerprint}});
+    if (module.base) list.back()["base"] = std::string(BaseMatchName(*module.base));
   }
   return list;
 }
@@ -170,6 +178,8 @@ std::string InspectionJson(const Inspection& inspection) {
   if (inspection.config) {
     object["config"] = ConfigJson(*inspection.config);
     if (inspection.parameters) object["parameters"] = *inspection.parameters;
+    if (!inspection.fingerprint.empty()) object["fingerprint"] = inspection.fingerprint;
+    if (!inspection.norms_fingerprint.empty()) object["norms_fingerprint"] = inspection.norms_fingerprint;
     object["weight_bytes"] = CostsJson(inspection.weights, WeightFormatName);
     object["default_weights"] = std::string(WeightFormatName(inspection.default_weights));
     object["full_kv_bytes_per_token"] = CostsJson(inspection.full_kv_per_token, KvFormatName);

@@ -47,6 +47,19 @@ std::optional<std::string> EnvironmentVariable(const std::string& name) {
   return value;
 }
 
+BaseRule MemoryBase(const Options& options) {
+  return options.any_memory_base ? BaseRule::kAny : BaseRule::kSame;
+}
+
+void LogModules(const std::vector<MemoryModuleInfo>& modules, Log& log) {
+  for (const MemoryModuleInfo& module : modules) {
+    const bool risky = module.base == BaseMatch::kOther;
+    const std::string base(BaseMatchName(module.base));
+    (log.*(risky ? &Log::Warning : &Log::Info))(
+        "memory_module", {{"folder", module.folder}, {"memory_kind", module.kind}, {"base", base}});
+  }
+}
+
 absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const Options& options, WeightCacheOptions::Write write,
                                                    Log& log) {
   auto budget = Budget(options);
@@ -59,6 +72,7 @@ absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const Options& options, Weigh
   auto engine =
       Engine::Load({.model_path = options.model,
                     .memory_folder = options.memory,
+                    .memory_base = MemoryBase(options),
                     .weights = options.weights,
                     .kv = options.kv,
                     .memory_budget_bytes = *budget,
@@ -78,6 +92,7 @@ absl::StatusOr<std::unique_ptr<Engine>> LoadEngine(const Options& options, Weigh
     log.Info("weights_chosen",
              {{"format", std::string(WeightFormatName(model.weights))}, {"reason", model.weights_reason}});
   }
+  LogModules(model.memory_modules, log);
   log.Info("loaded", {{"model", model.name},
                       {"architecture", model.config.architecture},
                       {"parameters", model.parameters},
@@ -153,8 +168,9 @@ int InspectModel(const CommandLine& line) {
   }
   const auto budget = Budget(options);
   if (!budget.ok()) return Fail(budget.status());
-  const auto inspection =
-      Inspect(options.model, {.memory_folder = options.memory, .memory_budget_bytes = *budget});
+  const auto inspection = Inspect(
+      options.model,
+      {.memory_folder = options.memory, .memory_base = MemoryBase(options), .memory_budget_bytes = *budget});
   if (!inspection.ok()) return Fail(inspection.status());
   std::cout << (line.inspect_json ? InspectionJson(*inspection) : InspectionText(*inspection));
   return inspection->obstacles.empty() ? 0 : 1;

@@ -136,6 +136,10 @@ const std::vector<OptionSpec>& Specs() {
        "Memory modules: memory.json and memory.safetensors here, and in every folder of memory/ here. "
        "Default: those in the folder of the model, if any; none = none.",
        Text(&Options::memory)},
+      {"memory-base", "RULE",
+       "Which model a memory module must have been trained on: same, the one of --model, perhaps in another "
+       "format; or any of its shapes, at your own risk. Default same.",
+       OneOf<bool>(&Options::any_memory_base, {{"same", false}, {"any", true}})},
       {"listen", "ADDRESS",
        "Where gRPC is served: host:port, [ipv6]:port or unix:/path; port 0 lets the system choose. Default "
        "127.0.0.1:50061.",

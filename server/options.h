@@ -23,6 +23,7 @@ enum class LogFormat { kText, kJson };
 struct Options {
   std::string model;
   std::string memory;
+  bool any_memory_base = false;  // memory modules of other models are taken, too
   std::string listen = "127.0.0.1:50061";
   std::string metrics_listen = "127.0.0.1:9464";  // "off" = no metrics endpoint
   std::string port_file;

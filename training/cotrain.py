@@ -178,7 +178,7 @@ class Cotraining:
 
     def save(self):
         self.model.save(f"{self.args.model}/model.safetensors")
-        save_module(f"{self.args.model}/memory/infini-delta", self.rule, self.model.fingerprint(), SERVED)
+        save_module(f"{self.args.model}/memory/infini-delta", self.rule, self.model.base_keys(), SERVED)
         if self.args.checkpoint:
             torch.save({"model": self.model.state_dict(), "rule": self.rule.state_dict(), "done": self.done,
                         "optimizers": self.optimizers.state_dict()}, self.args.checkpoint + ".tmp")

@@ -293,14 +293,14 @@ def train(args):
     torch.manual_seed(args.seed)
     model = CausalModel.load(args.model, args.device).requires_grad_(False)
     fill_defaults(args, model)
-    before = model.fingerprint()
+    before = model.base_keys()
     shape = MemoryShape(args.sinks, args.window, args.segment, args.salient)
     if shape.far_distance > model.config.max_position_embeddings:
         raise SystemExit(f"--window and --segment put far tokens {shape.far_distance} tokens away; the model, or the "
                          f"window that its layers have, knows {model.config.max_position_embeddings}")
     rule = start_rule(args, model)
     trained, share = trained_share(model, rule)
-    print(f"base {before}\nparameters trained: {trained} ({100 * share:.2f} % of all)", flush=True)
+    print(f"base {before['base_fingerprint']}\nparameters trained: {trained} ({100 * share:.2f} % of all)", flush=True)
     if share > LARGEST_SHARE and not args.allow_share:
         raise SystemExit(f"that is more than {100 * LARGEST_SHARE} %; --allow-share trains it all the same")
     trainer = Trainer(args, model, rule, shape, None)
@@ -324,8 +324,9 @@ def train(args):
 
 def finish(args, model, trainer, before):
     """Proves that the base is as it was, and draws the plot."""
-    after = model.fingerprint()
-    print(f"base {after} {'unchanged' if after == before else 'CHANGED'}\nmodule in {args.out}", flush=True)
+    after = model.base_keys()
+    state = "unchanged" if after == before else "CHANGED"
+    print(f"base {after['base_fingerprint']} {state}\nmodule in {args.out}", flush=True)
     torch.set_flush_denormal(False)  # NumPy looks at denormals when matplotlib loads
     if trainer.history:
         plot(args.plot, trainer.history, f"{trainer.rule.kind}, {trainer.steps} steps")

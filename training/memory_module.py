@@ -32,13 +32,16 @@ def make_rule(kind, config, base_parameters, normaliser=None, expansion=None, ma
     raise ValueError(f"memory kind {kind} does not exist; there are {', '.join(KINDS)}")
 
 
-def save_module(folder, rule, base_fingerprint, shape, name=None):
-    """Writes memory.safetensors and memory.json to `folder`; `name` replaces the kind's where modules are listed."""
+def save_module(folder, rule, base, shape, name=None):
+    """Writes memory.safetensors and memory.json to `folder`.
+
+    `base`: CausalModel.base_keys() of the model it was trained on; `name` replaces the kind's where modules are listed.
+    """
     config, named = rule.config, {"name": name} if name else {}
     os.makedirs(folder, exist_ok=True)
     safetensors_io.save(f"{folder}/memory.safetensors", rule.tensors())
     write_json(f"{folder}/memory.json", {
-        "format": "memgate-memory", "version": 1, "kind": rule.kind, **named, "base_fingerprint": base_fingerprint,
+        "format": "memgate-memory", "version": 1, "kind": rule.kind, **named, **base,
         "num_layers": config.num_hidden_layers, "hidden_size": config.hidden_size,
         "num_kv_heads": config.num_key_value_heads, "head_dim": config.head_dim, "sink_tokens": shape.sinks,
         "window_tokens": shape.window, "segment_tokens": shape.segment, "salient_tokens": shape.salient,

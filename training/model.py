@@ -420,6 +420,21 @@ class CausalModel(nn.Module):
             tensors[name] = safetensors_io.StoredTensor.of(data, dtype)
         return safetensors_io.fingerprint(tensors)
 
+    def norms_fingerprint(self):
+        """Of the norms as they are computed with: equal for files of this model in other formats, which keep norms.
+
+        None if all their numbers are the same: norms that were never trained tell no model from another.
+        """
+        norms = [(m.offset + m.weight).detach().cpu().numpy() for m in self.modules() if isinstance(m, RmsNorm)]
+        if all((norm == norms[0][0]).all() for norm in norms):
+            return None
+        return safetensors_io.fingerprint_of_numbers(norms)
+
+    def base_keys(self):
+        """What memory.json says of the model that a module was trained on."""
+        norms = self.norms_fingerprint()
+        return {"base_fingerprint": self.fingerprint(), **({"base_norms": norms} if norms else {})}
+
     def save(self, path):
         safetensors_io.save(path, self.tensors(), {"format": "pt"})
 

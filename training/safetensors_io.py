@@ -118,3 +118,11 @@ def fingerprint(tensors):
             digest.update(struct.pack("<Q", size))
         digest.update(tensor.raw)
     return "sha256:" + digest.hexdigest()
+
+
+def fingerprint_of_numbers(lists):
+    """`sha256:<hex>` over lists of numbers in the order given, each as its length and its float32."""
+    digest = hashlib.sha256()
+    for numbers in lists:
+        digest.update(struct.pack("<Q", len(numbers)) + np.ascontiguousarray(numbers, dtype="<f4").tobytes())
+    return "sha256:" + digest.hexdigest()

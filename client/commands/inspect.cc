@@ -33,8 +33,9 @@ absl::Status RunInspect(const Invocation& invocation) {
   if (!path.ok()) return path.status();
   std::vector<std::string> words = {ServerProgram(), absl::StrCat("--model=", *path),
                                     invocation.json ? "--inspect=json" : "--inspect"};
-  if (invocation.arguments.Has("memory")) {
-    words.push_back(absl::StrCat("--memory=", invocation.arguments.Text("memory")));
+  for (const char* option : {"memory", "memory-base"}) {
+    if (!invocation.arguments.Has(option)) continue;
+    words.push_back(absl::StrCat("--", option, "=", invocation.arguments.Text(option)));
   }
   std::vector<char*> pointers;
   for (std::string& word : words) pointers.push_back(word.data());
@@ -50,7 +51,8 @@ Command InspectCommand() {
   return {"inspect",
           "PATH",
           "Show what a model or memory module on this machine holds and what serving it costs",
-          {{"memory", "FOLDER", "memory modules that do not lie with the model; none = none at all"}},
+          {{"memory", "FOLDER", "memory modules that do not lie with the model; none = none at all"},
+           {"memory-base", "RULE", "any = memory modules of other models are taken, too; same = not"}},
           RunInspect};
 }
 

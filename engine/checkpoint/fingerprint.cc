@@ -109,6 +109,15 @@ absl::StatusOr<std::string> Fingerprint(const TensorSource& tensors,
   return hash.Name();
 }
 
+absl::StatusOr<std::string> FingerprintOfNumbers(absl::Span<const absl::Span<const float>> lists) {
+  Sha256 hash;
+  for (const absl::Span<const float> list : lists) {
+    UpdateNumber(hash, static_cast<uint64_t>(list.size()));
+    hash.Update(list.data(), list.size() * sizeof(float));
+  }
+  return hash.Name();
+}
+
 absl::StatusOr<std::string> ConfigFingerprint(const ModelConfig& config) {
   Sha256 hash;
   for (const RopeConfig& rope : config.ropes) UpdateRope(hash, rope);

@@ -43,6 +43,10 @@ absl::StatusOr<Checkpoint> OpenHuggingFaceFolder(const std::string& folder);
 absl::StatusOr<std::string> Fingerprint(const TensorSource& tensors,
                                         absl::Span<const std::pair<std::string, std::string>> settings = {});
 
+// "sha256:<hex>" over lists of numbers in the order given, each as its length, a little-endian u64, and its
+// numbers as little-endian f32.
+absl::StatusOr<std::string> FingerprintOfNumbers(absl::Span<const absl::Span<const float>> lists);
+
 // "sha256:<hex>" over what of a config decides, beside the tensors, what is computed: rotations, windows,
 // norms, scales and caps. Equal for a folder and a GGUF file that say the same. Ties snapshots to their
 // model, so it must not change from release to release: what is added to the config later is hashed where it

@@ -75,8 +75,7 @@ absl::Status CheckName(const MemoryModuleConfig& config) {
   return absl::OkStatus();
 }
 
-absl::Status CheckFits(const MemoryModuleConfig& module, const ModelConfig& base,
-                       std::string_view base_fingerprint) {
+absl::Status CheckShapes(const MemoryModuleConfig& module, const ModelConfig& base) {
   const std::pair<const char*, std::pair<int, int>> shapes[] = {
       {"num_layers", {module.num_layers, base.num_layers}},
       {"hidden_size", {module.hidden_size, base.hidden_size}},
@@ -89,12 +88,20 @@ absl::Status CheckFits(const MemoryModuleConfig& module, const ModelConfig& base
                                                   ", the model has ", values.second));
     }
   }
-  if (module.base_fingerprint != base_fingerprint) {
-    return absl::FailedPreconditionError(
-        Concat("the memory module was trained on another model: base_fingerprint is ",
-               module.base_fingerprint, ", the model's is ", base_fingerprint));
-  }
   return absl::OkStatus();
+}
+
+// Of a module that names its base.
+absl::StatusOr<BaseMatch> MatchBase(const MemoryModuleConfig& module, const ModuleBase& base) {
+  if (auto s = CheckShapes(module, base.config); !s.ok()) return s;
+  if (module.base_fingerprint == base.fingerprint) return BaseMatch::kTensors;
+  if (!base.norms.empty() && module.base_norms == base.norms) return BaseMatch::kNorms;
+  if (base.rule == BaseRule::kAny) return BaseMatch::kOther;
+  const auto or_none = [](std::string_view text) { return text.empty() ? std::string_view("none") : text; };
+  return absl::FailedPreconditionError(
+      Concat("the memory module was trained on another model: base_fingerprint is ", module.base_fingerprint,
+             ", the model's is ", base.fingerprint, "; base_norms is ", or_none(module.base_norms),
+             ", the model's is ", or_none(base.norms), "; with memory base 'any' it is used all the same"));
 }
 
 absl::Status WithPath(const absl::Status& status, const std::string& path) {
@@ -190,6 +197,9 @@ absl::StatusOr<MemoryModuleConfig> ParseMemoryModuleConfig(std::string_view text
     if (auto s = CheckName(config); !s.ok()) return s;
   }
   if (auto s = ReadString(json, "base_fingerprint", config.base_fingerprint); !s.ok()) return s;
+  if (json.contains("base_norms")) {
+    if (auto s = ReadString(json, "base_norms", config.base_norms); !s.ok()) return s;
+  }
   const std::pair<const char*, int32_t*> dimensions[] = {
       {"num_layers", &config.num_layers},       {"hidden_size", &config.hidden_size},
       {"num_kv_heads", &config.num_kv_heads},   {"head_dim", &config.head_dim},
@@ -222,6 +232,20 @@ absl::StatusOr<MemoryModuleConfig> ReadMemoryModuleConfig(const std::string& fol
   return config;
 }
 
+std::string_view BaseMatchName(BaseMatch match) {
+  switch (match) {
+    case BaseMatch::kUnnamed:
+      return "unnamed";
+    case BaseMatch::kTensors:
+      return "same tensors";
+    case BaseMatch::kNorms:
+      return "same norms";
+    case BaseMatch::kOther:
+      return "another model";
+  }
+  return "";
+}
+
 bool IsMemoryModuleFolder(const std::string& folder) { return HasOwnConfig(folder) || IsPublished(folder); }
 
 absl::StatusOr<int64_t> MemoryModuleBytes(const std::string& folder) {
@@ -238,20 +262,19 @@ absl::StatusOr<int64_t> MemoryModuleBytes(const std::string& folder) {
   return elements * int64_t{sizeof(float)};
 }
 
-absl::StatusOr<MemoryModule> LoadMemoryModule(const std::string& folder, const ModelConfig& base,
-                                              std::string_view base_fingerprint) {
-  auto config = ReadMemoryModuleConfig(folder, base);
+absl::StatusOr<MemoryModule> LoadMemoryModule(const std::string& folder, const ModuleBase& base) {
+  auto config = ReadMemoryModuleConfig(folder, base.config);
   if (!config.ok()) return config.status();
   // A published module is a Hugging Face folder of its own; merged with its base, it is the model's. It does
   // not say which base it was trained for, and its shapes were checked while it was read.
-  if (!IsPublished(folder)) {
-    if (auto s = CheckFits(*config, base, base_fingerprint); !s.ok()) {
-      return WithPath(s, Concat(folder, "/memory.json"));
-    }
-  }
+  absl::StatusOr<BaseMatch> match = BaseMatch::kUnnamed;
+  if (!IsPublished(folder)) match = MatchBase(*config, base);
+  if (!match.ok()) return WithPath(match.status(), Concat(folder, "/memory.json"));
   const auto tensors = OpenModuleTensors(folder);
   if (!tensors.ok()) return tensors.status();
-  return MakeModule(folder, *std::move(config), base, **tensors);
+  auto module = MakeModule(folder, *std::move(config), base.config, **tensors);
+  if (module.ok()) module->base = *match;
+  return module;
 }
 
 }  // namespace memgate

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "engine/checkpoint/model_config.h"
 #include "engine/memory/memory_kind.h"
+#include "engine/memory/module_base.h"
 #include "engine/memory/module_reading.h"
 
 namespace memgate {
@@ -19,6 +20,7 @@ struct MemoryModule {
   std::unique_ptr<MemoryKind> kind;
   MemoryKinds variants;     // of the kind, under names of their own; same geometry and weights
   std::string fingerprint;  // of its tensors, its kind, and the options that its kind reads
+  BaseMatch base = BaseMatch::kUnnamed;
 };
 
 // INVALID_ARGUMENT names the key and what is wrong.
@@ -36,11 +38,11 @@ absl::StatusOr<MemoryModuleConfig> ReadMemoryModuleConfig(const std::string& fol
 // INVALID_ARGUMENT if the file cannot be read.
 absl::StatusOr<int64_t> MemoryModuleBytes(const std::string& folder);
 
-// Loads `folder`. NOT_FOUND if it has no memory.json. FAILED_PRECONDITION, saying which, if fingerprint or
-// shapes do not fit the base. INVALID_ARGUMENT names the tensor that is misshapen or holds a number that is
+// Loads `folder`. NOT_FOUND if it has no memory.json. FAILED_PRECONDITION if the module is one of other
+// shapes, or of another model than the base's rule allows; the message has both fingerprints.
+// INVALID_ARGUMENT describes the tensor (TensorSource::Describe) that is misshapen or holds a number that is
 // not finite.
-absl::StatusOr<MemoryModule> LoadMemoryModule(const std::string& folder, const ModelConfig& base,
-                                              std::string_view base_fingerprint);
+absl::StatusOr<MemoryModule> LoadMemoryModule(const std::string& folder, const ModuleBase& base);
 
 }  // namespace memgate
 

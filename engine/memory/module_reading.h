@@ -24,6 +24,7 @@ struct MemoryModuleConfig {
   std::string kind;              // a name of MemoryKindTable()
   std::string name;              // the module's own; empty = the kind's
   std::string base_fingerprint;  // of the model it was trained on; empty if the format has none
+  std::string base_norms;        // NormsFingerprint of that model; empty if the module does not say
   int num_layers = 0;
   int hidden_size = 0;
   int num_kv_heads = 0;

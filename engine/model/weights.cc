@@ -1,10 +1,13 @@
 #include "engine/model/weights.h"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "engine/base/strings.h"
+#include "engine/checkpoint/hugging_face.h"
 
 namespace memgate {
 namespace {
@@ -44,7 +47,7 @@ void CompleteRotation(const RopeConfig& rope, int head_dim, int64_t columns, abs
   }
 }
 
-// Whether tensors are read, or only looked up.
+// Whether tensors are read, or, but for norms, only looked up.
 enum class Access { kRead, kCheck };
 
 // Names and shapes as Hugging Face writes them.
@@ -145,18 +148,35 @@ class WeightReader {
     }
     if (access_ == Access::kCheck) return Linear();
     auto linear = Linear::Pack(shape, weight, bias);
-    if (!linear.ok()) return Named(names.front().name + ".weight", linear.status());
+    if (!linear.ok()) return Blame(names, shape.in_features, weight, linear.status());
     return linear;
+  }
+
+  // Why tensors that were read into `weight` could not be packed: the first with a number that is not finite
+  // is at fault, or any.
+  absl::Status Blame(const Stack& names, int64_t columns, absl::Span<const float> weight,
+                     const absl::Status& status) const {
+    const StackedTensor* at_fault = &names.front();
+    for (const StackedTensor& tensor : names) {
+      const auto numbers = weight.first(tensor.rows * columns);
+      weight.remove_prefix(numbers.size());
+      if (absl::c_all_of(numbers, [](float x) { return std::isfinite(x); })) continue;
+      at_fault = &tensor;
+      break;
+    }
+    return Named(source_.Describe(at_fault->name + ".weight"), status);
   }
 
   // The weights or the biases of a tensor.
   absl::Status AppendRows(const StackedTensor& tensor, const char* part, std::vector<int64_t> shape,
                           std::vector<float>& out) {
+    const std::string name = tensor.name + part;
+    if (access_ == Access::kCheck) return FindShaped(source_, name, shape).status();
     const size_t begin = out.size();
     const int64_t columns = shape.size() > 1 ? shape[1] : 1;
-    if (auto s = Append(tensor.name + part, std::move(shape), out); !s.ok()) return s;
+    if (auto s = Append(name, std::move(shape), out); !s.ok()) return s;
     const RopeConfig& rope = config_.ropes[0];
-    if (access_ == Access::kRead && rope.rotated_dims > 0) {
+    if (rope.rotated_dims > 0) {
       CompleteRotation(rope, config_.head_dim, columns,
                        absl::MakeSpan(out).subspan(begin, tensor.rotated_rows * columns));
     }
@@ -177,7 +197,7 @@ class WeightReader {
 
   absl::Status Append(const std::string& name, std::vector<int64_t> shape, std::vector<float>& out) {
     auto view = FindShaped(source_, name, shape);
-    if (!view.ok() || access_ == Access::kCheck) return view.status();
+    if (!view.ok()) return view.status();
     const size_t begin = out.size();
     out.resize(begin + view->elements());
     ToFloat(*view, absl::MakeSpan(out).subspan(begin));
@@ -272,11 +292,37 @@ absl::StatusOr<ModelWeights> LoadWeights(const ModelConfig& config, const Tensor
   return Read(config, source, format, progress, std::move(cached), Access::kRead);
 }
 
-absl::StatusOr<int64_t> CheckWeights(const ModelConfig& config, const TensorSource& source) {
+absl::StatusOr<WeightsSummary> CheckWeights(const ModelConfig& config, const TensorSource& source) {
   const auto weights = Read(
       config, source, WeightFormat::kF32, [](int, int) {}, std::nullopt, Access::kCheck);
   if (!weights.ok()) return weights.status();
-  return weights->parameters;
+  auto norms = NormsFingerprint(*weights);
+  if (!norms.ok()) return norms.status();
+  return WeightsSummary{weights->parameters, *std::move(norms)};
+}
+
+namespace {
+
+bool IsOneNumber(absl::Span<const absl::Span<const float>> lists) {
+  const float first = lists.front().front();
+  return absl::c_all_of(lists, [=](absl::Span<const float> list) {
+    return absl::c_all_of(list, [=](float x) { return x == first; });
+  });
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> NormsFingerprint(const ModelWeights& weights) {
+  std::vector<absl::Span<const float>> norms;
+  for (const LayerWeights& layer : weights.layers) {
+    for (const auto* norm : {&layer.attention_norm, &layer.query_norm, &layer.key_norm,
+                             &layer.attention_post_norm, &layer.mlp_norm, &layer.mlp_post_norm}) {
+      if (!norm->empty()) norms.push_back(*norm);
+    }
+  }
+  norms.push_back(weights.final_norm);
+  if (IsOneNumber(norms)) return std::string();
+  return FingerprintOfNumbers(norms);
 }
 
 std::string PackedLayout(WeightFormat format) {

@@ -57,16 +57,27 @@ int64_t LoadScratchBytes(const ModelConfig& config);
 
 // Reads and packs the tensors of `source`, which must outlive the weights (the embedding stays in its file).
 // With `cached`, what PackedBlobs gave for the same tensors and format, layers are mapped instead of packed.
-// progress(done, total) is called after each layer. INVALID_ARGUMENT or NOT_FOUND names the tensor, or the
-// first of those that were packed together, or the blob.
+// progress(done, total) is called after each layer. INVALID_ARGUMENT or NOT_FOUND describes the tensor
+// (TensorSource::Describe), or names the blob.
 absl::StatusOr<ModelWeights> LoadWeights(const ModelConfig& config, const TensorSource& source,
                                          WeightFormat format,
                                          absl::FunctionRef<void(int done, int total)> progress,
                                          std::optional<CachedWeights> cached = std::nullopt);
 
-// Finds every tensor that LoadWeights would read, with its shape, and reads no number of them. Returns the
-// number of parameters. Errors as LoadWeights.
-absl::StatusOr<int64_t> CheckWeights(const ModelConfig& config, const TensorSource& source);
+struct WeightsSummary {
+  int64_t parameters = 0;
+  std::string norms_fingerprint;
+};
+
+// Finds every tensor that LoadWeights would read, with its shape, and reads no numbers but those of norms.
+// Errors as LoadWeights.
+absl::StatusOr<WeightsSummary> CheckWeights(const ModelConfig& config, const TensorSource& source);
+
+// FingerprintOfNumbers of the norms as above: layer by layer, in the order of LayerWeights, those that there
+// are, then the last one. Files that hold the same model in other formats have the same one, since all of
+// them keep norms as they are. Empty if every number is the same: norms that were never trained tell no model
+// from another.
+absl::StatusOr<std::string> NormsFingerprint(const ModelWeights& weights);
 
 // Names the layout of PackedBlobs: other blobs, or other bytes in them, have another name. Empty for formats
 // whose packed weights are not to be kept, as oneDNN's opaque ones.

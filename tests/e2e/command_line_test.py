@@ -40,7 +40,9 @@ class CommandLineTest(ServedTestCase):
         for kind in found["memory_kinds"]:
             self.assertEqual(kind["session_bytes"][model["kv_format"]],
                              int(kinds[kind["kind"]]["default_session_bytes"]))
-        self.assertIn("can be served: yes", memgate("inspect", DEMO_MODEL).stdout)
+        self.assertEqual(found["fingerprint"], model["fingerprint"])
+        self.assertEqual({module["base"] for module in found["modules"]}, {"same tensors"})
+        self.assertIn("can be served: yes", memgate("inspect", DEMO_MODEL, "--memory-base", "any").stdout)
 
     def test_inspect_fails_with_the_reason(self):
         with tempfile.NamedTemporaryFile(suffix=".gguf") as file:

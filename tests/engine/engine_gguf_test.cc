@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/inspection.h"
 #include "gmock/gmock.h"
 #include "nlohmann/json.hpp"
 #include "tests/engine/engine_fixture.h"
@@ -101,6 +102,81 @@ TEST_F(EngineGgufTest, AnotherFolderMayHoldTheModules) {
   EXPECT_EQ(Load({.model_path = file, .memory_folder = model})->model().default_memory_kind, "infini");
 }
 
+// Of a model whose rows are whole blocks of every type.
+constexpr TinyModelOptions kWide = {
+    .hidden = 256, .head_dim = 64, .ffn = 256, .eos_token_id = -1, .memory = TinyMemory::kMemgate};
+
+class QuantisedFileTest : public EngineGgufTest, public testing::WithParamInterface<DType> {
+ protected:
+  // A model with a module, and a file of it with matrices of the type in a folder with a copy of the module.
+  void SetUp() override {
+    model_ = WriteTinyModel(folder_.File("model"), kWide);
+    std::filesystem::create_directories(folder_.File("files"));
+    file_ = folder_.Write("files/tiny.gguf", GgufOfFolder(model_, GetParam()).Image());
+    for (const char* part : {"/memory.json", "/memory.safetensors"}) {
+      std::filesystem::copy_file(model_ + part, folder_.File("files") + part);
+    }
+  }
+
+  // Says in memory.json which norms the module's base has, as inspections of that base tell.
+  void NameNorms() const {
+    const auto inspection = Inspect(model_, {.memory_budget_bytes = int64_t{1} << 30});
+    ASSERT_TRUE(inspection.ok()) << inspection.status();
+    const std::string path = folder_.File("files/memory.json");
+    nlohmann::json config = nlohmann::json::parse(std::ifstream(path));
+    config["base_norms"] = inspection->norms_fingerprint;
+    std::ofstream(path) << config.dump();
+  }
+
+  std::string model_, file_;
+};
+
+TEST_P(QuantisedFileTest, TakesTheModuleThatWasTrainedOnTheFolder) {
+  NameNorms();
+  const auto engine = Load({.model_path = file_});
+  const ModelInfo& info = engine->model();
+  EXPECT_EQ(info.default_memory_kind, "memgate");
+  ASSERT_EQ(info.memory_modules.size(), 1u);
+  EXPECT_EQ(info.memory_modules[0].folder, folder_.File("files"));
+  EXPECT_EQ(info.memory_modules[0].kind, "memgate");
+  EXPECT_EQ(info.memory_modules[0].base, BaseMatch::kNorms);
+  const auto session = MakeSession(*engine);
+  EXPECT_EQ(Generate(*engine, session, RandomTokens(60, 1), 20)->tokens.size(), 20u);
+  EXPECT_GT(engine->Describe(*session).memory_writes, 0);
+}
+
+// A session's state is of the tensors that it was computed with.
+TEST_P(QuantisedFileTest, SessionsOfTheFolderAreStillOthers) {
+  NameNorms();
+  const auto from_folder = Load({.model_path = model_});
+  const auto from_file = Load({.model_path = file_});
+  EXPECT_NE(from_file->model().fingerprint, from_folder->model().fingerprint);
+  const auto of_folder = MakeSession(*from_folder), of_file = MakeSession(*from_file);
+  Ingest(*from_folder, of_folder, RandomTokens(60, 1));
+  Ingest(*from_file, of_file, RandomTokens(60, 1));
+  const auto refused = from_file->Import(Snapshot(*from_folder, of_folder));
+  EXPECT_EQ(ReasonOf(refused.status()), "SNAPSHOT_MISMATCH") << refused.status();
+  const auto restored = from_file->Import(Snapshot(*from_file, of_file));
+  ASSERT_TRUE(restored.ok()) << restored.status();
+  const std::vector<TokenId> more = RandomTokens(3, 2);
+  EXPECT_EQ(Generate(*from_file, *restored, more, 10)->tokens,
+            Generate(*from_file, of_file, more, 10)->tokens);
+}
+
+TEST_P(QuantisedFileTest, AModuleThatDoesNotNameTheNormsNeedsTheOperatorsWord) {
+  const absl::Status refused = Engine::Load({.model_path = file_}).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("base_norms is none, the model's is sha256:"));
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("with memory base 'any' it is used all the same"));
+  const auto engine = Load({.model_path = file_, .memory_base = BaseRule::kAny});
+  ASSERT_EQ(engine->model().memory_modules.size(), 1u);
+  EXPECT_EQ(engine->model().memory_modules[0].base, BaseMatch::kOther);
+  EXPECT_EQ(Answer(*engine).size(), 20u);
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, QuantisedFileTest, testing::Values(DType::kBF16, DType::kQ8_0, DType::kQ4_K),
+                         [](const auto& info) { return std::string(DTypeName(info.param)); });
+
 // In the folder of a model whose modules are tied to other tensors than the file holds.
 TEST_F(EngineGgufTest, ServesWithoutTheModulesBesideItWhereAskedTo) {
   const std::string model =
@@ -140,9 +216,8 @@ TEST_F(EngineGgufTest, ATensorOfAnUnsupportedTypeIsRefusedByName) {
   image[type_at] = 34;  // TQ1_0
   const auto engine = Engine::Load({.model_path = folder_.Write("odd.gguf", image)});
   EXPECT_EQ(engine.status().code(), absl::StatusCode::kUnimplemented);
-  EXPECT_THAT(std::string(engine.status().message()), HasSubstr("up_proj.weight"));
-  EXPECT_THAT(std::string(engine.status().message()), HasSubstr("TQ1_0"));
-  EXPECT_THAT(std::string(engine.status().message()), HasSubstr("odd.gguf"));
+  EXPECT_THAT(std::string(engine.status().message()), HasSubstr("tensor \"" + name + "\" in "));
+  EXPECT_THAT(std::string(engine.status().message()), HasSubstr("odd.gguf has type TQ1_0"));
 }
 
 TEST_F(EngineGgufTest, AnUnknownTokenizerIsRefusedWithTheFile) {

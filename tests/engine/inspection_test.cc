@@ -173,6 +173,48 @@ TEST_F(InspectionTest, AModuleOfAnotherModelIsAnObstacle) {
   EXPECT_THAT(inspection.modules, SizeIs(1));
 }
 
+TEST_F(InspectionTest, AModuleOfAnotherModelIsARemarkWhereItIsAllowed) {
+  const std::string model = WriteTinyModel(folder_.File("tiny"), {.seed = 1});
+  const std::string other =
+      WriteTinyModel(folder_.File("other"), {.seed = 2, .memory = TinyMemory::kMemgate});
+  const auto inspection = Inspect(model, {.memory_folder = other, .memory_base = BaseRule::kAny});
+  ASSERT_TRUE(inspection.ok()) << inspection.status();
+  EXPECT_THAT(inspection->obstacles, IsEmpty());
+  EXPECT_THAT(inspection->remarks, ElementsAre(HasSubstr(other + " was trained on another model")));
+  ASSERT_THAT(inspection->modules, SizeIs(1));
+  EXPECT_EQ(inspection->modules[0].base, BaseMatch::kOther);
+  EXPECT_EQ(inspection->kinds.front().kind, "memgate");
+}
+
+TEST_F(InspectionTest, AModuleFitsARoundedFileWithTheNormsOfItsBase) {
+  const std::string model = WriteTinyModel(folder_.File("tiny"), {.memory = TinyMemory::kMemgate});
+  const Inspection of_folder = Look(model);
+  EXPECT_EQ(of_folder.modules[0].base, BaseMatch::kTensors);
+  EXPECT_EQ(of_folder.fingerprint, of_folder.modules[0].base_fingerprint);
+  const std::string file = folder_.Write("model.gguf", GgufOfFolder(model, DType::kQ8_0).Image());
+  const Inspection refused = Look(file, model);
+  EXPECT_THAT(refused.obstacles, ElementsAre(HasSubstr("the model's is " + refused.norms_fingerprint)));
+  EXPECT_EQ(refused.modules[0].base, std::nullopt);
+  Edit(model + "/memory.json", "base_norms", refused.norms_fingerprint);
+  const Inspection inspection = Look(file, model);
+  EXPECT_THAT(inspection.obstacles, IsEmpty());
+  EXPECT_EQ(inspection.modules[0].base, BaseMatch::kNorms);
+  EXPECT_EQ(inspection.norms_fingerprint, of_folder.norms_fingerprint);
+  EXPECT_NE(inspection.fingerprint, of_folder.fingerprint);
+}
+
+TEST_F(InspectionTest, ObstaclesNameTensorsAsTheFileDoes) {
+  const std::string model = WriteTinyModel(folder_.File("tiny"));
+  std::string image = GgufOfFolder(model).Image();
+  const size_t at = image.find("blk.1.attn_norm.weight");
+  ASSERT_NE(at, std::string::npos);
+  const int64_t columns = 8;  // of 32: the rest of the data is left unused
+  image.replace(at + 22 + 4, sizeof(columns), reinterpret_cast<const char*>(&columns), sizeof(columns));
+  const std::string file = folder_.Write("model.gguf", image);
+  EXPECT_THAT(Look(file).obstacles,
+              ElementsAre("tensor \"blk.1.attn_norm.weight\" in " + file + " has shape [8], expected [32]"));
+}
+
 TEST_F(InspectionTest, ModulesMayBeLeftOut) {
   const std::string folder = WriteTinyModel(folder_.File("tiny"), {.memory = TinyMemory::kMemgate});
   const Inspection inspection = Look(folder, kNoMemoryModules);

@@ -40,7 +40,7 @@ class ModuleFolder {
   }
 
   absl::StatusOr<MemoryModule> Load() const {
-    return LoadMemoryModule(folder_.path(), base_.config, fingerprint_);
+    return LoadMemoryModule(folder_.path(), {base_.config, fingerprint_});
   }
   json Config() const { return json::parse(ReadFile(folder_.File("memory.json"))); }
   void SetConfig(const json& config) const { folder_.Write("memory.json", config.dump()); }
@@ -169,13 +169,65 @@ TEST(MemoryModuleTest, ConfigWithoutWeightsNamesTheMissingFile) {
 
 TEST(MemoryModuleTest, RefusesAModuleOfAnotherModel) {
   const ModuleFolder folder(TinyMemory::kMemgate);
+  json config = folder.Config();
+  config["base_norms"] = "sha256:mine";
+  folder.SetConfig(config);
   const absl::Status status =
-      LoadMemoryModule(folder.folder().path(), folder.base(), "sha256:other").status();
+      LoadMemoryModule(folder.folder().path(), {folder.base(), "sha256:other", "sha256:norms"}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(status.message(),
             folder.folder().path() +
                 "/memory.json: the memory module was trained on another model: base_fingerprint is " +
-                folder.fingerprint() + ", the model's is sha256:other");
+                folder.fingerprint() +
+                ", the model's is sha256:other; base_norms is sha256:mine, the model's is sha256:norms; with "
+                "memory base 'any' it is used all the same");
+}
+
+TEST(MemoryModuleTest, TellsHowTheModelIsTheOneThatItWasTrainedOn) {
+  const ModuleFolder folder(TinyMemory::kMemgate);
+  json config = folder.Config();
+  config["base_norms"] = "sha256:norms";
+  folder.SetConfig(config);
+  const auto match = [&](std::string_view fingerprint, std::string_view norms, BaseRule rule) {
+    const auto module = LoadMemoryModule(folder.folder().path(), {folder.base(), fingerprint, norms, rule});
+    EXPECT_TRUE(module.ok()) << module.status();
+    return module.ok() ? module->base : BaseMatch::kUnnamed;
+  };
+  for (const BaseRule rule : {BaseRule::kSame, BaseRule::kAny}) {
+    EXPECT_EQ(match(folder.fingerprint(), "sha256:norms", rule), BaseMatch::kTensors);
+    EXPECT_EQ(match(folder.fingerprint(), "", rule), BaseMatch::kTensors);
+    EXPECT_EQ(match("sha256:quantised", "sha256:norms", rule), BaseMatch::kNorms);
+  }
+  EXPECT_EQ(match("sha256:other", "sha256:others", BaseRule::kAny), BaseMatch::kOther);
+  // The module is the same one, whatever it is loaded for.
+  const auto fingerprint = [&](const ModuleBase& base) {
+    return LoadMemoryModule(folder.folder().path(), base)->fingerprint;
+  };
+  EXPECT_EQ(fingerprint({folder.base(), "sha256:quantised", "sha256:norms"}),
+            fingerprint({folder.base(), folder.fingerprint()}));
+}
+
+TEST(MemoryModuleTest, NormsThatTellNothingMatchNothing) {
+  const ModuleFolder folder(TinyMemory::kMemgate);
+  json config = folder.Config();
+  for (const char* of_module : {"", "sha256:norms"}) {
+    config["base_norms"] = of_module;
+    folder.SetConfig(config);
+    const absl::Status status =
+        LoadMemoryModule(folder.folder().path(), {folder.base(), "sha256:other", ""}).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << of_module;
+  }
+}
+
+TEST(MemoryModuleTest, NoRuleMakesOtherShapesFit) {
+  const ModuleFolder folder(TinyMemory::kMemgate);
+  json config = folder.Config();
+  config["hidden_size"] = 64;
+  folder.SetConfig(config);
+  const absl::Status status =
+      LoadMemoryModule(folder.folder().path(), {folder.base(), "sha256:other", "", BaseRule::kAny}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_NE(status.message().find("hidden_size 64, the model has 32"), std::string::npos) << status;
 }
 
 TEST(MemoryModuleTest, RefusesAModuleOfOtherShapesByName) {
@@ -245,10 +297,10 @@ void ExpectEveryTensorChecked(const ModuleFolder& folder, const std::string& fil
     const std::string name = tensors[i].name;
     if (name.ends_with(".D")) continue;  // published AHN modules carry it, nothing reads it
     const auto expect_refused = [&](absl::StatusCode code, std::vector<TensorToWrite> changed) {
-      folder.folder().Write(file, SafetensorsImage(changed));
+      const std::string path = folder.folder().Write(file, SafetensorsImage(changed));
       const absl::Status status = folder.Load().status();
       EXPECT_EQ(status.code(), code) << name << ": " << status;
-      EXPECT_NE(status.message().find(name), std::string::npos) << status;
+      EXPECT_NE(status.message().find("tensor \"" + name + "\" in " + path), std::string::npos) << status;
     };
     auto missing = tensors;
     missing.erase(missing.begin() + static_cast<int64_t>(i));
@@ -378,7 +430,7 @@ class AhnFolder {
   void SetConfig(const json& config) const { Write("config.json", config.dump()); }
   void Write(const std::string& file, const std::string& bytes) const { folder_.Write(file, bytes); }
   absl::StatusOr<MemoryModule> Load() const {
-    return LoadMemoryModule(folder_.path(), base_.base(), base_.fingerprint());
+    return LoadMemoryModule(folder_.path(), {base_.base(), base_.fingerprint()});
   }
   const TempFolder& folder() const { return folder_; }
   const ModelConfig& base() const { return base_.base(); }
@@ -528,6 +580,7 @@ TEST(MemoryModuleConfigTest, EveryMalformedFieldIsNamed) {
       {"version", "1", "'version' must be an integer"},
       {"kind", nullptr, "'kind' must be a string"},
       {"base_fingerprint", json::array(), "'base_fingerprint' must be a string"},
+      {"base_norms", 1, "'base_norms' must be a string"},
       {"num_layers", 0, "'num_layers' is 0; it must be in [1, 16777216]"},
       {"hidden_size", -32, "'hidden_size' is -32; it must be in [1, 16777216]"},
       {"num_kv_heads", 2.0, "'num_kv_heads' must be an integer"},

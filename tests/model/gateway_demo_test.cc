@@ -58,7 +58,7 @@ TEST(GatewayDemoTest, GatedLogitsWithTheTrainedModuleEqualTheTrainers) {
   RunningModel model(kDemo, 256);
   const nlohmann::json golden = ReadGolden()["gated"];
   const auto ids = golden["ids"].get<std::vector<int32_t>>();
-  const auto module = LoadMemoryModule(kDemo, model.config(), model.fingerprint());
+  const auto module = LoadMemoryModule(kDemo, {model.config(), model.fingerprint()});
   ASSERT_TRUE(module.ok()) << module.status();
   const SessionShape shape{golden["sink_tokens"], golden["window_tokens"], golden["segment_tokens"],
                            golden["salient_tokens"]};
@@ -88,7 +88,7 @@ TEST(GatewayDemoTest, RoundedKeysAndValuesHardlyMoveWhatComesNext) {
   RunningModel model(kDemo, 256);
   const nlohmann::json golden = ReadGolden()["gated"];
   const auto ids = golden["ids"].get<std::vector<int32_t>>();
-  const auto module = LoadMemoryModule(kDemo, model.config(), model.fingerprint());
+  const auto module = LoadMemoryModule(kDemo, {model.config(), model.fingerprint()});
   ASSERT_TRUE(module.ok()) << module.status();
   const SessionShape shape{golden["sink_tokens"], golden["window_tokens"], golden["segment_tokens"],
                            golden["salient_tokens"]};

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -61,6 +62,8 @@ std::vector<float> LogitsOf(RunningModel& model, const std::vector<int32_t>& tok
   return model.Feed(*session, tokens);
 }
 
+std::string NormsOf(const RunningModel& model) { return *NormsFingerprint(model.transformer().weights()); }
+
 class GgufVariantTest : public testing::TestWithParam<Variant> {};
 
 TEST_P(GgufVariantTest, GivesTheLogitsAndTheFingerprintOfTheFolder) {
@@ -71,6 +74,17 @@ TEST_P(GgufVariantTest, GivesTheLogitsAndTheFingerprintOfTheFolder) {
   const std::vector<int32_t> tokens = RandomTokens(3, 50, kTinyVocabSize);
   EXPECT_EQ(LogitsOf(from_file, tokens), LogitsOf(from_folder, tokens));
   EXPECT_EQ(from_file.fingerprint() == from_folder.fingerprint(), GetParam().same_bytes);
+}
+
+TEST_P(GgufVariantTest, ARoundedFileHasTheNormsOfTheFolder) {
+  const TempFolder folder;
+  const std::string original = WriteVariant(folder, GetParam());
+  const RunningModel from_folder(original);
+  const RunningModel from_file(folder.Write("model.gguf", GgufOfFolder(original, DType::kBF16).Image()));
+  EXPECT_NE(from_file.fingerprint(), from_folder.fingerprint());
+  const std::string norms = NormsOf(from_folder);
+  EXPECT_EQ(NormsOf(from_file), norms);
+  EXPECT_NE(norms, "");
 }
 
 INSTANTIATE_TEST_SUITE_P(Architectures, GgufVariantTest, testing::ValuesIn(kVariants),
@@ -156,6 +170,26 @@ TEST(PublishedGgufTest, GreedyDecodingGivesTheExpectedIds) {
     const auto ids = expected["generated_ids"].get<std::vector<int32_t>>();
     EXPECT_EQ(Greedy(model, prompt, ids.size()), ids) << expected["prompt"];
   }
+}
+
+TEST(PublishedGgufTest, EveryFileOfAModelHasItsNorms) {
+  SKIP_WITHOUT(kModels + "gguf");
+  const std::string norms = NormsOf(RunningModel(kModels + "stories260K-hf"));
+  std::set<std::string> of_wide;
+  int files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(kModels + "gguf")) {
+    const std::string path = entry.path().string();
+    const std::string found = NormsOf(RunningModel(path));
+    EXPECT_NE(found, "") << path;
+    if (path.find(kWide) == std::string::npos) {
+      EXPECT_EQ(found, norms) << path;
+    } else {
+      of_wide.insert(found);
+    }
+    ++files;
+  }
+  EXPECT_GE(files, 15);
+  EXPECT_EQ(of_wide.size(), 1u) << "twelve types of one model";
 }
 
 struct RoundedFile {

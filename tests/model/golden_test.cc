@@ -134,7 +134,7 @@ class MemoryModuleGoldenTest : public testing::TestWithParam<const char*> {
  protected:
   static std::unique_ptr<MemoryKind> Kind(const Golden& golden, const RunningModel& model) {
     if (!golden.kind.empty()) return FindMemoryKind(golden.kind)->untrained(model.config());
-    auto module = LoadMemoryModule(GoldenFolder(GetParam()), model.config(), model.fingerprint());
+    auto module = LoadMemoryModule(GoldenFolder(GetParam()), {model.config(), model.fingerprint()});
     EXPECT_TRUE(module.ok()) << module.status();
     return module.ok() ? std::move(module->kind) : nullptr;
   }

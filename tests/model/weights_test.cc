@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <limits>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -137,15 +139,48 @@ TEST(WeightsTest, HeadKeepsEightBitsUnderInt4) {
   EXPECT_EQ(weights.layers[1].down.shape().format, WeightFormat::kInt4);
 }
 
+// Those that are packed together, too.
 TEST(WeightsTest, WeightsThatCannotBeRoundedAreNamed) {
   const TempFolder folder;
   const RunningModel model(WriteTinyModel(folder.path(), {.layers = 1}));
-  const std::string name = "model.layers.0.self_attn.o_proj.weight";
-  const InfiniteSource source(model.tensors(), name);
-  for (const WeightFormat format : {WeightFormat::kInt8, WeightFormat::kInt4}) {
-    const auto weights = LoadWeights(model.config(), source, format, [](int, int) {});
-    EXPECT_EQ(weights.status().code(), absl::StatusCode::kInvalidArgument);
-    EXPECT_NE(weights.status().message().find(name), std::string::npos) << weights.status();
+  for (const std::string& name : model.tensors().Names()) {
+    if (name.find("_proj.") == std::string::npos) continue;
+    const InfiniteSource source(model.tensors(), name);
+    for (const WeightFormat format : {WeightFormat::kInt8, WeightFormat::kInt4}) {
+      const auto weights = LoadWeights(model.config(), source, format, [](int, int) {});
+      EXPECT_EQ(weights.status().code(), absl::StatusCode::kInvalidArgument);
+      EXPECT_EQ(weights.status().message(), source.Describe(name) + ": a weight is no finite number");
+    }
+  }
+}
+
+std::string NormsOf(const ModelConfig& config, const TensorSource& source) {
+  const auto summary = CheckWeights(config, source);
+  EXPECT_TRUE(summary.ok()) << summary.status();
+  return summary.ok() ? summary->norms_fingerprint : "";
+}
+
+// The trainer of modules computes them in Python (training/tests/test_model.py reads the same file).
+TEST(WeightsTest, NormsHaveTheFingerprintThatTheTrainerComputes) {
+  const std::string golden = MEMGATE_SOURCE_DIR "/tests/golden/";
+  const auto expected = nlohmann::json::parse(std::ifstream(golden + "norms.json"));
+  ASSERT_GE(expected.size(), 5u);
+  for (const auto& [name, fingerprint] : expected.items()) {
+    const RunningModel model(golden + name);
+    EXPECT_EQ(*NormsFingerprint(model.transformer().weights()), fingerprint.get<std::string>()) << name;
+    EXPECT_EQ(NormsOf(model.config(), model.tensors()), fingerprint.get<std::string>()) << name;
+  }
+}
+
+TEST(WeightsTest, EveryNormAndNothingElseIsPartOfTheirFingerprint) {
+  for (const TinyArchitecture architecture : kTinyArchitectures) {
+    const TempFolder folder;
+    const RunningModel model(WriteTinyModel(folder.path(), {.architecture = architecture, .layers = 1}));
+    const std::string norms = NormsOf(model.config(), model.tensors());
+    for (const std::string& name : model.tensors().Names()) {
+      const InfiniteSource source(model.tensors(), name);
+      EXPECT_EQ(NormsOf(model.config(), source) != norms, name.ends_with("norm.weight")) << name;
+    }
   }
 }
 

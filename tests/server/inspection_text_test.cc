@@ -21,7 +21,8 @@ Inspection Model() {
   inspection.tokenizer = "gpt2, llama-bpe";
   inspection.vocabulary_size = 512;
   inspection.has_chat_template = true;
-  inspection.modules = {{"/models", "memgate", "notes", {4, 192, 64, 764}, 4096, "sha256:0123"}};
+  inspection.modules = {
+      {"/models", "memgate", "notes", {4, 192, 64, 764}, 4096, "sha256:0123", BaseMatch::kNorms}};
   ModelConfig config;
   config.num_layers = 5;
   config.hidden_size = 256;
@@ -33,6 +34,8 @@ Inspection Model() {
   config.max_position = 2048;
   inspection.config = config;
   inspection.parameters = 5'242'880;
+  inspection.fingerprint = "sha256:4567";
+  inspection.norms_fingerprint = "sha256:89ab";
   inspection.weights = {{WeightFormat::kF32, 20 << 20}, {WeightFormat::kInt4, 3 << 20}};
   inspection.default_weights = WeightFormat::kInt4;
   inspection.full_kv_per_token = {{KvFormat::kF32, 10240}, {KvFormat::kInt8, 2720}};
@@ -52,7 +55,8 @@ TEST(InspectionTextTest, TellsWhatIsThereAndWhatItCosts) {
   EXPECT_THAT(text, HasSubstr("weights in memory: f32 20.0 MiB, int4 3.0 MiB; auto takes int4\n"));
   EXPECT_THAT(text,
               HasSubstr("memory module: /models: kind memgate, named notes, 4.0 KiB, 4 sinks, window 192"));
-  EXPECT_THAT(text, HasSubstr("for sha256:0123\n"));
+  EXPECT_THAT(text, HasSubstr("for sha256:0123, base: same norms\n"));
+  EXPECT_THAT(text, HasSubstr("\nfingerprint: sha256:4567\nfingerprint of norms: sha256:89ab\n"));
   EXPECT_THAT(text, HasSubstr("f32 1.0 MiB, int8 256.0 KiB\n"));
   EXPECT_THAT(text, HasSubstr("can be served: yes\n"));
 }
@@ -112,6 +116,9 @@ TEST(InspectionTextTest, JsonHoldsTheNumbersAsTheyAre) {
   EXPECT_EQ(json["memory_kinds"][0]["session_bytes"]["f32"], 1 << 20);
   EXPECT_EQ(json["memory_kinds"][0]["shape"]["salient_tokens"], 764);
   EXPECT_EQ(json["modules"][0]["base_fingerprint"], "sha256:0123");
+  EXPECT_EQ(json["modules"][0]["base"], "same norms");
+  EXPECT_EQ(json["fingerprint"], "sha256:4567");
+  EXPECT_EQ(json["norms_fingerprint"], "sha256:89ab");
   inspection.obstacles = {"a reason"};
   EXPECT_EQ(nlohmann::json::parse(InspectionJson(inspection))["servable"], false);
 }

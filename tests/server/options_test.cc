@@ -83,6 +83,7 @@ TEST(OptionsTest, SwitchesNeedNoValueAndTakeOne) {
 TEST(OptionsTest, EveryOptionCanBeSetByFlagAndByVariable) {
   const std::map<std::string, std::string> values = {{"model", "/m"},
                                                      {"memory", "/g"},
+                                                     {"memory-base", "any"},
                                                      {"listen", "[::1]:7"},
                                                      {"metrics-listen", "off"},
                                                      {"port-file", "/p"},
@@ -122,6 +123,7 @@ TEST(OptionsTest, EveryOptionCanBeSetByFlagAndByVariable) {
   }
   for (const auto& line : {Parse(flags), Parse({}, variables)}) {
     ASSERT_TRUE(line.ok()) << line.status();
+    EXPECT_TRUE(line->options.any_memory_base);
     EXPECT_EQ(line->options.weights, WeightFormat::kF32);
     EXPECT_EQ(line->options.weight_cache, "/w");
     EXPECT_EQ(line->options.weight_cache_mb, 9);

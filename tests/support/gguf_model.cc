@@ -13,6 +13,7 @@
 
 #include "engine/checkpoint/hugging_face.h"
 #include "engine/checkpoint/tensor.h"
+#include "tests/support/ggml_encoder.h"
 
 namespace memgate {
 namespace {
@@ -109,10 +110,6 @@ std::vector<float> Llama3Divisors(const ModelConfig& config) {
   return divisors;
 }
 
-std::string Raw(const std::vector<float>& values) {
-  return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)};
-}
-
 // The longest window of a layer; 0 if none has one.
 int64_t Window(const ModelConfig& config) {
   int64_t window = 0;
@@ -150,7 +147,8 @@ void AddConfig(const ModelConfig& config, const std::string& architecture, GgufW
 }
 
 void AddVector(const std::string& name, const std::vector<float>& values, GgufWriter& gguf) {
-  gguf.Tensor(name, {static_cast<int64_t>(values.size())}, GgufTensorType(DType::kF32), Raw(values));
+  gguf.Tensor(name, {static_cast<int64_t>(values.size())}, GgufTensorType(DType::kF32),
+              EncodeElements(DType::kF32, values));
 }
 
 void AddRopeFactors(const ModelConfig& config, GgufWriter& gguf) {
@@ -162,7 +160,8 @@ void AddRopeFactors(const ModelConfig& config, GgufWriter& gguf) {
   }
 }
 
-void AddTensors(const Checkpoint& checkpoint, const std::string& architecture, GgufWriter& gguf) {
+void AddTensors(const Checkpoint& checkpoint, const std::string& architecture, DType matrices,
+                GgufWriter& gguf) {
   const bool paired = architecture == "llama" || architecture == "smollm3";
   for (const std::string& name : checkpoint.tensors->Names()) {
     const TensorView view = *checkpoint.tensors->Find(name);
@@ -173,8 +172,10 @@ void AddTensors(const Checkpoint& checkpoint, const std::string& architecture, G
     if (IsGemma(architecture) && name.ends_with("norm.weight")) {
       for (float& value : values) value += 1.0f;
     }
-    gguf.Tensor(TensorName(name, checkpoint.config.post_norms), view.shape, GgufTensorType(DType::kF32),
-                Raw(values));
+    const DType dtype = view.shape.size() > 1 ? matrices : DType::kF32;
+    if (view.columns() % BlockElements(dtype) != 0) Die(name + " has no whole blocks in a row");
+    gguf.Tensor(TensorName(name, checkpoint.config.post_norms), view.shape, GgufTensorType(dtype),
+                EncodeElements(dtype, values));
   }
   AddRopeFactors(checkpoint.config, gguf);
 }
@@ -223,14 +224,14 @@ void AddTokenizer(const std::string& folder, GgufWriter& gguf) {
 
 }  // namespace
 
-GgufWriter GgufOfFolder(const std::string& folder) {
+GgufWriter GgufOfFolder(const std::string& folder, DType matrices) {
   const auto checkpoint = OpenHuggingFaceFolder(folder);
   if (!checkpoint.ok()) Die(checkpoint.status().ToString());
   const std::string architecture = ArchitectureName(checkpoint->config.architecture);
   GgufWriter gguf;
   AddConfig(checkpoint->config, architecture, gguf);
   AddTokenizer(folder, gguf);
-  AddTensors(*checkpoint, architecture, gguf);
+  AddTensors(*checkpoint, architecture, matrices, gguf);
   return gguf;
 }
 

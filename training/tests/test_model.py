@@ -37,6 +37,25 @@ class CausalModelTest(unittest.TestCase):
                 model.model.norm.weight[0] += 1
             self.assertNotEqual(model.fingerprint(), safetensors_io.fingerprint(model.stored))
 
+    def test_fingerprint_of_norms_is_the_one_the_engine_computes(self):
+        for name, expected in read_json(f"{GOLDEN}/norms.json").items():
+            model = CausalModel.load(f"{GOLDEN}/{name}").requires_grad_(False)
+            self.assertEqual(model.norms_fingerprint(), expected, name)
+            for parameter in model.parameters():
+                if parameter.dim() > 1:
+                    parameter += 1
+            self.assertEqual(model.norms_fingerprint(), expected, "matrices may be stored otherwise")
+            model.model.layers[-1].input_layernorm.weight[-1] += 1
+            self.assertNotEqual(model.norms_fingerprint(), expected, name)
+
+    def test_untrained_norms_have_no_fingerprint(self):
+        model = CausalModel.load(f"{GOLDEN}/qwen3").requires_grad_(False)
+        for name, parameter in model.named_parameters():
+            if name.endswith("norm.weight"):
+                parameter.fill_(1)
+        self.assertIsNone(model.norms_fingerprint())
+        self.assertEqual(set(model.base_keys()), {"base_fingerprint"})
+
     def test_shards_load_like_one_file(self):
         whole = CausalModel.load(f"{GOLDEN}/qwen2")
         tensors = whole.tensors()
