@@ -139,7 +139,10 @@ class StandIn {
   std::array<uint8_t, SHA256_DIGEST_LENGTH> PromptDigest() const {
     std::vector<std::string_view> texts = {*prompt_};
     texts.insert(texts.end(), variables_.tools.begin(), variables_.tools.end());
-    for (const auto& [name, json] : variables_.arguments) texts.insert(texts.end(), {name, json});
+    for (const auto& [name, json] : variables_.arguments) {
+      texts.push_back(name);
+      texts.push_back(json);
+    }
     return Digest(texts);
   }
 

@@ -173,9 +173,9 @@ absl::StatusOr<SamplingParams> ReadSampling(const v1::GenerateRequest& request, 
 
 absl::StatusOr<std::vector<TokenId>> EncodeText(const std::string& text, const Engine& engine,
                                                 ConversationState state, absl::string_view field) {
-  const bool starts = state == ConversationState::kEmpty;
-  auto tokens = engine.tokenizer().Encode(text, starts ? TextPosition::kStart : TextPosition::kContinuation,
-                                          SpecialTokens::kParse);
+  const TextPosition position =
+      state == ConversationState::kEmpty ? TextPosition::kStart : TextPosition::kContinuation;
+  auto tokens = engine.tokenizer().Encode(text, position, SpecialTokens::kParse);
   if (absl::IsInvalidArgument(tokens.status())) return FieldError(field, tokens.status().message());
   return tokens;
 }
@@ -197,8 +197,7 @@ absl::Status ChatError(const absl::Status& status) {
   return WithDefaultReason(status, absl::StatusCode::kFailedPrecondition, "NO_CHAT_TEMPLATE");
 }
 
-// The whole conversation, with exactly the tokens that its template writes: where it writes no begin token,
-// none is put before it, as Hugging Face's libraries do and models are trained.
+// Of the whole conversation.
 absl::StatusOr<std::vector<TokenId>> EncodeChat(const v1::ChatMessages& chat, const Engine& engine) {
   std::vector<ChatTurn> turns = ToTurns(chat.earlier());
   const std::vector<ChatTurn> messages = ToTurns(chat.messages());

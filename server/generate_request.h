@@ -49,7 +49,9 @@ absl::StatusOr<std::vector<TokenId>> EncodeInput(const v1::CountTokensRequest& r
 absl::StatusOr<ChatInput> EncodeChatInput(const v1::ChatMessages& chat, const Engine& engine,
                                           const SessionLease& lease);
 
-// The tokens of what a chat template rendered. Errors as of Tokenizer::Encode.
+// The tokens of what a chat template rendered: exactly those that it writes. Where it writes no begin token,
+// none is put before it, as Hugging Face's libraries do and models are trained. Errors as of
+// Tokenizer::Encode.
 absl::StatusOr<std::vector<TokenId>> EncodeRenderedChat(const std::string& text, const Engine& engine,
                                                         ConversationState state);
 

@@ -41,7 +41,8 @@ struct ChatTail {
   // the user, or of a tool, follow.
   bool fades_before_user = false;
   bool fades_before_tool = false;
-  // SHA-256 of what the template made of a question that stands in for the conversation, and of the tools.
+  // SHA-256 of what the template made of a question that stands in for the conversation, and of all that
+  // templates read beside messages.
   std::array<uint8_t, 32> prompt_digest = {};
   std::optional<std::string> system;  // the system message that the conversation begins with, if there is one
   std::vector<int32_t> answer;        // token ids; empty unless kAnswer

@@ -30,7 +30,7 @@ class EngineChatTest : public EngineFixture {
   // Greedy, without an end token unless `id` is one, of nothing but `id` if it is not kNoToken.
   static SamplingParams Always(int32_t id) {
     SamplingParams sampling;
-    sampling.logit_bias = {{kTinyEndOfTurn, -100}};
+    sampling.logit_bias = {{kTinyEndOfText, -100}, {kTinyEndOfTurn, -100}};
     if (id != kNoToken) sampling.logit_bias = {{id, 100}};
     return sampling;
   }

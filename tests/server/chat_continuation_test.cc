@@ -93,7 +93,7 @@ constexpr char kTime[] = R"({"type": "function", "function": {"name": "time", "d
 // The whole conversation as it would be rendered and encoded now.
 std::vector<TokenId> Encoded(const Engine& engine, const std::vector<ChatTurn>& turns,
                              const std::vector<std::string>& tools) {
-  const auto text = engine.RenderChat(turns, tools, true);
+  const auto text = engine.RenderChat(turns, {.tools = tools}, true);
   EXPECT_TRUE(text.ok()) << text.status();
   if (!text.ok()) return {};
   return *EncodeRenderedChat(*text, engine, ConversationState::kEmpty);
@@ -133,7 +133,7 @@ class HeldChat {
 
   // The model answers in the tokens that the tokenizer cuts `text` into there.
   void Answer(const std::string& text, TokenId end = -1) {
-    const std::string before = *engine_.RenderChat(turns_, tools_, true);
+    const std::string before = *engine_.RenderChat(turns_, {.tools = tools_}, true);
     const auto first = *EncodeRenderedChat(before, engine_, ConversationState::kEmpty);
     auto ids = *EncodeRenderedChat(before + text, engine_, ConversationState::kEmpty);
     if (ids.size() >= first.size() && std::equal(first.begin(), first.end(), ids.begin())) {
@@ -525,7 +525,7 @@ TEST_F(ChatContinuationTest, PublishedTemplatesContinueAsTheyRender) {
         if (system) first.insert(first.begin(), {"system", "Be brief."});
         std::vector<ChatTurn> rendered;
         for (const auto& [role, content] : first) rendered.push_back({.role = role, .content = content});
-        if (!engine->RenderChat(rendered, tools, true).ok()) continue;  // refused as a whole
+        if (!engine->RenderChat(rendered, {.tools = tools}, true).ok()) continue;  // refused as a whole
         for (const std::vector<std::string>& answers : {std::vector<std::string>{"Four.", "Six.", "Ten."},
                                                         {thought, "Six.", thought, "Ten."},
                                                         {"Four. "}}) {
