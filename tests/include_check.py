@@ -13,7 +13,7 @@ ALLOWED = {
     "engine/checkpoint": {"engine/base", "engine/text"},  # the plain struct that a tokenizer is made of
     "engine/text": {"engine/base"},
     "engine/routing": {"engine/base"},
-    "engine/sampling": {"engine/base"},
+    "engine/sampling": {"engine/base", "engine/kernels"},
     "engine/structured": {"engine/base", "engine/text"},
     "engine/memory": {"engine/base", "engine/kernels", "engine/checkpoint"},
 }

@@ -15,12 +15,11 @@ std::string Words(std::string label) { return absl::StrReplaceAll(label, {{"_", 
 const char* PrefixNote(v1::ChatPrefix prefix) {
   switch (prefix) {
     case v1::CHAT_PREFIX_CHANGED:
-      return "chat changed: the template renders the latest answer otherwise than the session holds it\n";
+      return "chat changed: the session holds another text than the template renders\n";
     case v1::CHAT_PREFIX_REBUILT:
-      return "chat rebuilt: the session was emptied and holds the conversation as the template renders it\n";
+      return "chat rebuilt: the session was emptied and holds the chat as the template renders it\n";
     case v1::CHAT_PREFIX_UNCHECKED:
-      return "chat unchecked: whether the template renders the latest answer as the session holds it is not "
-             "known\n";
+      return "chat unchecked: it is not known whether the session holds what the template renders\n";
     default:
       return "";
   }

@@ -38,17 +38,23 @@ constexpr int kMostRowsOfNibbles = 32;
 // What becomes of a product: y = it, y += it, or y = activation(its gate) * its up.
 enum class QuantisedFinish { kStore, kAdd, kSiluGate, kGeluGate };
 
-// One product and its scratch.
+// Activations and what they are rounded to, in scratch memory.
+struct QuantisedRows {
+  const float* x = nullptr;  // [rows, in_features]
+  int rows = 0;
+  int in_features = 0;
+  uint8_t* values = nullptr;  // [rows, stride]: x / scale, rounded, kZeroPoint added
+  int64_t stride = 0;
+  float* scales = nullptr;  // [rows]
+};
+
+// One product.
 struct QuantisedCall {
   QuantisedShape shape;
   QuantisedLayout layout;
   const std::byte* panels = nullptr;
-  const float* x = nullptr;  // [rows, in_features]
-  int rows = 0;
-  uint8_t* values = nullptr;  // [rows, stride]: x / scale, rounded, kZeroPoint added
-  int64_t stride = 0;
-  float* scales = nullptr;  // [rows]
-  float* y = nullptr;       // [rows, out_features]
+  QuantisedRows input;
+  float* y = nullptr;  // [rows, out_features]
   QuantisedFinish finish = QuantisedFinish::kStore;
 };
 
@@ -83,20 +89,20 @@ uint32_t LargestMagnitudeBits(const float* x, int n) {
   return static_cast<uint32_t>(result);
 }
 
-void QuantiseRow(const QuantisedCall& call, int64_t row) {
-  const int n = call.shape.in_features;
-  const float* x = call.x + row * n;
-  uint8_t* out = call.values + row * call.stride;
+void QuantiseRow(const QuantisedRows& rows, int64_t row) {
+  const int n = rows.in_features;
+  const float* x = rows.x + row * n;
+  uint8_t* out = rows.values + row * rows.stride;
   const float largest = std::bit_cast<float>(LargestMagnitudeBits(x, n));
   // False for a NaN, too.
   const bool usable =
       largest >= QuantisedMatrix::kLeastMagnitude && largest <= std::numeric_limits<float>::max();
   if (!usable) {
-    std::fill_n(out, call.stride, uint8_t{kZeroPoint});
-    call.scales[row] = largest < 1.0f ? 0.0f : std::numeric_limits<float>::quiet_NaN();
+    std::fill_n(out, rows.stride, uint8_t{kZeroPoint});
+    rows.scales[row] = largest < 1.0f ? 0.0f : std::numeric_limits<float>::quiet_NaN();
     return;
   }
-  call.scales[row] = largest / 127.0f;
+  rows.scales[row] = largest / 127.0f;
   const float inverse = 127.0f / largest;
   const hn::ScalableTag<float> d;
   const hn::RebindToSigned<decltype(d)> d32;
@@ -112,11 +118,11 @@ void QuantiseRow(const QuantisedCall& call, int64_t row) {
   for (; i < n; ++i) {
     out[i] = static_cast<uint8_t>(static_cast<int>(std::nearbyint(x[i] * inverse)) + kZeroPoint);
   }
-  std::fill(out + i, out + call.stride, uint8_t{kZeroPoint});
+  std::fill(out + i, out + rows.stride, uint8_t{kZeroPoint});
 }
 
-void QuantiseRowsImpl(const QuantisedCall& call, int64_t begin, int64_t end) {
-  for (int64_t row = begin; row < end; ++row) QuantiseRow(call, row);
+void QuantiseRowsImpl(const QuantisedRows& rows, int64_t begin, int64_t end) {
+  for (int64_t row = begin; row < end; ++row) QuantiseRow(rows, row);
 }
 
 // sums(r, o) = the products of one panel with p.rows rows.
@@ -185,7 +191,7 @@ void FinishPanel(const QuantisedCall& call, int64_t panel, const PanelOutputs& o
   const int64_t count = std::min<int64_t>(call.layout.outputs, call.shape.out_features - first);
   for (int r = 0; r < rows; ++r, sums += kPanelOutputs) {
     float* y = call.y + (first_row + r) * call.shape.out_features + first;
-    const float scale = call.scales[first_row + r];
+    const float scale = call.input.scales[first_row + r];
     if (count == call.layout.outputs) {
       FinishRow<kFinish>(sums, outputs, scale, y);
     } else {
@@ -200,14 +206,15 @@ void FinishPanel(const QuantisedCall& call, int64_t panel, const PanelOutputs& o
 // Items [begin, end) of all pairs of a block of rows and a panel, panels running faster.
 void MultiplyImpl(const QuantisedCall& call, int64_t begin, int64_t end) {
   HWY_ALIGN int32_t sums[kBlockRows * kPanelOutputs];
-  const int64_t blocks = RowBlocks(call.rows);
+  const QuantisedRows& input = call.input;
+  const int64_t blocks = RowBlocks(input.rows);
   for (int64_t item = begin; item < end; ++item) {
     const int64_t block = item / call.layout.panels;
     const int64_t panel = item % call.layout.panels;
-    const int64_t first_row = call.rows * block / blocks;
-    const int rows = static_cast<int>(call.rows * (block + 1) / blocks - first_row);
+    const int64_t first_row = input.rows * block / blocks;
+    const int rows = static_cast<int>(input.rows * (block + 1) / blocks - first_row);
     const std::byte* bytes = call.panels + panel * call.layout.panel_bytes();
-    MultiplyPanel(call.layout, bytes, {call.values + first_row * call.stride, call.stride, rows, sums});
+    MultiplyPanel(call.layout, bytes, {input.values + first_row * input.stride, input.stride, rows, sums});
     const auto& outputs = *reinterpret_cast<const PanelOutputs*>(bytes);
     switch (call.finish) {
       case QuantisedFinish::kStore:
@@ -280,24 +287,30 @@ int64_t RowStride(int in_features) {
 
 int64_t ValueBytes(int rows, int in_features) { return rows * RowStride(in_features); }
 
+QuantisedRows RoundRows(const float* x, int rows, int in_features, absl::Span<std::byte> scratch) {
+  const QuantisedRows rounded{
+      .x = x,
+      .rows = rows,
+      .in_features = in_features,
+      .values = reinterpret_cast<uint8_t*>(scratch.data()),
+      .stride = RowStride(in_features),
+      .scales = reinterpret_cast<float*>(scratch.data() + ValueBytes(rows, in_features))};
+  ParallelFor(rows, LeastItems(4 * int64_t{in_features}), [&](int64_t begin, int64_t end, int) {
+    HWY_DYNAMIC_DISPATCH(QuantiseRowsImpl)(rounded, begin, end);
+  });
+  return rounded;
+}
+
 void Multiply(const QuantisedMatrix& matrix, QuantisedFinish finish, const float* x, int rows, float* y,
               absl::Span<std::byte> scratch) {
   if (rows == 0) return;
   const QuantisedShape& shape = matrix.shape();
-  const int64_t value_bytes = ValueBytes(rows, shape.in_features);
   const QuantisedCall call{.shape = shape,
                            .layout = QuantisedLayout(shape),
                            .panels = matrix.bytes().data() + sizeof(Header),
-                           .x = x,
-                           .rows = rows,
-                           .values = reinterpret_cast<uint8_t*>(scratch.data()),
-                           .stride = RowStride(shape.in_features),
-                           .scales = reinterpret_cast<float*>(scratch.data() + value_bytes),
+                           .input = RoundRows(x, rows, shape.in_features, scratch),
                            .y = y,
                            .finish = finish};
-  ParallelFor(rows, LeastItems(4 * int64_t{shape.in_features}), [&](int64_t begin, int64_t end, int) {
-    HWY_DYNAMIC_DISPATCH(QuantiseRowsImpl)(call, begin, end);
-  });
   const int64_t item_operations = std::min<int64_t>(rows, kBlockRows) * shape.in_features * kPanelOutputs;
   ParallelForBalanced(RowBlocks(rows) * call.layout.panels, LeastItems(item_operations),
                       [&](int64_t begin, int64_t end, int) {
@@ -352,6 +365,10 @@ absl::StatusOr<QuantisedMatrix> QuantisedMatrix::View(const QuantisedShape& shap
   matrix.shape_ = shape;
   matrix.bytes_ = packed;
   return matrix;
+}
+
+void QuantisedMatrix::QuantiseRows(const float* x, int rows, int in_features, absl::Span<std::byte> scratch) {
+  RoundRows(x, rows, in_features, scratch);
 }
 
 void QuantisedMatrix::Apply(const float* x, int rows, float* y, absl::Span<std::byte> scratch) const {

@@ -65,6 +65,9 @@ class QuantisedMatrix {
   // Work memory of the operations below for `rows` rows of in_features inputs.
   static int64_t ScratchBytes(int rows, int in_features);
 
+  // What each of the operations below begins with: rounds the rows of x [rows, in_features] to 8 bits, into
+  // `scratch` as below.
+  static void QuantiseRows(const float* x, int rows, int in_features, absl::Span<std::byte> scratch);
   // y = x W^T + b. x: [rows, in_features], y: [rows, out_features]; must not overlap. scratch: at least
   // ScratchBytes(rows, in_features) at a multiple of kCacheLineBytes. REQUIRES: not gated.
   void Apply(const float* x, int rows, float* y, absl::Span<std::byte> scratch) const;

@@ -73,8 +73,8 @@ int64_t Workspace::Bytes(const ModelConfig& config, const WorkspaceSize& size) {
 Transformer::Transformer(const ModelConfig& config, ModelWeights weights)
     : config_(config), weights_(std::move(weights)), ropes_(config) {}
 
-absl::StatusOr<absl::Span<const float>> Transformer::Forward(absl::Span<const SequenceChunk> batch,
-                                                             Workspace& work) const {
+absl::StatusOr<absl::Span<float>> Transformer::Forward(absl::Span<const SequenceChunk> batch,
+                                                       Workspace& work) const {
   for (const SequenceChunk& chunk : batch) chunk.session->Prepare(static_cast<int64_t>(chunk.tokens.size()));
   const int tokens = Embed(batch, work);
   ComputeAngles(batch, work);
@@ -186,8 +186,8 @@ absl::Status Transformer::AddBlock(const Linear& linear, const float* x, const s
 }
 
 // Final norm and head, for the rows that were asked for only.
-absl::StatusOr<absl::Span<const float>> Transformer::Logits(absl::Span<const SequenceChunk> batch,
-                                                            Workspace& work) const {
+absl::StatusOr<absl::Span<float>> Transformer::Logits(absl::Span<const SequenceChunk> batch,
+                                                      Workspace& work) const {
   const int c = config_.hidden_size;
   int rows = 0;
   int64_t t = 0;
@@ -213,7 +213,7 @@ absl::StatusOr<absl::Span<const float>> Transformer::Logits(absl::Span<const Seq
       SoftCap(config_.logit_softcap, &work.logits_[begin], end - begin, &work.logits_[begin]);
     });
   }
-  return absl::MakeConstSpan(work.logits_.data(), count);
+  return absl::MakeSpan(work.logits_.data(), count);
 }
 
 }  // namespace memgate

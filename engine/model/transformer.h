@@ -62,10 +62,9 @@ class Transformer {
   Transformer(const ModelConfig& config, ModelWeights weights);
 
   // Takes the batch's tokens into their sessions. Returns the logits asked for, [rows, V], in batch order;
-  // they live in `work` until its next use. REQUIRES: at most work.max_tokens() tokens and max_logit_rows()
-  // rows.
-  absl::StatusOr<absl::Span<const float>> Forward(absl::Span<const SequenceChunk> batch,
-                                                  Workspace& work) const;
+  // they live in `work` until its next use, and are the caller's to change. REQUIRES: at most
+  // work.max_tokens() tokens and max_logit_rows() rows.
+  absl::StatusOr<absl::Span<float>> Forward(absl::Span<const SequenceChunk> batch, Workspace& work) const;
 
   const ModelConfig& config() const { return config_; }
   const LayerRopes& ropes() const { return ropes_; }
@@ -78,8 +77,7 @@ class Transformer {
   void Attend(int index, absl::Span<const SequenceChunk> batch, Workspace& work) const;
   absl::Status AddBlock(const Linear& linear, const float* x, const std::vector<float>& post_norm, int tokens,
                         Workspace& work) const;
-  absl::StatusOr<absl::Span<const float>> Logits(absl::Span<const SequenceChunk> batch,
-                                                 Workspace& work) const;
+  absl::StatusOr<absl::Span<float>> Logits(absl::Span<const SequenceChunk> batch, Workspace& work) const;
 
   const ModelConfig config_;
   const ModelWeights weights_;

@@ -4,10 +4,11 @@
 #include <bit>
 #include <cmath>
 #include <limits>
-#include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/sampling/score_blocks.h"
 
 namespace memgate {
 namespace {
@@ -15,160 +16,63 @@ namespace {
 constexpr size_t kMaxBiases = 1024;
 constexpr int kMaxLogprobs = 20;
 
-struct Candidate {
-  float score = 0;  // after bias and penalties
-  int32_t id = 0;
-  double weight = 0;  // exp((score - best) / temperature), so the likeliest token has 1
-};
-
-// A total order: ties go to the lower id.
-bool MoreLikely(const Candidate& a, const Candidate& b) {
-  return a.score != b.score ? a.score > b.score : a.id < b.id;
-}
-
-// Maps scores to softmax weights relative to the largest score.
-class Weigher {
- public:
-  Weigher(float best, float temperature) : best_(best), temperature_(temperature) {}
-  double operator()(float score) const { return std::exp((double{score} - best_) / temperature_); }
-
- private:
-  const double best_;
-  const double temperature_;
-};
-
-// The largest finite one of kBlock scores, minus infinity if there is none. In lanes, which a compiler turns
-// into vectors.
-constexpr size_t kBlock = 1024;
-float LargestFinite(const float* scores) {
-  constexpr size_t kLanes = 16;
-  constexpr float kNone = -std::numeric_limits<float>::infinity();
-  float largest[kLanes];
-  std::fill_n(largest, kLanes, kNone);
-  for (size_t i = 0; i < kBlock; i += kLanes) {
-    for (size_t lane = 0; lane < kLanes; ++lane) {
-      const float score = scores[i + lane];
-      const float finite = score <= std::numeric_limits<float>::max() ? score : kNone;  // false for a NaN
-      largest[lane] = finite > largest[lane] ? finite : largest[lane];
-    }
-  }
-  return *std::max_element(largest, largest + kLanes);
-}
-
-// The lowest id with the largest finite score: the first block that has that score, then its place there.
-std::optional<int32_t> ArgMax(absl::Span<const float> scores) {
-  float best = -std::numeric_limits<float>::infinity();
-  size_t place = 0, i = 0;
-  for (; i + kBlock <= scores.size(); i += kBlock) {
-    const float largest = LargestFinite(scores.data() + i);
-    if (largest > best) best = largest, place = i;
-  }
-  for (; i < scores.size(); ++i) {
-    if (std::isfinite(scores[i]) && scores[i] > best) best = scores[i], place = i;
-  }
-  if (!std::isfinite(best)) return std::nullopt;
-  while (scores[place] != best) ++place;
-  return static_cast<int32_t>(place);
-}
-
-// The k likeliest candidates in order, fewer if fewer are finite. Holds 2k + 64 at a time instead of V:
-// whenever the buffer is full, its lesser part goes and what does not beat the k-th is no longer admitted.
-std::vector<Candidate> SelectTop(absl::Span<const float> scores, size_t k) {
-  std::vector<Candidate> kept;
-  if (k == 0) return kept;
-  const size_t capacity = 2 * k + 64;
-  kept.reserve(std::min(capacity, scores.size()));
-  const auto trim = [&kept, k] {
-    if (kept.size() <= k) return;
-    std::nth_element(kept.begin(), kept.begin() + (k - 1), kept.end(), MoreLikely);
-    kept.resize(k);
-  };
-  float bar = -std::numeric_limits<float>::infinity();
-  for (size_t i = 0; i < scores.size(); ++i) {
-    // An equal score comes with a higher id here, so it loses the tie.
-    if (!std::isfinite(scores[i]) || scores[i] <= bar) continue;
-    kept.push_back({scores[i], static_cast<int32_t>(i)});
-    if (kept.size() < capacity) continue;
-    trim();
-    bar = kept.back().score;
-  }
-  trim();
-  std::sort(kept.begin(), kept.end(), MoreLikely);
-  return kept;
-}
-
-double TotalWeight(absl::Span<const float> scores, const Weigher& weigh) {
-  double total = 0;
-  for (const float score : scores) {
-    if (std::isfinite(score)) total += weigh(score);
-  }
-  return total;
-}
-
-// All candidates of at least `floor` weight, by ascending id.
-std::vector<Candidate> SelectHeavy(absl::Span<const float> scores, const Weigher& weigh, double floor) {
-  std::vector<Candidate> kept;
-  for (size_t i = 0; i < scores.size(); ++i) {
-    if (!std::isfinite(scores[i])) continue;
-    const double weight = weigh(scores[i]);
-    if (weight >= floor) kept.push_back({scores[i], static_cast<int32_t>(i), weight});
-  }
-  return kept;
-}
-
-// Cuts `candidates` to the shortest prefix, in order of likelihood, whose weight reaches `target`. Orders
-// only as many as that takes.
-void KeepUntil(std::vector<Candidate>& candidates, double target) {
-  constexpr size_t kFirstPrefix = 256;
-  const auto begin = candidates.begin();
-  const size_t count = candidates.size();
+double MassOf(absl::Span<const Candidate> candidates) {
   double mass = 0;
-  for (size_t ordered = 0; ordered < count;) {
-    const size_t next = std::min(count, std::max(kFirstPrefix, 4 * ordered));
-    if (next < count) std::nth_element(begin + ordered, begin + next, candidates.end(), MoreLikely);
-    std::sort(begin + ordered, begin + next, MoreLikely);
-    for (; ordered < next; ++ordered) {
-      mass += candidates[ordered].weight;
-      if (mass >= target) {
-        candidates.resize(ordered + 1);
-        return;
-      }
+  for (const Candidate& candidate : candidates) mass += candidate.weight;
+  return mass;
+}
+
+// Moves to the front the shortest prefix, in order of likelihood, whose mass is `enough`, and returns its
+// size; all where none is. Its last candidate is the last of the prefix; the others are in no order. Looks
+// for the end of the prefix by halves, so that nothing else is sorted.
+template <typename Enough>
+size_t ShortestPrefix(absl::Span<Candidate> candidates, Enough enough) {
+  constexpr size_t kSorted = 32;
+  const auto at = [&](size_t place) { return candidates.begin() + place; };
+  size_t begin = 0, end = candidates.size();
+  double mass = 0;  // before `begin`
+  while (end - begin > kSorted) {
+    const size_t middle = begin + (end - begin) / 2;
+    std::nth_element(at(begin), at(middle), at(end), MoreLikely);
+    const double front = MassOf(candidates.subspan(begin, middle - begin));
+    if (enough(mass + front)) {
+      end = middle;
+    } else {
+      begin = middle;
+      mass += front;
     }
   }
+  std::sort(at(begin), at(end), MoreLikely);
+  for (; begin < end; ++begin) {
+    mass += candidates[begin].weight;
+    if (enough(mass)) return begin + 1;
+  }
+  return end;
+}
+
+// Cuts `candidates` to the shortest prefix, in order of likelihood, whose mass reaches `target`.
+void KeepUntil(double target, std::vector<Candidate>& candidates) {
+  candidates.resize(
+      ShortestPrefix(absl::MakeSpan(candidates), [target](double mass) { return mass >= target; }));
 }
 
 // Uniform in [0, 1). The standard distributions differ between libraries; the top 53 bits do not.
 double Uniform(std::mt19937_64& random) { return static_cast<double>(random() >> 11) * 0x1p-53; }
 
-// Draws an id with probability proportional to its weight. Scores that are not finite are never drawn.
-int32_t DrawFromAll(absl::Span<const float> scores, const Weigher& weigh, double u) {
-  const double target = u * TotalWeight(scores, weigh);
-  double mass = 0;
-  int32_t last = 0;
-  for (size_t i = 0; i < scores.size(); ++i) {
-    if (!std::isfinite(scores[i])) continue;
-    const double weight = weigh(scores[i]);
-    if (weight == 0) continue;
-    last = static_cast<int32_t>(i);
-    mass += weight;
-    if (mass > target) return last;
+// Logits of ids that are not allowed become minus infinity.
+void Mask(absl::Span<const uint64_t> allowed, absl::Span<float> logits) {
+  constexpr size_t kBits = 64;
+  constexpr float kNone = -std::numeric_limits<float>::infinity();
+  for (size_t word = 0; word * kBits < logits.size(); ++word) {
+    const absl::Span<float> part = logits.subspan(word * kBits, kBits);
+    if (allowed[word] == 0) {
+      std::fill(part.begin(), part.end(), kNone);
+      continue;
+    }
+    uint64_t barred = ~allowed[word];
+    if (part.size() < kBits) barred &= (uint64_t{1} << part.size()) - 1;
+    for (; barred != 0; barred &= barred - 1) part[std::countr_zero(barred)] = kNone;
   }
-  return last;  // u * total was rounded up to the total
-}
-
-int32_t DrawFromCandidates(const std::vector<Candidate>& candidates, double u) {
-  double total = 0;
-  for (const Candidate& candidate : candidates) total += candidate.weight;
-  const double target = u * total;
-  double mass = 0;
-  int32_t last = candidates.front().id;
-  for (const Candidate& candidate : candidates) {
-    if (candidate.weight == 0) continue;
-    last = candidate.id;
-    mass += candidate.weight;
-    if (mass > target) return last;
-  }
-  return last;
 }
 
 absl::Status CheckRange(const std::string& field, double value, double min, double max) {
@@ -228,98 +132,103 @@ void Sampler::ObservePrompt(absl::Span<const int32_t> ids) {
   }
 }
 
-bool Sampler::Adjusts() const {
-  if (!params_.logit_bias.empty() || !seen_.empty()) return true;
-  return !generated_counts_.empty() && (params_.frequency_penalty != 0 || params_.presence_penalty != 0);
-}
-
-void Sampler::Adjust(absl::Span<float> scores) const {
+std::vector<Sampler::Change> Sampler::Adjust(absl::Span<float> logits) const {
+  std::vector<Change> changes;
   // A finite logit stays finite, so that an extreme penalty cannot take a token out of the game.
-  const auto store = [](float& score, double value) {
+  const auto store = [&](int32_t id, double value) {
     constexpr double kMax = std::numeric_limits<float>::max();
-    if (std::isfinite(score)) score = static_cast<float>(std::clamp(value, -kMax, kMax));
+    if (!std::isfinite(logits[id])) return;
+    changes.push_back({id, logits[id]});
+    logits[id] = static_cast<float>(std::clamp(value, -kMax, kMax));
   };
-  for (const auto& [id, bias] : params_.logit_bias) store(scores[id], double{scores[id]} + bias);
+  for (const auto& [id, bias] : params_.logit_bias) store(id, double{logits[id]} + bias);
   for (const int32_t id : seen_) {
-    const double score = scores[id];
-    store(scores[id], score > 0 ? score / params_.repetition_penalty : score * params_.repetition_penalty);
+    const double logit = logits[id];
+    store(id, logit > 0 ? logit / params_.repetition_penalty : logit * params_.repetition_penalty);
   }
-  for (const auto& [id, count] : generated_counts_) {
-    store(scores[id], scores[id] - double{params_.frequency_penalty} * count - params_.presence_penalty);
+  if (params_.frequency_penalty != 0 || params_.presence_penalty != 0) {
+    for (const auto& [id, count] : generated_counts_) {
+      store(id, logits[id] - double{params_.frequency_penalty} * count - params_.presence_penalty);
+    }
+  }
+  return changes;
+}
+
+// The smallest set of the likeliest candidates that has top_p of all weight. Of those below min_p, which will
+// be dropped, some may be missing.
+std::vector<Candidate> Sampler::Nucleus(const ScoreBlocks& scores) const {
+  const double beyond = 1 - double{params_.top_p};
+  const double total = scores.TotalWeight(params_.temperature);
+  // Candidates below `lowest` weigh at most `beyond` of all together, so the set lies above it; the factor
+  // leaves room for rounding. It mostly lies above a far higher floor, too, which fewer candidates reach.
+  const double lowest = std::max<double>(params_.min_p, 0.5 * beyond * total / vocab_size_);
+  constexpr double kStep = 64;
+  for (double floor = std::min(1.0, beyond * total / kStep);; floor /= kStep) {
+    floor = std::max(floor, lowest);
+    std::vector<Candidate> candidates = scores.Heavy(params_.temperature, floor);
+    if (floor > lowest && MassOf(candidates) < params_.top_p * total) continue;
+    KeepUntil(params_.top_p * total, candidates);
+    return candidates;
   }
 }
 
-int32_t Sampler::Draw(absl::Span<const float> scores, float best) {
-  const Weigher weigh(best, params_.temperature);
-  const double u = Uniform(random_);
-  const bool limit_k = params_.top_k > 0 && params_.top_k < vocab_size_;
-  const bool limit_p = params_.top_p < 1;
-  if (!limit_k && !limit_p && params_.min_p == 0) return DrawFromAll(scores, weigh, u);
-
+std::vector<Candidate> Sampler::Filtered(const ScoreBlocks& scores) const {
   std::vector<Candidate> candidates;
-  double total = 0;
-  if (limit_k) {
-    candidates = SelectTop(scores, params_.top_k);
-    for (Candidate& candidate : candidates) {
-      candidate.weight = weigh(candidate.score);
-      total += candidate.weight;
-    }
+  if (LimitsK()) {
+    candidates = scores.Top(params_.top_k);
+    scores.Weigh(params_.temperature, absl::MakeSpan(candidates));
+    if (LimitsP()) KeepUntil(params_.top_p * MassOf(candidates), candidates);
+  } else if (LimitsP()) {
+    candidates = Nucleus(scores);
   } else {
-    double floor = params_.min_p;
-    if (limit_p) {
-      // Tokens below this floor weigh at most (1 - top_p) * total together, so the set that reaches top_p
-      // lies above it. The factor leaves room for rounding.
-      total = TotalWeight(scores, weigh);
-      floor = std::max(floor, 0.5 * (1 - double{params_.top_p}) * total / vocab_size_);
-    }
-    candidates = SelectHeavy(scores, weigh, floor);
+    candidates = scores.Heavy(params_.temperature, params_.min_p);
   }
-  if (limit_p) KeepUntil(candidates, params_.top_p * total);
-  std::erase_if(candidates, [this](const Candidate& c) { return c.weight < params_.min_p; });
-  return DrawFromCandidates(candidates, u);
+  // What weighs nothing is never drawn.
+  const float least = std::max(params_.min_p, std::numeric_limits<float>::min());
+  std::erase_if(candidates, [least](const Candidate& candidate) { return candidate.weight < least; });
+  return candidates;
 }
 
-absl::Span<const float> Sampler::Masked(absl::Span<const float> logits, absl::Span<const uint64_t> allowed) {
-  masked_.assign(logits.size(), -std::numeric_limits<float>::infinity());
-  for (size_t word = 0; word < allowed.size(); ++word) {
-    for (uint64_t bits = allowed[word]; bits != 0; bits &= bits - 1) {
-      const size_t id = 64 * word + static_cast<size_t>(std::countr_zero(bits));
-      masked_[id] = logits[id];
-    }
-  }
-  return masked_;
+int32_t Sampler::Draw(const ScoreBlocks& scores) {
+  const double u = Uniform(random_);
+  if (!LimitsK() && !LimitsP() && params_.min_p == 0) return scores.Draw(params_.temperature, u);
+  std::vector<Candidate> candidates = Filtered(scores);
+  const double target = u * MassOf(candidates);
+  const size_t prefix =
+      ShortestPrefix(absl::MakeSpan(candidates), [target](double mass) { return mass > target; });
+  return candidates[prefix - 1].id;
 }
 
-absl::StatusOr<SampledToken> Sampler::Sample(absl::Span<const float> logits,
-                                             absl::Span<const uint64_t> allowed) {
+void Sampler::AddLogprobs(const ScoreBlocks& logits, SampledToken& token) const {
+  const double log_total = std::log(logits.TotalWeight(/*temperature=*/1));
+  // Two steps: beside a huge logit the logarithm would be lost to rounding.
+  const auto logprob = [&](float logit) {
+    return static_cast<float>((double{logit} - logits.largest()) - log_total);
+  };
+  token.chosen.logprob = logprob(logits.score(token.id));
+  std::vector<Candidate> top = logits.Top(params_.logprobs);
+  std::sort(top.begin(), top.end(), MoreLikely);
+  for (const Candidate& candidate : top) token.top.push_back({candidate.id, logprob(candidate.score)});
+}
+
+absl::StatusOr<SampledToken> Sampler::Sample(absl::Span<float> logits, absl::Span<const uint64_t> allowed) {
   if (static_cast<int64_t>(logits.size()) != vocab_size_) {
     return absl::InternalError(absl::StrCat(logits.size(), " logits for a vocabulary of ", vocab_size_));
   }
-  if (!allowed.empty()) logits = Masked(logits, allowed);
-  std::vector<float> adjusted;
-  absl::Span<const float> scores = logits;
-  if (Adjusts()) {
-    adjusted.assign(logits.begin(), logits.end());
-    Adjust(absl::MakeSpan(adjusted));
-    scores = adjusted;
-  }
-  const std::optional<int32_t> best = ArgMax(scores);
-  if (!best.has_value()) return absl::InternalError("no logit is finite");
+  if (!allowed.empty()) Mask(allowed, logits);
+  const std::vector<Change> changes = Adjust(logits);
+  ScoreBlocks scores(logits);
+  if (!std::isfinite(scores.largest())) return absl::InternalError("no logit is finite");
 
   SampledToken token;
-  token.id = params_.temperature == 0 ? *best : Draw(scores, scores[*best]);
+  token.id = params_.temperature == 0 ? scores.ArgMax() : Draw(scores);
   token.chosen.id = token.id;
+  for (auto change = changes.rbegin(); change != changes.rend(); ++change) {
+    logits[change->id] = change->before;
+  }
   if (params_.logprobs >= 0) {
-    const float largest = logits[*ArgMax(logits)];
-    const double log_total = std::log(TotalWeight(logits, Weigher(largest, 1)));
-    // Two steps: beside a huge logit the logarithm would be lost to rounding.
-    const auto logprob = [&](int32_t id) {
-      return static_cast<float>((double{logits[id]} - largest) - log_total);
-    };
-    token.chosen.logprob = logprob(token.id);
-    for (const Candidate& candidate : SelectTop(logits, params_.logprobs)) {
-      token.top.push_back({candidate.id, logprob(candidate.id)});
-    }
+    if (!changes.empty()) scores = ScoreBlocks(logits);
+    AddLogprobs(scores, token);
   }
   ++generated_counts_[token.id];
   if (params_.repetition_penalty != 1) seen_.insert(token.id);

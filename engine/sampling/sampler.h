@@ -15,6 +15,9 @@
 
 namespace memgate {
 
+struct Candidate;   // engine/sampling/score_blocks.h
+class ScoreBlocks;  // engine/sampling/score_blocks.h
+
 // Same meaning, defaults and limits as memgate.v1.SamplingOptions.
 struct SamplingParams {
   float temperature = 0;  // 0 = greedy
@@ -45,8 +48,16 @@ struct SampledToken {
   std::vector<ScoredToken> top;  // most likely first; ties by lower id; shorter where fewer logits are finite
 };
 
-// The sampler of one turn. Not thread-safe. Equal params and equal logits give equal tokens, on every machine
-// whose exp() rounds alike: the random source and the way it becomes a number in [0, 1) are fixed.
+// The sampler of one turn. Not thread-safe; different samplers may be used by different threads.
+//
+// The random source and the way it becomes a number u in [0, 1) are fixed: one 64-bit number per token, none
+// for greedy ones. It picks the token at which the running sum of weights passes u of their total: by
+// ascending id over all tokens, in order of likelihood over those that top-k, top-p or min-p left. Weights
+// are those of the softmax in single precision (kernels/softmax.h), summed in double precision; what is below
+// e^-87 of the likeliest counts as impossible. So equal params and equal logits give equal tokens wherever
+// the same build runs on the same SIMD target, whatever the threads. On another target the last bits of
+// weights differ: a token changes there only where u, top-p or min-p lies that close to the border between
+// two tokens. Greedy tokens and what top-k keeps are the same everywhere.
 class Sampler {
  public:
   // REQUIRES: params are valid.
@@ -56,24 +67,33 @@ class Sampler {
   void ObservePrompt(absl::Span<const int32_t> ids);
   // Picks a token and records it. logits: [V]; values that are not finite are never picked. INTERNAL if none
   // is finite or the size is not V: the model is broken, not the request. Order: bias, repetition, frequency
-  // and presence penalties, temperature, top-k, top-p, min-p, draw. Greedy ties go to the lower id.
+  // and presence penalties, temperature, top-k, top-p, min-p, draw. Ties of likelihood go to the lower id.
   // `allowed`: one bit per id, bit id % 64 of word id / 64; before all of this the logits of other ids become
-  // minus infinity. Empty = all are allowed.
-  absl::StatusOr<SampledToken> Sample(absl::Span<const float> logits,
-                                      absl::Span<const uint64_t> allowed = {});
+  // minus infinity, and stay so. Empty = all are allowed. The others are changed meanwhile, and as before
+  // when a token was picked.
+  // Passes over the vocabulary run on the caller's pool (kernels/parallel.h).
+  absl::StatusOr<SampledToken> Sample(absl::Span<float> logits, absl::Span<const uint64_t> allowed = {});
 
  private:
-  absl::Span<const float> Masked(absl::Span<const float> logits, absl::Span<const uint64_t> allowed);
-  bool Adjusts() const;                                      // whether bias or penalties change any logit now
-  void Adjust(absl::Span<float> scores) const;               // [V], in place
-  int32_t Draw(absl::Span<const float> scores, float best);  // `best`: the largest finite score
+  // A logit that bias or a penalty changed.
+  struct Change {
+    int32_t id;
+    float before;
+  };
+
+  bool LimitsK() const { return params_.top_k > 0 && params_.top_k < vocab_size_; }
+  bool LimitsP() const { return params_.top_p < 1; }
+  std::vector<Change> Adjust(absl::Span<float> logits) const;  // in order; an id may be there several times
+  int32_t Draw(const ScoreBlocks& scores);
+  std::vector<Candidate> Filtered(const ScoreBlocks& scores) const;  // what may be drawn, in no order
+  std::vector<Candidate> Nucleus(const ScoreBlocks& scores) const;
+  void AddLogprobs(const ScoreBlocks& logits, SampledToken& token) const;
 
   const SamplingParams params_;
   const int vocab_size_;
   std::mt19937_64 random_;
   absl::flat_hash_set<int32_t> seen_;  // prompt and generated; kept only for the repetition penalty
   absl::flat_hash_map<int32_t, int> generated_counts_;
-  std::vector<float> masked_;  // [V] once tokens were masked
 };
 
 }  // namespace memgate

@@ -210,7 +210,7 @@ void Scheduler::RunStep(std::vector<Part> parts) {
     folded -= part.chunk.session->folded();
     writes -= part.chunk.session->memory_writes();
   }
-  const absl::StatusOr<absl::Span<const float>> logits = transformer_.Forward(batch, workspace_);
+  const absl::StatusOr<absl::Span<float>> logits = transformer_.Forward(batch, workspace_);
   for (const Part& part : parts) {
     folded += part.chunk.session->folded();
     writes += part.chunk.session->memory_writes();
@@ -218,19 +218,37 @@ void Scheduler::RunStep(std::vector<Part> parts) {
   CountStep(parts, writes, folded);
 
   const absl::Time now = options_.clock();
-  const int vocab_size = transformer_.config().vocab_size;
-  int64_t first_row = 0;
+  if (logits.ok()) return AdvanceTurns(parts, *logits, now);
   for (const Part& part : parts) {
-    bool ended = true;
-    if (!logits.ok()) {
-      part.turn->End(logits.status(), FinishReason::kStop, now);
-    } else {
-      const int64_t rows = LogitRowsOf(part.chunk);
-      const auto own = logits->subspan(first_row * vocab_size, rows * vocab_size);
-      first_row += rows;
-      ended = part.turn->Advance(part.chunk, own, vocabulary_, now);
-    }
-    if (ended) active_.remove(part.turn);
+    part.turn->End(logits.status(), FinishReason::kStop, now);
+    active_.remove(part.turn);
+  }
+}
+
+// Everything that turns share or that clients hear of happens here, turn by turn; only to sample, which is
+// what takes time, turns go side by side.
+void Scheduler::AdvanceTurns(const std::vector<Part>& parts, absl::Span<float> logits, absl::Time now) {
+  struct Sampling {
+    std::shared_ptr<Turn> turn;
+    absl::Span<float> logits;
+  };
+  std::vector<Sampling> samplings;
+  const int vocab_size = transformer_.config().vocab_size;
+  for (const Part& part : parts) {
+    const absl::Span<float> own = logits.subspan(0, LogitRowsOf(part.chunk) * vocab_size);
+    logits.remove_prefix(own.size());
+    const Turn::Next next = part.turn->Advance(part.chunk, own, vocabulary_, now);
+    if (next == Turn::Next::kSample) samplings.push_back({part.turn, own});
+    if (next == Turn::Next::kEnded) active_.remove(part.turn);
+  }
+  constexpr int kOperationsPerLogit = 20;  // exp()
+  ParallelForBalanced(static_cast<int64_t>(samplings.size()),
+                      LeastItems(int64_t{kOperationsPerLogit} * vocab_size),
+                      [&](int64_t begin, int64_t end, int) {
+                        for (int64_t i = begin; i < end; ++i) samplings[i].turn->Sample(samplings[i].logits);
+                      });
+  for (const Sampling& sampling : samplings) {
+    if (sampling.turn->Take(vocabulary_, now)) active_.remove(sampling.turn);
   }
 }
 

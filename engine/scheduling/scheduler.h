@@ -12,6 +12,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "engine/base/mutex.h"
 #include "engine/model/transformer.h"
 #include "engine/scheduling/turn_state.h"
@@ -77,6 +78,7 @@ class Scheduler {
   void EndCancelledAndExpired();
   std::vector<Part> PlanStep();
   void RunStep(std::vector<Part> parts);
+  void AdvanceTurns(const std::vector<Part>& parts, absl::Span<float> logits, absl::Time now);
   void CountStep(const std::vector<Part>& parts, int64_t writes, int64_t folded);
   std::vector<std::shared_ptr<Turn>> TakeQueuedIf(const std::function<bool(const Turn&)>& condition);
 

@@ -76,8 +76,8 @@ SequenceChunk Turn::NextChunk(int64_t budget, int64_t logit_rows) const {
   return {.session = &lease_->state(), .tokens = rest.first(count), .logits = logits};
 }
 
-bool Turn::Advance(const SequenceChunk& chunk, absl::Span<const float> logits, const Vocabulary& vocabulary,
-                   absl::Time now) {
+Turn::Next Turn::Advance(const SequenceChunk& chunk, absl::Span<const float> logits,
+                         const Vocabulary& vocabulary, absl::Time now) {
   const absl::Status scored = request_.score ? Score(chunk, logits, vocabulary.size) : absl::OkStatus();
   next_ += chunk.tokens.size();
   lease_->set_pending_token(kNoToken);
@@ -90,14 +90,10 @@ bool Turn::Advance(const SequenceChunk& chunk, absl::Span<const float> logits, c
                            .accounting = lease_->Accounting(),
                            .score = score_});
   }
-  if (!scored.ok()) {
-    End(scored, FinishReason::kStop, now);
-    return true;
-  }
-  if (!waiting().empty()) return false;
-  if (request_.mode == TurnMode::kGenerate) return Sample(logits, vocabulary, now);
-  End(absl::OkStatus(), FinishReason::kStop, now);
-  return true;
+  if (scored.ok() && !waiting().empty()) return Next::kPart;
+  if (scored.ok() && request_.mode == TurnMode::kGenerate) return Allow(now) ? Next::kSample : Next::kEnded;
+  End(scored, FinishReason::kStop, now);
+  return Next::kEnded;
 }
 
 // The logits of a token score the one after it; those of the last one that is taken in score the held-back
@@ -122,29 +118,29 @@ absl::Status Turn::Score(const SequenceChunk& chunk, absl::Span<const float> log
   return absl::OkStatus();
 }
 
-bool Turn::Sample(absl::Span<const float> logits, const Vocabulary& vocabulary, absl::Time now) {
-  absl::StatusOr<TokenConstraint::Allowed> allowed = TokenConstraint::Allowed();
-  if (cursor_) {
-    allowed = cursor_->Next();
-    if (allowed.ok() && allowed->bits.empty()) {
-      // Of a model without an end token the answer ends where nothing can follow.
-      End(allowed->complete ? absl::OkStatus() : NoTokenFits(), FinishReason::kStop, now);
-      return true;
-    }
-  }
+bool Turn::Allow(absl::Time now) {
+  if (!cursor_) return true;
+  const absl::StatusOr<TokenConstraint::Allowed> allowed = cursor_->Next();
   if (!allowed.ok()) {
     End(allowed.status(), FinishReason::kStop, now);
-    return true;
+    return false;
   }
-  absl::StatusOr<SampledToken> token = sampler_->Sample(logits, allowed->bits);
-  if (!token.ok()) {
-    End(token.status(), FinishReason::kStop, now);
-    return true;
+  // Of a model without an end token the answer ends where nothing can follow.
+  if (allowed->bits.empty()) {
+    End(allowed->complete ? absl::OkStatus() : NoTokenFits(), FinishReason::kStop, now);
+    return false;
   }
-  return Take(*std::move(token), vocabulary, now);
+  // A copy, because other turns move on in the same form before this one samples.
+  allowed_.assign(allowed->bits.begin(), allowed->bits.end());
+  return true;
 }
 
-bool Turn::Take(SampledToken token, const Vocabulary& vocabulary, absl::Time now) {
+bool Turn::Take(const Vocabulary& vocabulary, absl::Time now) {
+  if (!sampled_.ok()) {
+    End(sampled_.status(), FinishReason::kStop, now);
+    return true;
+  }
+  SampledToken token = *std::move(sampled_);
   const int32_t id = token.id;
   const bool ends = !request_.ignore_eos && absl::c_linear_search(vocabulary.eos_ids, id);
   // A token that the form does not take in is none of the conversation's: nobody will see it.

@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "engine/model/transformer.h"
@@ -20,7 +21,7 @@
 namespace memgate {
 
 // Queued -> active (prefill, then decode if it generates) -> ended. Only the scheduler's thread touches it,
-// except for the cancel flag.
+// except for the cancel flag, and for Sample.
 class Turn {
  public:
   // `prompt_bytes` covers the request's tokens until the turn ends.
@@ -56,16 +57,22 @@ class Turn {
   // The next part of at most `budget` tokens, up to the next fold; empty if nothing waits. A turn that scores
   // takes no more tokens than `logit_rows`.
   SequenceChunk NextChunk(int64_t budget, int64_t logit_rows) const;
-  // The part was taken in. `logits`: the rows it asked for, [rows, V]. Returns true if the turn has ended.
-  bool Advance(const SequenceChunk& chunk, absl::Span<const float> logits, const Vocabulary& vocabulary,
+  // What comes after a part: another one; Sample, then Take; or nothing.
+  enum class Next { kPart, kSample, kEnded };
+  // The part was taken in. `logits`: the rows it asked for, [rows, V].
+  Next Advance(const SequenceChunk& chunk, absl::Span<const float> logits, const Vocabulary& vocabulary,
                absl::Time now);
+  // Picks a token from its logits, [V], which are changed. Different turns may do so on different threads at
+  // once: nothing is touched that another turn has, and no observer called.
+  void Sample(absl::Span<float> logits) { sampled_ = sampler_->Sample(logits, allowed_); }
+  // The turn goes on with the token picked. Returns true if it has ended.
+  bool Take(const Vocabulary& vocabulary, absl::Time now);
   // Ends the turn; the observer hears of it. Valid in every state but ended.
   void End(absl::Status status, FinishReason reason, absl::Time now);
 
  private:
-  bool Sample(absl::Span<const float> logits, const Vocabulary& vocabulary, absl::Time now);
-  // The turn goes on with `token`; returns true if it has ended.
-  bool Take(SampledToken token, const Vocabulary& vocabulary, absl::Time now);
+  // Finds the tokens that may come next. Returns false if the turn has ended: none may.
+  bool Allow(absl::Time now);
   absl::Status Score(const SequenceChunk& chunk, absl::Span<const float> logits, int vocab_size);
   void Emit(StopMatcher::Result result, std::optional<SampledToken> token);
   ChatTail TailBehindInput() const;
@@ -87,6 +94,8 @@ class Turn {
   int64_t folded_before_ = 0;
   int64_t generated_ = 0;
   std::optional<Sampler> sampler_;
+  std::vector<uint64_t> allowed_;                  // what the next token may be, as for Sampler::Sample
+  absl::StatusOr<SampledToken> sampled_;           // by Sample, for Take
   std::optional<TokenConstraint::Cursor> cursor_;  // while the turn is active, if its answer is constrained
   std::optional<Detokenizer> detokenizer_;
   std::optional<StopMatcher> stop_;

@@ -8,16 +8,12 @@
 // --tokenizer.
 #include <benchmark/benchmark.h>
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <functional>
-#include <random>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -26,31 +22,25 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "engine/kernels/aligned_bytes.h"
 #include "engine/kernels/attend.h"
-#include "engine/kernels/elementwise.h"
 #include "engine/kernels/kv_rows.h"
 #include "engine/kernels/linear.h"
-#include "engine/kernels/memory_matrix.h"
 #include "engine/kernels/parallel.h"
-#include "engine/kernels/rope.h"
 #include "engine/kernels/weight_format.h"
-#include "engine/sampling/sampler.h"
+#include "tests/bench/benchmarking.h"
 #include "tests/bench/dnnl_bytes.h"
+#include "tests/bench/pass_benchmarks.h"
 #include "tests/bench/peaks.h"
+#include "tests/bench/sampling_benchmarks.h"
 #include "tests/bench/structured_bench.h"
 
 namespace memgate::bench {
 namespace {
 
-// The shape of Qwen2.5-0.5B.
-constexpr int kHidden = 896, kFfn = 4864, kHeads = 14, kKvHeads = 2, kHeadDim = 64, kLayers = 24;
-constexpr int kVocabulary = 151'936;
-constexpr int kSegment = 256;                        // tokens of a chunk
-constexpr int kSessionRows = 16 + 1024 + 256 + 256;  // sinks, window, segment, slots
-constexpr int64_t kColdBytes = int64_t{256} << 20;   // weights in turn, so that none is found in a cache
+constexpr int kSessionRows = 16 + 1024 + kSegment + 256;  // sinks, window, segment, slots
+constexpr int64_t kColdBytes = int64_t{256} << 20;        // weights in turn, so that none is found in a cache
 
 // Which peak bounds the multiply-adds of a weight format: int4 is unpacked and multiplied as bytes. A format
 // that is added to weight_format.h gets a line here.
@@ -63,66 +53,20 @@ constexpr BenchedFormat kFormats[] = {{WeightFormat::kInt8, &Peaks::int8_operati
                                       {WeightFormat::kBf16, &Peaks::f32_operations_per_s},
                                       {WeightFormat::kF32, &Peaks::f32_operations_per_s}};
 
-// What one iteration must move and compute.
-struct Cost {
-  double memory_bytes = 0;  // from memory
-  double cache_bytes = 0;   // read or written where it already is
-  double operations = 0;
-  double Peaks::*operations_per_s = &Peaks::f32_operations_per_s;
-  int threads = ComputeThreads();  // that the kernel uses
-};
-
-void Report(benchmark::State& state, const Peaks& peaks, const Cost& cost) {
-  const double share = static_cast<double>(cost.threads) / ComputeThreads();
-  const double seconds = std::max({cost.memory_bytes / peaks.read_bytes_per_s,
-                                   cost.cache_bytes / peaks.cache_bytes_per_s / share,
-                                   cost.operations / (peaks.*cost.operations_per_s) / share});
-  const auto rate = benchmark::Counter::kIsIterationInvariantRate;
-  state.counters["bytes/s"] = benchmark::Counter(cost.memory_bytes + cost.cache_bytes, rate);
-  state.counters["op/s"] = benchmark::Counter(cost.operations, rate);
-  state.counters["roofline"] = benchmark::Counter(seconds, rate);
-}
-
-std::vector<float> RandomFloats(int64_t count, float scale = 1.0f) {
-  std::minstd_rand random(1);
-  std::uniform_real_distribution<float> distribution(-scale, scale);
-  std::vector<float> numbers(count);
-  for (float& number : numbers) number = distribution(random);
-  return numbers;
-}
-
-// Runs `body` on every item of [0, count) on all threads.
-template <typename Body>
-void ForEach(int64_t count, Body body) {
-  ParallelFor(count, 1, [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; ++i) body(i);
-  });
-}
-
-// Debian's Abseil has a string_view of its own.
-absl::string_view Text(std::string_view text) { return {text.data(), text.size()}; }
-
-using Body = std::function<void(benchmark::State&)>;
-
-void Register(const std::string& name, Body body) {
-  benchmark::RegisterBenchmark(name.c_str(), [body = std::move(body)](benchmark::State& state) {
-    body(state);
-  })->UseRealTime();
-}
-
 // Linear layers.
 
 struct Layer {
   const char* name;
   int out_features, in_features;
-  bool gated;  // two matrices of this size
+  bool gated;                 // two matrices of this size
+  bool keeps_8_bits = false;  // where other layers have 4 (engine/model/weights.h)
 
   int64_t weights() const { return int64_t{gated ? 2 : 1} * out_features * in_features; }
 };
 constexpr Layer kModelLayers[] = {{"qkv", (kHeads + 2 * kKvHeads) * kHeadDim, kHidden, false},
                                   {"gate_up", kFfn, kHidden, true},
                                   {"down", kHidden, kFfn, false},
-                                  {"head", kVocabulary, kHidden, false}};
+                                  {"head", kVocabulary, kHidden, false, true}};
 
 // Copies of one layer, more than caches hold. Only the last one asked for is kept.
 class ColdLayers {
@@ -235,100 +179,10 @@ void RunAttend(benchmark::State& state, const Peaks& peaks, KvFormat format, int
          {.memory_bytes = static_cast<double>(bytes.size()), .operations = 4.0 * held * queries * kHeadDim});
 }
 
-// The matrix of `memgate` in all layers, [2 D, D].
-constexpr MatrixShape kMatrix = {2 * kHeadDim, kHeadDim};
-constexpr int64_t kMatrixFloats = int64_t{kMatrix.features} * kMatrix.columns;
-constexpr int kMatrices = kLayers * kKvHeads;
-
-void RunReadMatrix(benchmark::State& state, const Peaks& peaks, int tokens) {
-  const int reads = tokens * kHeads / kKvHeads;
-  const std::vector<float> matrices = RandomFloats(kMatrices * kMatrixFloats);
-  const std::vector<float> features = RandomFloats(int64_t{reads} * kMatrix.features);
-  std::vector<float> out(int64_t{kMatrices} * reads * kMatrix.columns);
-  for (auto _ : state) {
-    ForEach(kMatrices, [&](int64_t i) {
-      ReadMatrix(&matrices[i * kMatrixFloats], kMatrix, reads, {features.data(), kMatrix.features},
-                 &out[i * reads * kMatrix.columns], kMatrix.columns);
-    });
-  }
-  Report(state, peaks,
-         {.cache_bytes = double{sizeof(float)} * kMatrices * kMatrixFloats,
-          .operations = 2.0 * kMatrices * reads * kMatrixFloats});
-}
-
-void RunWriteDeltas(benchmark::State& state, const Peaks& peaks) {
-  std::vector<float> matrices(kMatrices * kMatrixFloats);
-  const std::vector<float> features = RandomFloats(int64_t{kSegment} * kMatrix.features, 0.1f);
-  const std::vector<float> values = RandomFloats(int64_t{kSegment} * kMatrix.columns);
-  const std::vector<float> decays(kSegment, 0.99f), strengths(kSegment, 0.1f);
-  for (auto _ : state) {
-    ForEach(kMatrices, [&](int64_t i) {
-      WriteDeltas({.tokens = kSegment,
-                   .features = {features.data(), kMatrix.features},
-                   .values = {values.data(), kMatrix.columns},
-                   .decays = decays.data(),
-                   .strengths = strengths.data()},
-                  kMatrix, &matrices[i * kMatrixFloats]);
-    });
-  }
-  // Per token: read phi^T M, add an outer product.
-  Report(state, peaks,
-         {.cache_bytes = 2.0 * sizeof(float) * kMatrices * kMatrixFloats,
-          .operations = 4.0 * kMatrices * kSegment * kMatrixFloats});
-}
-
-// Passes over a chunk's activations.
-
-void RunRmsNorm(benchmark::State& state, const Peaks& peaks) {
-  const std::vector<float> x = RandomFloats(kSegment * kHidden), weight = RandomFloats(kHidden);
-  std::vector<float> out(x.size());
-  for (auto _ : state) {
-    ForEach(kSegment,
-            [&](int64_t t) { RmsNorm(&x[t * kHidden], weight.data(), 1e-6f, kHidden, &out[t * kHidden]); });
-  }
-  Report(state, peaks, {.cache_bytes = 2.0 * sizeof(float) * x.size(), .operations = 4.0 * x.size()});
-}
-
-void RunRope(benchmark::State& state, const Peaks& peaks) {
-  constexpr int kRotated = kHeads + kKvHeads;
-  std::vector<float> x = RandomFloats(int64_t{kSegment} * kRotated * kHeadDim);
-  const std::vector<float> angles = RandomFloats(kHeadDim);
-  for (auto _ : state) {
-    ForEach(kSegment, [&](int64_t t) {
-      for (int h = 0; h < kRotated; ++h) {
-        float* head = &x[(t * kRotated + h) * kHeadDim];
-        Rotate(angles.data(), kHeadDim, head, head);
-      }
-    });
-  }
-  Report(state, peaks, {.cache_bytes = 2.0 * sizeof(float) * x.size(), .operations = 3.0 * x.size()});
-}
-
-void RunSiluMultiply(benchmark::State& state, const Peaks& peaks) {
-  const std::vector<float> gate = RandomFloats(kSegment * kFfn), up = RandomFloats(kSegment * kFfn);
-  std::vector<float> out(gate.size());
-  for (auto _ : state) {
-    ForEach(kSegment, [&](int64_t t) {
-      ActivateMultiply(Activation::kSilu, &gate[t * kFfn], &up[t * kFfn], kFfn, &out[t * kFfn]);
-    });
-  }
-  Report(state, peaks, {.cache_bytes = 3.0 * sizeof(float) * gate.size()});
-}
-
-void RunSample(benchmark::State& state, const Peaks& peaks, const SamplingParams& params) {
-  const std::vector<float> logits = RandomFloats(kVocabulary, 10.0f);
-  Sampler sampler(params, kVocabulary);
-  for (auto _ : state) {
-    const auto token = sampler.Sample(logits);
-    if (!token.ok()) return state.SkipWithError(token.status().ToString().c_str());
-    benchmark::DoNotOptimize(token->id);
-  }
-  Report(state, peaks, {.cache_bytes = 1.0 * sizeof(float) * kVocabulary, .threads = 1});
-}
-
-void RegisterAll(const Peaks& peaks, ColdLayers& cold, ColdDnnlBytes& dnnl_bytes) {
+void RegisterProducts(const Peaks& peaks, ColdLayers& cold, ColdDnnlBytes& dnnl_bytes) {
   for (const BenchedFormat& format : kFormats) {
     for (const Layer& layer : kModelLayers) {
+      if (format.format == WeightFormat::kInt4 && layer.keeps_8_bits) continue;
       for (const int rows : {1, 8, 256}) {
         Register(
             absl::StrCat("Linear/", Text(WeightFormatName(format.format)), "/", layer.name, "/rows:", rows),
@@ -350,19 +204,6 @@ void RegisterAll(const Peaks& peaks, ColdLayers& cold, ColdDnnlBytes& dnnl_bytes
       }
     }
   }
-  for (const int tokens : {1, kSegment}) {
-    Register(absl::StrCat("ReadMatrix/tokens:", tokens),
-             [&peaks, tokens](benchmark::State& state) { RunReadMatrix(state, peaks, tokens); });
-  }
-  Register(absl::StrCat("WriteDeltas/tokens:", kSegment),
-           [&](benchmark::State& state) { RunWriteDeltas(state, peaks); });
-  Register("RmsNorm", [&](benchmark::State& state) { RunRmsNorm(state, peaks); });
-  Register("Rotate", [&](benchmark::State& state) { RunRope(state, peaks); });
-  Register("SiluMultiply", [&](benchmark::State& state) { RunSiluMultiply(state, peaks); });
-  Register("Sample/greedy", [&](benchmark::State& state) { RunSample(state, peaks, {}); });
-  Register("Sample/top_k:40/top_p:0.95", [&](benchmark::State& state) {
-    RunSample(state, peaks, {.temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .seed = 1});
-  });
 }
 
 // Takes "--threads N", "--tokenizer FOLDER" and "--peaks" out of the arguments; the others are for the
@@ -416,7 +257,9 @@ int Main(int argc, char** argv) {
   for (const auto& [name, value] : reached) benchmark::AddCustomContext(name, value);
   ColdLayers cold;
   ColdDnnlBytes dnnl_bytes;
-  RegisterAll(peaks, cold, dnnl_bytes);
+  RegisterProducts(peaks, cold, dnnl_bytes);
+  RegisterPassBenchmarks(peaks);
+  RegisterSamplingBenchmarks(peaks);
   RegisterStructuredBenchmarks(arguments.tokenizer_folder);
   benchmark::RunSpecifiedBenchmarks();
   return EXIT_SUCCESS;

@@ -36,6 +36,38 @@ TEST_F(EngineTurnTest, SixteenSessionsAtOnceEachProduceWhatTheyProduceAlone) {
   }
 }
 
+// Tokens of one step are picked side by side.
+TEST_F(EngineTurnTest, SixteenSessionsThatSampleAtOnceEachSayWhatTheySayAlone) {
+  constexpr int kSessions = 16;
+  auto engine = LoadTiny();
+  const auto request = [&](int i) {
+    TurnRequest turn = {.lease = Lease(*engine, MakeSession(*engine)),
+                        .tokens = RandomTokens(5 + 3 * i, i),
+                        .max_new_tokens = 30};
+    turn.sampling = {.temperature = 0.3f * static_cast<float>(1 + i % 5), .seed = static_cast<uint64_t>(i)};
+    if (i % 2 == 1) turn.sampling.top_p = 0.9f;
+    if (i % 3 == 1) turn.sampling.top_k = 20;
+    if (i % 4 == 3) turn.sampling.min_p = 0.05f;
+    if (i % 5 == 2) turn.sampling.repetition_penalty = 1.2f;
+    if (i % 7 == 5) turn.sampling.logprobs = 4;
+    return turn;
+  };
+  std::vector<std::vector<TokenId>> alone;
+  for (int i = 0; i < kSessions; ++i) {
+    alone.push_back(Run(*engine, request(i))->tokens);
+    EXPECT_EQ(alone.back().size(), 30u);
+  }
+  std::vector<std::shared_ptr<TurnRecorder>> together;
+  for (int i = 0; i < kSessions; ++i) {
+    together.push_back(std::make_shared<TurnRecorder>());
+    ASSERT_TRUE(engine->Submit(request(i), together.back()).ok());
+  }
+  for (int i = 0; i < kSessions; ++i) {
+    EXPECT_TRUE(together[i]->Wait().status.ok());
+    EXPECT_EQ(together[i]->tokens, alone[i]) << "session " << i;
+  }
+}
+
 TEST_F(EngineTurnTest, OtherSessionsDecodeBetweenThePartsOfALongPrompt) {
   auto engine = LoadTiny({.eos_token_id = -1, .memory = TinyMemory::kMemgate},
                          {.max_batch_tokens = 16, .max_active_turns = 8});

@@ -56,8 +56,8 @@ void CheckGenerate(const v1::GenerateRequest& request) {
   for (const std::string& stop : turn->stop) Require(!stop.empty());
   if (request.has_tokens()) Require(CheckTokenIds(request.tokens(), model->config.vocab_size).ok());
   Sampler sampler(turn->sampling, model->config.vocab_size);
-  const std::vector<float> logits = {0, 1, -2, 3, INFINITY, NAN, -4, 2};
-  const auto token = sampler.Sample(logits);
+  std::vector<float> logits = {0, 1, -2, 3, INFINITY, NAN, -4, 2};
+  const auto token = sampler.Sample(absl::MakeSpan(logits));
   if (token.ok()) Require(token->id >= 0 && token->id < model->config.vocab_size);
 }
 

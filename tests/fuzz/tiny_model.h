@@ -82,7 +82,7 @@ class TinyModel {
   const LayerRopes& ropes() const { return transformer_.ropes(); }
 
   // Takes in as many of `tokens` as one step can, and drops them. Logits of the last one.
-  absl::Span<const float> Step(SessionState& session, absl::Span<const int32_t>& tokens) {
+  absl::Span<float> Step(SessionState& session, absl::Span<const int32_t>& tokens) {
     const auto chunk = tokens.first(
         std::min<int64_t>({kMaxTokens, session.TokensUntilFold(), static_cast<int64_t>(tokens.size())}));
     tokens.remove_prefix(chunk.size());

@@ -16,9 +16,15 @@ namespace {
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr float kInf = std::numeric_limits<float>::infinity();
 
+// Samples from a copy: logits are the sampler's to change.
+absl::StatusOr<SampledToken> Sample(Sampler& sampler, std::vector<float> logits,
+                                    absl::Span<const uint64_t> allowed = {}) {
+  return sampler.Sample(absl::MakeSpan(logits), allowed);
+}
+
 int32_t SampleOne(const SamplingParams& params, const std::vector<float>& logits) {
   Sampler sampler(params, static_cast<int>(logits.size()));
-  const absl::StatusOr<SampledToken> token = sampler.Sample(logits);
+  const absl::StatusOr<SampledToken> token = Sample(sampler, logits);
   EXPECT_TRUE(token.ok()) << token.status();
   return token.ok() ? token->id : -1;
 }
@@ -27,7 +33,7 @@ int32_t SampleOne(const SamplingParams& params, const std::vector<float>& logits
 std::map<int32_t, int> Histogram(SamplingParams params, const std::vector<float>& logits, int draws) {
   std::map<int32_t, int> counts;
   Sampler sampler(params, static_cast<int>(logits.size()));
-  for (int i = 0; i < draws; ++i) ++counts[sampler.Sample(logits)->id];
+  for (int i = 0; i < draws; ++i) ++counts[Sample(sampler, logits)->id];
   return counts;
 }
 
@@ -100,9 +106,10 @@ TEST(SamplerTest, TokensThatAreNotAllowedAreNeverPickedWhateverTheirLogit) {
   params.logit_bias = {{1, 100}, {63, 3}};
   Sampler sampler(params, 1000);
   std::set<int32_t> drawn;
-  for (int i = 0; i < 500; ++i) drawn.insert(sampler.Sample(logits, allowed)->id);
+  for (int i = 0; i < 500; ++i) drawn.insert(Sample(sampler, logits, allowed)->id);
   EXPECT_EQ(drawn, ids);
-  const auto greedy = Sampler({}, 1000).Sample(logits, allowed);
+  Sampler greedy_sampler({}, 1000);
+  const auto greedy = Sample(greedy_sampler, logits, allowed);
   EXPECT_EQ(greedy->id,
             *std::max_element(ids.begin(), ids.end(), [&](int a, int b) { return logits[a] < logits[b]; }));
 }
@@ -112,7 +119,7 @@ TEST(SamplerTest, LogprobsAreAmongTheAllowedTokens) {
   params.logprobs = 5;
   Sampler sampler(params, 4);
   const std::vector<uint64_t> allowed = {0b1010};
-  const auto token = sampler.Sample(Logs({0.5, 0.1, 0.1, 0.3}), allowed);
+  const auto token = Sample(sampler, Logs({0.5, 0.1, 0.1, 0.3}), allowed);
   ASSERT_TRUE(token.ok());
   EXPECT_EQ(token->id, 3);
   EXPECT_NEAR(token->chosen.logprob, std::log(0.75), 1e-5);
@@ -131,29 +138,29 @@ TEST(SamplerTest, AllowingEveryTokenChangesNothing) {
   Sampler masked(params, 1000);
   std::vector<uint64_t> allowed(16, ~uint64_t{0});
   allowed[15] = (uint64_t{1} << (1000 - 15 * 64)) - 1;
-  for (int i = 0; i < 100; ++i) EXPECT_EQ(free.Sample(logits)->id, masked.Sample(logits, allowed)->id);
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(Sample(free, logits)->id, Sample(masked, logits, allowed)->id);
 }
 
 TEST(SamplerTest, FailsWhenNoAllowedLogitIsFinite) {
   const std::vector<uint64_t> allowed = {0b10};
-  EXPECT_EQ(Sampler({}, 2).Sample(std::vector<float>{1, kNan}, allowed).status().code(),
-            absl::StatusCode::kInternal);
+  Sampler sampler({}, 2);
+  EXPECT_EQ(Sample(sampler, {1, kNan}, allowed).status().code(), absl::StatusCode::kInternal);
 }
 
 TEST(SamplerTest, FailsWhenNoLogitIsFinite) {
   for (const float temperature : {0.0f, 1.0f}) {
     Sampler sampler(At(temperature), 3);
-    EXPECT_EQ(sampler.Sample({kNan, kInf, -kInf}).status().code(), absl::StatusCode::kInternal);
+    EXPECT_EQ(Sample(sampler, {kNan, kInf, -kInf}).status().code(), absl::StatusCode::kInternal);
     Sampler of_many(At(temperature), 3000);
-    EXPECT_EQ(of_many.Sample(std::vector<float>(3000, kInf)).status().code(), absl::StatusCode::kInternal);
+    EXPECT_EQ(Sample(of_many, std::vector<float>(3000, kInf)).status().code(), absl::StatusCode::kInternal);
   }
 }
 
 TEST(SamplerTest, FailsOnAWrongNumberOfLogits) {
   Sampler sampler({}, 3);
-  EXPECT_EQ(sampler.Sample({1, 2}).status().code(), absl::StatusCode::kInternal);
-  EXPECT_EQ(sampler.Sample({1, 2, 3, 4}).status().code(), absl::StatusCode::kInternal);
-  EXPECT_EQ(sampler.Sample({}).status().code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(Sample(sampler, {1, 2}).status().code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(Sample(sampler, {1, 2, 3, 4}).status().code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(Sample(sampler, {}).status().code(), absl::StatusCode::kInternal);
 }
 
 TEST(SamplerTest, DrawsInProportionToTheSoftmax) {
@@ -188,9 +195,9 @@ TEST(SamplerTest, SameSeedGivesSameTokens) {
   Sampler a(At(1, 42), 1000), b(At(1, 42), 1000), c(At(1, 43), 1000);
   bool differs = false;
   for (int i = 0; i < 100; ++i) {
-    const int32_t id = a.Sample(logits)->id;
-    EXPECT_EQ(b.Sample(logits)->id, id);
-    differs |= c.Sample(logits)->id != id;
+    const int32_t id = Sample(a, logits)->id;
+    EXPECT_EQ(Sample(b, logits)->id, id);
+    differs |= Sample(c, logits)->id != id;
   }
   EXPECT_TRUE(differs);
 }
@@ -201,7 +208,7 @@ TEST(SamplerTest, RandomSourceIsFixedForAllPlatforms) {
   std::mt19937_64 random(5);
   const std::vector<float> logits(1024, 0.0f);
   Sampler sampler(At(1, 5), 1024);
-  for (int i = 0; i < 50; ++i) EXPECT_EQ(sampler.Sample(logits)->id, static_cast<int32_t>(random() >> 54));
+  for (int i = 0; i < 50; ++i) EXPECT_EQ(Sample(sampler, logits)->id, static_cast<int32_t>(random() >> 54));
 }
 
 TEST(SamplerTest, TopKKeepsTheKLikeliest) {
@@ -345,19 +352,19 @@ TEST(SamplerTest, RepetitionPenaltyDividesPositiveAndMultipliesNegativeLogits) {
   params.repetition_penalty = 2;
   Sampler positive(params, 3);
   positive.ObservePrompt({0});
-  EXPECT_EQ(positive.Sample({3, 1.6f, 1})->id, 1);  // 3 / 2 < 1.6
+  EXPECT_EQ(Sample(positive, {3, 1.6f, 1})->id, 1);  // 3 / 2 < 1.6
   Sampler negative(params, 3);
   negative.ObservePrompt({0});
-  EXPECT_EQ(negative.Sample({-1, -1.9f, -9})->id, 1);  // -1 * 2 < -1.9
+  EXPECT_EQ(Sample(negative, {-1, -1.9f, -9})->id, 1);  // -1 * 2 < -1.9
 }
 
 TEST(SamplerTest, RepetitionPenaltyCountsGeneratedTokens) {
   SamplingParams params;
   params.repetition_penalty = 2;
   Sampler sampler(params, 2);
-  EXPECT_EQ(sampler.Sample({3, 2})->id, 0);
-  EXPECT_EQ(sampler.Sample({3, 2})->id, 1);
-  EXPECT_EQ(sampler.Sample({3, 2})->id, 0);  // both halved, once only
+  EXPECT_EQ(Sample(sampler, {3, 2})->id, 0);
+  EXPECT_EQ(Sample(sampler, {3, 2})->id, 1);
+  EXPECT_EQ(Sample(sampler, {3, 2})->id, 0);  // both halved, once only
 }
 
 TEST(SamplerTest, BiasComesBeforeTheRepetitionPenalty) {
@@ -366,7 +373,7 @@ TEST(SamplerTest, BiasComesBeforeTheRepetitionPenalty) {
   params.logit_bias = {{0, 4.0f}};
   Sampler sampler(params, 2);
   sampler.ObservePrompt({0});
-  EXPECT_EQ(sampler.Sample({1, 2.6f})->id, 1);  // (1 + 4) / 2 < 2.6 < 1 / 2 + 4
+  EXPECT_EQ(Sample(sampler, {1, 2.6f})->id, 1);  // (1 + 4) / 2 < 2.6 < 1 / 2 + 4
 }
 
 TEST(SamplerTest, IgnoresPromptIdsOutsideTheVocabulary) {
@@ -374,7 +381,7 @@ TEST(SamplerTest, IgnoresPromptIdsOutsideTheVocabulary) {
   params.repetition_penalty = 2;
   Sampler sampler(params, 2);
   sampler.ObservePrompt({-1, 2, 1'000'000});
-  EXPECT_EQ(sampler.Sample({1, 2})->id, 1);
+  EXPECT_EQ(Sample(sampler, {1, 2})->id, 1);
 }
 
 TEST(SamplerTest, PromptDoesNotCountForFrequencyAndPresence) {
@@ -383,8 +390,8 @@ TEST(SamplerTest, PromptDoesNotCountForFrequencyAndPresence) {
   params.presence_penalty = 10;
   Sampler sampler(params, 2);
   sampler.ObservePrompt({1, 1});
-  EXPECT_EQ(sampler.Sample({1, 2})->id, 1);
-  EXPECT_EQ(sampler.Sample({1, 2})->id, 0);
+  EXPECT_EQ(Sample(sampler, {1, 2})->id, 1);
+  EXPECT_EQ(Sample(sampler, {1, 2})->id, 0);
 }
 
 TEST(SamplerTest, FrequencyPenaltyGrowsWithEveryOccurrence) {
@@ -392,7 +399,7 @@ TEST(SamplerTest, FrequencyPenaltyGrowsWithEveryOccurrence) {
   params.frequency_penalty = 1;
   Sampler sampler(params, 2);
   const std::vector<float> logits = {2.5f, 0};
-  for (const int32_t expected : {0, 0, 0, 1, 0}) EXPECT_EQ(sampler.Sample(logits)->id, expected);
+  for (const int32_t expected : {0, 0, 0, 1, 0}) EXPECT_EQ(Sample(sampler, logits)->id, expected);
 }
 
 TEST(SamplerTest, PresencePenaltyCountsOnce) {
@@ -400,7 +407,7 @@ TEST(SamplerTest, PresencePenaltyCountsOnce) {
   params.presence_penalty = 1;
   Sampler sampler(params, 2);
   const std::vector<float> logits = {2.5f, 0};
-  for (int i = 0; i < 6; ++i) EXPECT_EQ(sampler.Sample(logits)->id, 0);
+  for (int i = 0; i < 6; ++i) EXPECT_EQ(Sample(sampler, logits)->id, 0);
 }
 
 TEST(SamplerTest, ExtremePenaltiesKeepLogitsFinite) {
@@ -408,12 +415,12 @@ TEST(SamplerTest, ExtremePenaltiesKeepLogitsFinite) {
   params.repetition_penalty = 1e-38f;  // 1000 / 1e-38 is beyond f32
   Sampler sampler(params, 2);
   sampler.ObservePrompt({0});
-  EXPECT_EQ(sampler.Sample({1000, 2000})->id, 0);
+  EXPECT_EQ(Sample(sampler, {1000, 2000})->id, 0);
 }
 
 TEST(SamplerTest, ReportsNoLogprobsUnlessAsked) {
   Sampler sampler({}, 2);
-  const SampledToken token = *sampler.Sample({1, 2});
+  const SampledToken token = *Sample(sampler, {1, 2});
   EXPECT_EQ(token.chosen.id, 1);
   EXPECT_EQ(token.chosen.logprob, 0);
   EXPECT_TRUE(token.top.empty());
@@ -425,7 +432,7 @@ TEST(SamplerTest, LogprobsAreThoseOfThePlainSoftmax) {
   params.logit_bias = {{3, 50.0f}};
   params.top_k = 1;
   Sampler sampler(params, 4);
-  const SampledToken token = *sampler.Sample(Logs({0.1, 0.5, 0.25, 0.15}));
+  const SampledToken token = *Sample(sampler, Logs({0.1, 0.5, 0.25, 0.15}));
   EXPECT_EQ(token.id, 3);  // the bias decides, but logprobs are from before it
   EXPECT_EQ(token.chosen.id, 3);
   EXPECT_NEAR(token.chosen.logprob, std::log(0.15), 1e-6);
@@ -440,7 +447,7 @@ TEST(SamplerTest, LogprobsBreakTiesByIdAndSkipWhatIsNotFinite) {
   SamplingParams params;
   params.logprobs = 20;
   Sampler sampler(params, 5);
-  const SampledToken token = *sampler.Sample({1, kNan, 1, kInf, 1});
+  const SampledToken token = *Sample(sampler, {1, kNan, 1, kInf, 1});
   ASSERT_EQ(token.top.size(), 3u);
   EXPECT_EQ(token.top[0].id, 0);
   EXPECT_EQ(token.top[1].id, 2);
@@ -452,7 +459,7 @@ TEST(SamplerTest, ZeroLogprobsReportOnlyTheChosenToken) {
   SamplingParams params;
   params.logprobs = 0;
   Sampler sampler(params, 2);
-  const SampledToken token = *sampler.Sample({0, 0});
+  const SampledToken token = *Sample(sampler, {0, 0});
   EXPECT_NEAR(token.chosen.logprob, std::log(0.5), 1e-6);
   EXPECT_TRUE(token.top.empty());
 }
@@ -461,7 +468,7 @@ TEST(SamplerTest, LogprobsOfHugeLogitsStayFinite) {
   SamplingParams params;
   params.logprobs = 1;
   Sampler sampler(params, 2);
-  EXPECT_NEAR(sampler.Sample({1e30f, 1e30f})->chosen.logprob, -std::log(2.0), 1e-6);
+  EXPECT_NEAR(Sample(sampler, {1e30f, 1e30f})->chosen.logprob, -std::log(2.0), 1e-6);
 }
 
 struct InvalidParams {
