@@ -10,6 +10,8 @@ namespace {
 
 using testing::HasSubstr;
 
+using Sources = std::map<std::string, std::string>;
+
 absl::StatusOr<std::string> Render(std::string_view source, const std::vector<ChatTurn>& messages = {},
                                    const ChatRenderOptions& options = {}) {
   const auto compiled = ChatTemplate::Compile(source);
@@ -160,20 +162,20 @@ TEST(ChatTemplatesTest, ToolsAreRenderedWithTheTemplateForThem) {
     EXPECT_TRUE(chosen.ok()) << chosen.status();
     return chosen.ok() ? (*chosen)->Render({}, {}).value() : "";
   };
-  const ChatTemplates both({{"default", "plain"}, {"tool_use", "tools"}, {"rag", "{% if"}});
+  const ChatTemplates both(Sources{{"default", "plain"}, {"tool_use", "tools"}, {"rag", "{% if"}});
   EXPECT_EQ(text(both, {}), "plain");
   EXPECT_EQ(text(both, {.tools = {"{}"}}), "tools");
   EXPECT_EQ(text(both, {.arguments = {{"documents", "[]"}}}), "plain");
-  const ChatTemplates plain({{"default", "plain"}});
+  const ChatTemplates plain(Sources{{"default", "plain"}});
   EXPECT_EQ(text(plain, {.tools = {"{}"}}), "plain");
 }
 
 TEST(ChatTemplatesTest, ATemplateThatIsMissingOrWrongIsSoOnlyWhereItIsNeeded) {
   const ChatVariables tools = {.tools = {"{}"}};
-  const ChatTemplates only_tools({{"tool_use", "tools"}});
+  const ChatTemplates only_tools(Sources{{"tool_use", "tools"}});
   EXPECT_TRUE(absl::IsNotFound(only_tools.For({}).status()));
   EXPECT_TRUE(only_tools.For(tools).ok());
-  const ChatTemplates broken({{"default", "plain"}, {"tool_use", "\n{% if"}});
+  const ChatTemplates broken(Sources{{"default", "plain"}, {"tool_use", "\n{% if"}});
   EXPECT_TRUE(broken.For({}).ok());
   EXPECT_THAT(std::string(broken.For(tools).status().message()), HasSubstr("line 2"));
   EXPECT_TRUE(absl::IsNotFound(ChatTemplates().For(tools).status()));
