@@ -79,7 +79,7 @@ TEST(GgufPreTokenizerTest, SplitsAsAnotherReaderOfThePatternsDoes) {
   const json golden =
       json::parse(std::ifstream(MEMGATE_SOURCE_DIR "/tests/golden/pre_tokenizer_splits.json"));
   const auto texts = golden["texts"].get<std::vector<std::string>>();
-  ASSERT_GE(texts.size(), 70u);
+  ASSERT_GE(texts.size(), 60u);
   ASSERT_GE(golden["pieces"].size(), 17u);
   for (const auto& [name, of_texts] : golden["pieces"].items()) {
     ASSERT_EQ(of_texts.size(), texts.size()) << name;
