@@ -18,7 +18,11 @@ TEST_F(EngineLoadTest, EveryArchitectureAnswers) {
     auto engine =
         LoadTiny({.architecture = architecture, .eos_token_id = -1, .memory = TinyMemory::kMemgate});
     ASSERT_NE(engine, nullptr);
-    EXPECT_EQ(Generate(*engine, MakeSession(*engine), RandomTokens(50, 1), 5)->tokens.size(), 5u);
+    const auto turn = Run(*engine, {.lease = Lease(*engine, MakeSession(*engine)),
+                                    .tokens = RandomTokens(50, 1),
+                                    .max_new_tokens = 5,
+                                    .ignore_eos = true});
+    EXPECT_EQ(turn->tokens.size(), 5u);
   }
 }
 
