@@ -313,7 +313,7 @@ TEST_P(GgufVocabularyFileTest, IdsEqualThoseOfTransformers) {
 
 INSTANTIATE_TEST_SUITE_P(Files, GgufVocabularyFileTest,
                          testing::Values("llama-bpe", "deepseek-llm", "deepseek-coder", "falcon", "starcoder",
-                                         "refact", "command-r", "mpt", "gpt-2", "qwen2", "qwen35", "phi-3",
+                                         "refact", "command-r", "mpt", "gpt-2", "qwen2", "phi-3",
                                          "llama-spm"),
                          [](const auto& info) {
                            std::string name = info.param;
