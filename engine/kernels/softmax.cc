@@ -98,9 +98,8 @@ int64_t PlacesAboveImpl(float bar, const float* scores, int64_t n, int32_t* plac
   for (; i + lanes <= n; i += lanes) {
     const auto loaded = hn::LoadU(d, scores + i);
     const auto found = hn::And(hn::Gt(loaded, bars), hn::Le(loaded, most));
-    if (hn::AllFalse(d, found)) continue;
-    // Whole vectors are written, and end within the first i + lanes places. Processors are slow at storing
-    // the found lanes alone.
+    // Whole vectors are written, found or not, and end within the first i + lanes places: no branch that
+    // cannot be foreseen, and none of the stores of single lanes that some processors are slow at.
     const auto compressed = hn::Compress(hn::Iota(d32, i), hn::RebindMask(d32, found));
     hn::StoreU(compressed, d32, places + count);
     count += static_cast<int64_t>(hn::CountTrue(d, found));

@@ -1,8 +1,10 @@
 #include "engine/sampling/sampler.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <string>
 #include <utility>
@@ -22,38 +24,56 @@ double MassOf(absl::Span<const Candidate> candidates) {
   return mass;
 }
 
-// Moves to the front the shortest prefix, in order of likelihood, whose mass is `enough`, and returns its
-// size; all where none is. Its last candidate is the last of the prefix; the others are in no order. Looks
-// for the end of the prefix by halves, so that nothing else is sorted.
+// Ranges of scores of equal width, likelier ones first.
+class ScoreRanges {
+ public:
+  static constexpr int kCount = 256;
+
+  // REQUIRES: low < high.
+  ScoreRanges(float low, float high) : high_(high), factor_((kCount - 0.5) / (high_ - low)) {}
+  // The range of a score within [low, high]; 0 for `high`, the last for `low`.
+  int Of(float score) const { return static_cast<int>((high_ - score) * factor_); }
+
+ private:
+  const double high_, factor_;
+};
+
+// The candidate at which the sum of weights, in order of likelihood, is `enough`; the least likely one where
+// it never is. Looks for it in ever narrower ranges of scores, so that few candidates are sorted. REQUIRES:
+// there are candidates.
 template <typename Enough>
-size_t ShortestPrefix(absl::Span<Candidate> candidates, Enough enough) {
-  constexpr size_t kSorted = 32;
-  const auto at = [&](size_t place) { return candidates.begin() + place; };
-  size_t begin = 0, end = candidates.size();
-  double mass = 0;  // before `begin`
-  while (end - begin > kSorted) {
-    const size_t middle = begin + (end - begin) / 2;
-    std::nth_element(at(begin), at(middle), at(end), MoreLikely);
-    const double front = MassOf(candidates.subspan(begin, middle - begin));
-    if (enough(mass + front)) {
-      end = middle;
-    } else {
-      begin = middle;
-      mass += front;
-    }
+Candidate Border(absl::Span<const Candidate> among, Enough enough) {
+  constexpr size_t kSorted = 64;
+  const auto by_score = [](const Candidate& a, const Candidate& b) { return a.score < b.score; };
+  std::vector<Candidate> held;
+  double mass = 0;  // of all that are likelier than `among`
+  while (among.size() > kSorted) {
+    const auto [least, most] = std::minmax_element(among.begin(), among.end(), by_score);
+    if (least->score == most->score) break;
+    const ScoreRanges ranges(least->score, most->score);
+    std::array<double, ScoreRanges::kCount> masses = {};
+    for (const Candidate& candidate : among) masses[ranges.Of(candidate.score)] += candidate.weight;
+    int range = 0;
+    while (range + 1 < ScoreRanges::kCount && !enough(mass + masses[range])) mass += masses[range++];
+    std::vector<Candidate> inside;
+    std::copy_if(among.begin(), among.end(), std::back_inserter(inside),
+                 [&](const Candidate& candidate) { return ranges.Of(candidate.score) == range; });
+    held = std::move(inside);
+    among = held;
   }
-  std::sort(at(begin), at(end), MoreLikely);
-  for (; begin < end; ++begin) {
-    mass += candidates[begin].weight;
-    if (enough(mass)) return begin + 1;
+  std::vector<Candidate> sorted(among.begin(), among.end());
+  std::sort(sorted.begin(), sorted.end(), MoreLikely);
+  for (const Candidate& candidate : sorted) {
+    mass += candidate.weight;
+    if (enough(mass)) return candidate;
   }
-  return end;
+  return sorted.back();
 }
 
 // Cuts `candidates` to the shortest prefix, in order of likelihood, whose mass reaches `target`.
 void KeepUntil(double target, std::vector<Candidate>& candidates) {
-  candidates.resize(
-      ShortestPrefix(absl::MakeSpan(candidates), [target](double mass) { return mass >= target; }));
+  const Candidate last = Border(candidates, [target](double mass) { return mass >= target; });
+  std::erase_if(candidates, [&](const Candidate& candidate) { return MoreLikely(last, candidate); });
 }
 
 // Uniform in [0, 1). The standard distributions differ between libraries; the top 53 bits do not.
@@ -162,7 +182,7 @@ std::vector<Candidate> Sampler::Nucleus(const ScoreBlocks& scores) const {
   // Candidates below `lowest` weigh at most `beyond` of all together, so the set lies above it; the factor
   // leaves room for rounding. It mostly lies above a far higher floor, too, which fewer candidates reach.
   const double lowest = std::max<double>(params_.min_p, 0.5 * beyond * total / vocab_size_);
-  constexpr double kStep = 64;
+  constexpr double kStep = 16;
   for (double floor = std::min(1.0, beyond * total / kStep);; floor /= kStep) {
     floor = std::max(floor, lowest);
     std::vector<Candidate> candidates = scores.Heavy(params_.temperature, floor);
@@ -192,11 +212,9 @@ std::vector<Candidate> Sampler::Filtered(const ScoreBlocks& scores) const {
 int32_t Sampler::Draw(const ScoreBlocks& scores) {
   const double u = Uniform(random_);
   if (!LimitsK() && !LimitsP() && params_.min_p == 0) return scores.Draw(params_.temperature, u);
-  std::vector<Candidate> candidates = Filtered(scores);
+  const std::vector<Candidate> candidates = Filtered(scores);
   const double target = u * MassOf(candidates);
-  const size_t prefix =
-      ShortestPrefix(absl::MakeSpan(candidates), [target](double mass) { return mass > target; });
-  return candidates[prefix - 1].id;
+  return Border(candidates, [target](double mass) { return mass > target; }).id;
 }
 
 void Sampler::AddLogprobs(const ScoreBlocks& logits, SampledToken& token) const {
