@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <iterator>
 #include <limits>
 #include <sstream>
@@ -282,10 +283,6 @@ INSTANTIATE_TEST_SUITE_P(Published, GgufVectorsTest,
                            return name;
                          });
 
-// Vocabularies of families that ship no tokenizer.json above, each with texts and what Transformers makes of
-// them.
-class GgufVocabularyFileTest : public testing::TestWithParam<const char*> {};
-
 std::vector<std::string> SplitAt(const std::string& text, const std::string& separator) {
   std::vector<std::string> parts;
   size_t begin = 0;
@@ -296,30 +293,27 @@ std::vector<std::string> SplitAt(const std::string& text, const std::string& sep
   return parts;
 }
 
-TEST_P(GgufVocabularyFileTest, IdsEqualThoseOfTransformers) {
-  const std::string path = kData + "/tokenizers-gguf/ggml-vocab-" + GetParam() + ".gguf";
-  SKIP_WITHOUT(path);
-  const auto tokenizer = Make(ReadGgufVocabulary(path));
-  const std::vector<std::string> texts = SplitAt(ReadText(path + ".inp"), "\n__ggml_vocab_test__\n");
-  const std::vector<std::string> lines = SplitAt(ReadText(path + ".out"), "\n");
-  ASSERT_GE(texts.size(), 40u);
-  ASSERT_GE(lines.size(), texts.size());
-  for (size_t i = 0; i < texts.size(); ++i) {
-    std::istringstream line(lines[i]);
-    const std::vector<TokenId> expected{std::istream_iterator<TokenId>(line), {}};
-    EXPECT_EQ(EncodeBare(*tokenizer, texts[i]), expected) << texts[i];
+// Vocabularies of families that ship no tokenizer.json above, each with texts and the ids of its own
+// tokenizer.
+TEST(GgufVocabularyFileTest, IdsEqualThoseBesideTheFilesOfLlamaCpp) {
+  const char* sources = std::getenv("MEMGATE_LLAMA_CPP_SOURCES");
+  if (sources == nullptr) GTEST_SKIP() << "MEMGATE_LLAMA_CPP_SOURCES does not name llama.cpp's folder";
+  for (const char* name : {"llama-bpe", "deepseek-llm", "deepseek-coder", "falcon", "starcoder", "refact",
+                           "command-r", "mpt", "gpt-2", "qwen2", "phi-3", "llama-spm"}) {
+    SCOPED_TRACE(name);
+    const std::string path = std::string(sources) + "/models/ggml-vocab-" + name + ".gguf";
+    const auto tokenizer = Make(ReadGgufVocabulary(path));
+    const std::vector<std::string> texts = SplitAt(ReadText(path + ".inp"), "\n__ggml_vocab_test__\n");
+    const std::vector<std::string> lines = SplitAt(ReadText(path + ".out"), "\n");
+    ASSERT_GE(texts.size(), 40u);
+    ASSERT_GE(lines.size(), texts.size());
+    for (size_t i = 0; i < texts.size(); ++i) {
+      std::istringstream line(lines[i]);
+      const std::vector<TokenId> expected{std::istream_iterator<TokenId>(line), {}};
+      EXPECT_EQ(EncodeBare(*tokenizer, texts[i]), expected) << texts[i];
+    }
   }
 }
-
-INSTANTIATE_TEST_SUITE_P(Files, GgufVocabularyFileTest,
-                         testing::Values("llama-bpe", "deepseek-llm", "deepseek-coder", "falcon", "starcoder",
-                                         "refact", "command-r", "mpt", "gpt-2", "qwen2", "phi-3",
-                                         "llama-spm"),
-                         [](const auto& info) {
-                           std::string name = info.param;
-                           std::erase(name, '-');
-                           return name;
-                         });
 
 TEST(GgufStoriesTest, IdsOfTheFilesOwnVocabularyEqualThoseOfOtherImplementations) {
   for (const char* name : {"stories260K.f16.gguf", "stories260K-wide64.Q4_K_M.gguf"}) {
