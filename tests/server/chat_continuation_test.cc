@@ -579,8 +579,9 @@ TEST_P(PublishedChatTest, HoldsTheTokensOfTheWholeConversation) {
   if (!own) SKIP_WITHOUT(file);
   auto engine = LoadPublished(own ? model.chat_template : ReadText(file), model.tokenizer);
   ASSERT_NE(engine, nullptr);
-  const std::vector<TokenId> end = *engine->tokenizer().Encode(model.end, TextPosition::kContinuation);
-  ASSERT_EQ(end.size(), 1u);
+  TokenId end = 0;
+  while (end < engine->tokenizer().vocab_size() && engine->tokenizer().Piece(end) != model.end) ++end;
+  ASSERT_LT(end, engine->tokenizer().vocab_size());
   const bool spaced = std::string(model.tokenizer) != "qwen2";  // answers begin with the mark of a space
 
   int continued = 0, turns = 0;
@@ -590,7 +591,7 @@ TEST_P(PublishedChatTest, HoldsTheTokensOfTheWholeConversation) {
     const std::vector<std::string> answers = {(spaced ? " " : "") + text(i),
                                               (spaced ? " " : "") + text(i + 1)};
     if (!IsText(*engine, answers[0] + answers[1])) continue;
-    continued += ExpectHonest(*engine, {{"user", text(i + 2)}}, answers, {}, i % 2 == 0 ? end[0] : -1);
+    continued += ExpectHonest(*engine, {{"user", text(i + 2)}}, answers, {}, i % 2 == 0 ? end : -1);
     turns += 2;
   }
   EXPECT_GT(continued, turns / 2);
