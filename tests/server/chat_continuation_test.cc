@@ -588,8 +588,8 @@ TEST_P(PublishedChatTest, HoldsTheTokensOfTheWholeConversation) {
   const json vectors = ReadJson(kData + "/tokenizers/" + model.tokenizer + "/vectors.json");
   for (size_t i = 0; i + 2 < vectors.size(); i += 7) {
     const auto text = [&](size_t at) { return vectors[at]["text"].get<std::string>(); };
-    const std::vector<std::string> answers = {(spaced ? " " : "") + text(i),
-                                              (spaced ? " " : "") + text(i + 1)};
+    const std::string space = spaced ? " " : "";
+    const std::vector<std::string> answers = {space + text(i), space + text(i + 1)};
     if (!IsText(*engine, answers[0] + answers[1])) continue;
     continued += ExpectHonest(*engine, {{"user", text(i + 2)}}, answers, {}, i % 2 == 0 ? end : -1);
     turns += 2;
