@@ -93,15 +93,16 @@ int64_t PlacesAboveImpl(float bar, const float* scores, int64_t n, int32_t* plac
   const hn::RebindToSigned<Wide> d32;
   const int32_t lanes = static_cast<int32_t>(hn::Lanes(d));
   const auto bars = hn::Set(d, bar), most = hn::Set(d, kMost);
+  const auto step = hn::Set(d32, lanes);
+  auto here = hn::Iota(d32, 0);  // the places of the vector
   int64_t count = 0;
   int32_t i = 0;
-  for (; i + lanes <= n; i += lanes) {
+  for (; i + lanes <= n; i += lanes, here = hn::Add(here, step)) {
     const auto loaded = hn::LoadU(d, scores + i);
     const auto found = hn::And(hn::Gt(loaded, bars), hn::Le(loaded, most));
     // Whole vectors are written, found or not, and end within the first i + lanes places: no branch that
     // cannot be foreseen, and none of the stores of single lanes that some processors are slow at.
-    const auto compressed = hn::Compress(hn::Iota(d32, i), hn::RebindMask(d32, found));
-    hn::StoreU(compressed, d32, places + count);
+    hn::StoreU(hn::Compress(here, hn::RebindMask(d32, found)), d32, places + count);
     count += static_cast<int64_t>(hn::CountTrue(d, found));
   }
   for (; i < n; ++i) {
