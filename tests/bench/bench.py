@@ -167,14 +167,17 @@ def benchmark(arguments):
 
 def parse_arguments():
     parser = argparse.ArgumentParser(
-        prog="./dev bench", formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__,
+        prog="./dev bench", allow_abbrev=False, description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Finished measurements are kept in build/bench and used again while the programs that ran and the\n"
                "options stay the same, so a run may be stopped at any time and goes on where it was.")
     parser.add_argument("--quick", action="store_true",
                         help="three runs of a part: both quantised formats, depths up to 4k, 16 sessions")
     parser.add_argument("--llama-cpp", metavar="DIR", help="build folder of llama.cpp, to be measured in alternation")
     parser.add_argument("--json", metavar="FILE", help='write {metric: {"memgate", "llama_cpp", "ratio", "runs"}}')
-    parser.add_argument("--document", action="store_true", help="write what was measured into docs/benchmarks.md; other metrics there stay")
+    parser.add_argument("--document", action="store_true",
+                        help="write what was measured into docs/benchmarks.md; other metrics there stay, without\n"
+                             "--llama-cpp also those that stand beside llama.cpp")
     parser.add_argument("--shape", choices=SHAPES, default=DEFAULT_SHAPE,
                         help=f"{', '.join(SHAPES)} (default %(default)s)", metavar="NAME")
     parser.add_argument("--formats", nargs="+", choices=FORMATS, metavar="FORMAT",

@@ -1,6 +1,8 @@
 """Tests of the benchmark's parts: what is written, what is computed, and that both sides are driven as documented."""
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import stat
@@ -288,12 +290,19 @@ class ReportTest(unittest.TestCase):
     def json_path(self):
         return os.path.join(self.folder, "figures", "benchmarks.json")
 
-    def write(self, command, date, values, shape="qwen2.5-0.5b", stream=None):
+    def write_figures(self, figures, shape):
+        """What is said about it on stderr."""
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            report.write_documents(shape, figures)
+        return said.getvalue()
+
+    def write(self, command, date, values, shape="qwen2.5-0.5b", stream=None, beside_peer=True):
         conditions = {"command": command, "date": date, "engine": "0123abc", "processor": "a CPU", "threads": 2,
                       "kind": "memgate-slots", "kv": "bf16"}
-        found = {metric: {"memgate": memgate, "llama_cpp": 1, "ratio": memgate, "runs": 5, "setting": "",
+        peer = {"llama_cpp": 1, "setting": FIRST} if beside_peer else {"llama_cpp": None, "setting": ""}
+        found = {metric: {"memgate": memgate, "ratio": memgate if beside_peer else None, "runs": 5, **peer,
                           "conditions": conditions} for metric, memgate in values.items()}
-        report.write_documents(shape, {"metrics": found, "stream": stream})
+        self.said = self.write_figures({"metrics": found, "stream": stream}, shape)
         with open(self.document, encoding="utf-8") as f:
             return f.read()
 
@@ -310,8 +319,8 @@ class ReportTest(unittest.TestCase):
         rows = self.rows(document)
         self.assertEqual(list(rows), ["prefill512_int8", "decode0_int8", "decode512_int8", "decode128k_int8",
                                       "ttft4k_int8"])
-        self.assertEqual(rows["prefill512_int8"][1:], ["3.5", "3.5", "≥ 3", "yes", "5", "A", ""])
-        self.assertEqual(rows["decode0_int8"][1:], ["1.7", "1.7", "≥ 1.6", "yes", "5", "B", ""])
+        self.assertEqual(rows["prefill512_int8"][1:], ["3.5", "3.5", "≥ 3", "yes", "5", "A", FIRST])
+        self.assertEqual(rows["decode0_int8"][1:], ["1.7", "1.7", "≥ 1.6", "yes", "5", "B", FIRST])
         self.assertEqual((rows["decode512_int8"][-2], rows["ttft4k_int8"][-2]), ("A", "B"))
         self.assertIn("- A: `points` on 2026-01-01; engine 0123abc\n- B: `again` on 2026-01-02; engine 0123abc\n\n"
                       "All on a CPU, 2 threads; sessions of kind `memgate-slots`, keys and values as bf16.\n", document)
@@ -320,6 +329,30 @@ class ReportTest(unittest.TestCase):
         self.assertEqual({metric: value["conditions"]["command"] for metric, value in kept.items()},
                          {"prefill512_int8": "points", "decode0_int8": "again", "decode512_int8": "points",
                           "decode128k_int8": "points", "ttft4k_int8": "again"})
+
+    def test_what_stands_beside_the_peer_stays_whole_when_a_later_run_has_no_peer(self):
+        self.write("both", "2026-01-01", {"decode0_int8": 1.7})
+        self.write("alone", "2026-01-02", {"ttft4k_int8": 7}, beside_peer=False)
+        self.assertEqual(self.said, "")
+        document = self.write("later", "2026-01-03", {"decode0_int8": 1.8, "ttft4k_int8": 8, "ttft8k_int8": 9},
+                              beside_peer=False)
+        self.assertEqual(self.said, "bench: measured without llama.cpp; what is documented beside it stays: "
+                                    "decode0_int8\n")
+        rows = self.rows(document)
+        self.assertEqual(rows["decode0_int8"], ["1", "1.7", "1.7", "≥ 1.6", "yes", "5", "A", FIRST])
+        self.assertEqual(rows["ttft4k_int8"], ["–", "8", "–", "5", "B", ""])
+        self.assertEqual(rows["ttft8k_int8"], ["–", "9", "–", "5", "B", ""])
+        with open(self.json_path(), encoding="utf-8") as f:
+            self.assertEqual(json.load(f)["qwen2.5-0.5b"]["metrics"]["decode0_int8"]["conditions"]["command"], "both")
+        rows = self.rows(self.write("both again", "2026-01-04", {"decode0_int8": 1.9, "ttft4k_int8": 9}))
+        self.assertEqual(self.said, "")
+        self.assertEqual((rows["decode0_int8"][1], rows["ttft4k_int8"][:3]), ("1.9", ["1", "9", "9"]))
+
+    def test_runs_behind_the_26th_have_names_of_two_letters(self):
+        runs = [{"command": "points", "date": f"2026-01-01 {i:02}"} for i in range(53)]
+        figures = {"metrics": {f"metric {i}": {"conditions": run} for i, run in enumerate(runs)}, "stream": None}
+        self.assertEqual([report.name_of_run(figures, runs[i]) for i in (0, 25, 26, 27, 51, 52)],
+                         ["A", "Z", "AA", "AB", "AZ", "BA"])
 
     def test_run_whose_metrics_were_all_measured_again_is_named_no_longer(self):
         self.write("points", "2026-01-01", {"decode0_int8": 1.5})
@@ -353,6 +386,20 @@ class ReportTest(unittest.TestCase):
         self.assertEqual(documented_command("./dev bench", words),
                          "./dev bench --llama-cpp DIR --parts points --kv bf16 --runs 15")
         self.assertEqual(documented_command("./dev bench", ["--llama-cpp=/opt/llama"]), "./dev bench --llama-cpp DIR")
+        self.assertEqual(documented_command("quality", ["--model", "/home/me/a", "--random-model=/home/me/b"]),
+                         "quality --model DIR --random-model DIR")
+
+    def test_options_are_only_known_by_their_full_names(self):
+        for parse, words in ((bench.parse_arguments, ["--llama", "/opt/llama"]), (bench.parse_arguments, ["--doc"]),
+                             (quality.parse_arguments, ["--random", "/data"])):
+            with (mock.patch("sys.argv", ["program", *words]), contextlib.redirect_stderr(io.StringIO()) as said,
+                  self.assertRaises(SystemExit)):
+                parse()
+            self.assertIn(f"unrecognized arguments: {' '.join(words)}", said.getvalue())
+        with (mock.patch("sys.argv", ["bench-kernels", "--doc"]), mock.patch.object(kernels, "environment"),
+              mock.patch.object(kernels.subprocess, "run", return_value=mock.Mock(returncode=1)) as run):
+            self.assertEqual(kernels.main(), 1)
+        self.assertEqual(run.call_args.args[0], [KERNELS_BENCH, "--doc"])
 
 
 class QualityTest(unittest.TestCase):
@@ -376,6 +423,23 @@ class QualityTest(unittest.TestCase):
                   mock.patch.object(quality, "write_logs", lambda *_: []),
                   mock.patch("sys.argv", ["quality", "--quick"])):
                 self.assertEqual(quality.main(), code)
+
+
+    def test_document_takes_the_tables_of_all_formats_only(self):
+        def parse(*words):
+            with mock.patch("sys.argv", ["quality", *words]), contextlib.redirect_stderr(io.StringIO()) as said:
+                try:
+                    return quality.parse_arguments()
+                except SystemExit as end:
+                    self.assertEqual(end.code, 2)
+                    return said.getvalue()
+        for words in (["--quick"], ["--weights", "f32", "int8"], ["--kv", "f32", "bf16"],
+                      ["--quick", "--weights", *quality.DEFAULTS["weights"], "--kv", *quality.DEFAULTS["kv"]]):
+            self.assertFalse(parse(*words).document)
+            self.assertIn("--document writes the tables of all formats", parse("--document", *words))
+        more = (*quality.DEFAULTS["weights"], "another")
+        for words in ([], ["--seeds", "1", "2", "3"], ["--weights", *more]):
+            self.assertTrue(parse("--document", *words).document)
 
 
 class FakeSide:
@@ -493,6 +557,14 @@ class LlamaCppTest(unittest.TestCase):
 
     def test_version_is_what_the_program_says(self):
         self.assertEqual(self.peer.version(), "123 (0123abc)")
+
+    def test_unknown_version_does_not_end_a_run(self):
+        program = self.peer.program("llama-server")
+        with open(program, "w", encoding="utf-8") as f:
+            f.write("#!/bin/sh\nexit 1\n")
+        self.assertEqual(self.peer.version(), "of unknown version")
+        os.remove(program)
+        self.assertEqual(self.peer.version(), "of unknown version")
 
     def test_long_prompts_and_sessions_together_are_served(self):
         def names(**changes):

@@ -75,7 +75,8 @@ def write_documents(results, arguments):
 
 def main():
     parser = argparse.ArgumentParser(
-        prog="./dev bench-kernels", formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__,
+        prog="./dev bench-kernels", allow_abbrev=False, description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Of the program itself: --threads N (default: one per core), --peaks (prints them alone, as JSON),\n"
                "--tokenizer FOLDER (whose vocabulary the masks of structured output are timed on).")
     parser.add_argument("--document", action="store_true", help="write table and plot of docs/benchmarks.md")

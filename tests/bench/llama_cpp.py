@@ -58,9 +58,12 @@ class LlamaCpp:
         return (self.program("llama-server" if served else "llama-bench"),)
 
     def version(self):
-        """As it tells its own, with the commit."""
-        done = subprocess.run([self.program("llama-server"), "--version"], stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True)
+        """As llama-server tells its own, with the commit. Asked last: whatever went wrong, what was measured counts."""
+        try:
+            done = subprocess.run([self.program("llama-server"), "--version"], stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, text=True, errors="replace")
+        except OSError:  # gone by now, or not of this machine
+            return "of unknown version"
         found = [line.removeprefix("version: ") for line in done.stdout.splitlines() if line.startswith("version: ")]
         return found[0] if found else "of unknown version"
 

@@ -121,7 +121,8 @@ def write_document(tables):
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     allow_abbrev=False)
     parser.add_argument("--quick", action="store_true", help="one log, the formats that have a bar, no questions")
     parser.add_argument("--model", default=DEMO_MODEL, metavar="DIR")
     parser.add_argument("--weights", nargs="+", metavar="FORMAT")
@@ -129,12 +130,20 @@ def parse_arguments():
     parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED")
     parser.add_argument("--tokens", type=int, metavar="N", help="of each log")
     parser.add_argument("--random-model", metavar="DIR", help="a folder of tests/bench/make_model.py, to compare, too")
-    parser.add_argument("--document", action="store_true", help="write the tables of docs/benchmarks.md")
+    parser.add_argument("--document", action="store_true",
+                        help="write the tables of docs/benchmarks.md, with all formats")
     arguments = parser.parse_args()
     for name, value in (QUICK if arguments.quick else DEFAULTS).items():
         if getattr(arguments, name) is None:
             setattr(arguments, name, value)
+    if arguments.document and (arguments.quick or leaves_out_formats(arguments)):
+        parser.error("--document writes the tables of all formats: it goes with neither --quick nor a part of them")
     return arguments
+
+
+def leaves_out_formats(arguments):
+    """Whether the tables would lack a row that those of a run without options have."""
+    return any(set(DEFAULTS[name]) - set(getattr(arguments, name)) for name in ("weights", "kv"))
 
 
 def run(arguments):

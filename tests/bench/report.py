@@ -37,9 +37,22 @@ def figures(results, metrics, settings, conditions):
                                   "conditions": conditions}}
 
 
+def lacks_peer(kept, value):
+    """Whether the entry `value` of a metric was measured without the peer that the `kept` one stands beside."""
+    return bool(kept) and kept["llama_cpp"] is not None and value["llama_cpp"] is None
+
+
 def merged(kept, figures):
-    """`kept` figures of a shape with those of a later run in the place of the same ones."""
-    metrics = {**kept.get("metrics", {}), **figures["metrics"]}
+    """`kept` figures of a shape with those of a later run in the place of the same ones.
+
+    An entry beside llama.cpp stays whole where the later run has none, so that both sides are of the same run.
+    """
+    old = kept.get("metrics", {})
+    staying = [metric for metric, value in figures["metrics"].items() if lacks_peer(old.get(metric), value)]
+    if staying:
+        print(f"bench: measured without llama.cpp; what is documented beside it stays: {', '.join(staying)}",
+              file=sys.stderr)
+    metrics = {**old, **figures["metrics"], **{metric: old[metric] for metric in staying}}
     return {"metrics": {metric: metrics[metric] for metric in sorted(metrics, key=order)},
             "stream": figures["stream"] or kept.get("stream")}
 
@@ -59,8 +72,12 @@ def runs_of(figures):
 
 
 def name_of_run(figures, conditions):
-    """A, B, C and so on."""
-    return chr(ord("A") + runs_of(figures).index(conditions))
+    """A to Z, then AA, AB and so on."""
+    name, rest = "", runs_of(figures).index(conditions) + 1
+    while rest:
+        rest, letter = divmod(rest - 1, 26)
+        name = chr(ord("A") + letter) + name
+    return name
 
 
 def run_text(conditions):
@@ -168,7 +185,8 @@ def text(figures, shape):
 def write_documents(shape, figures):
     """docs/figures/benchmarks.json, the tables of docs/benchmarks.md and its plot.
 
-    Metrics of a shape that were not measured now stay as they are, as do other shapes.
+    Metrics of a shape that were not measured now, or not beside llama.cpp as before, stay as they are, as do other
+    shapes.
     """
     kept = {}
     if os.path.exists(FIGURES_JSON):
