@@ -61,13 +61,15 @@ std::optional<std::vector<TokenId>> Behind(const std::vector<TokenId>& first,
 // The text of the session's latest answer, if it is known and a client can send it back: special tokens leave
 // no text, nor do ids that a larger model has no token for, and U+FFFD stands for bytes that are not known.
 std::optional<std::string> AnswerIn(const ChatTail& held, const Tokenizer& tokenizer) {
-  const auto no_text = [&](TokenId id) { return tokenizer.TokenBytes(id).empty(); };
-  if (held.state != ChatTail::State::kAnswer || absl::c_any_of(held.answer, no_text)) return std::nullopt;
-  std::string text = Decode(tokenizer, held.answer, TextPosition::kContinuation);
-  if (text.find(kReplacementCharacter) != std::string::npos ||
-      text.size() > static_cast<size_t>(ChatTail::kMaxBytes)) {
-    return std::nullopt;
+  if (held.state != ChatTail::State::kAnswer) return std::nullopt;
+  int64_t bytes = 0;
+  for (const TokenId id : held.answer) {
+    const auto size = static_cast<int64_t>(tokenizer.TokenBytes(id).size());
+    bytes += size;
+    if (size == 0 || bytes > ChatTail::kMaxBytes) return std::nullopt;
   }
+  std::string text = Decode(tokenizer, held.answer, TextPosition::kContinuation);
+  if (text.find(kReplacementCharacter) != std::string::npos) return std::nullopt;
   return text;
 }
 
@@ -131,6 +133,7 @@ class StandIn {
       tail.fades_before_user = Fades(turns, *now, "user");
       tail.fades_before_tool = Fades(turns, *now, "tool");
     }
+    if (tail.HeldBytes() > ChatTail::kMaxBytes) tail.LoseTexts();
     return tail;
   }
 
@@ -245,7 +248,7 @@ absl::StatusOr<ChatInput> ContinueChat(const v1::ChatMessages& chat, const Engin
   ChatInput input{.tokens = *std::move(next.tokens), .prefix = PrefixOf(match)};
   input.replaces_end = held.ended && !input.tokens.empty();
   input.tail = stand_in.TailBehind(stand_in.With(answer.value_or(kAnswer), messages));
-  input.tail.match = match;
+  input.tail.match = std::max(match, input.tail.match);
   input.tail.fades_before_user |= held.fades_before_user;
   input.tail.fades_before_tool |= held.fades_before_tool;
   return input;

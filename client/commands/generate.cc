@@ -119,6 +119,10 @@ absl::Status ReadInput(const Invocation& invocation, v1::GenerateRequest* reques
   if (has_positional + arguments.Has("prompt-file") + arguments.Has("tokens") > 1) {
     return UsageError("give the prompt once: as an argument, with --prompt-file or with --tokens");
   }
+  if (IsChat(arguments) && (arguments.Has("tokens") || !has_prompt)) {
+    return UsageError(
+        "--chat, --system, --tools, --template-argument, --on-changed-prefix and --earlier go with a prompt");
+  }
   if (arguments.Has("tokens")) return ReadTokens(arguments.Text("tokens"), request->mutable_tokens());
   if (!has_prompt && arguments.Has("session")) return absl::OkStatus();  // goes on from where it stands
   if (!has_prompt) return UsageError("give a prompt, --prompt-file or --tokens, or a --session to continue");

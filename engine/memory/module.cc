@@ -94,7 +94,7 @@ absl::Status CheckShapes(const MemoryModuleConfig& module, const ModelConfig& ba
 // Of a module that names its base.
 absl::StatusOr<BaseMatch> MatchBase(const MemoryModuleConfig& module, const ModuleBase& base) {
   if (auto s = CheckShapes(module, base.config); !s.ok()) return s;
-  if (module.base_fingerprint == base.fingerprint) return BaseMatch::kTensors;
+  if (!base.fingerprint.empty() && module.base_fingerprint == base.fingerprint) return BaseMatch::kTensors;
   if (!base.norms.empty() && module.base_norms == base.norms) return BaseMatch::kNorms;
   if (base.rule == BaseRule::kAny) return BaseMatch::kOther;
   const auto or_none = [](std::string_view text) { return text.empty() ? std::string_view("none") : text; };

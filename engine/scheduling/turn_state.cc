@@ -25,7 +25,10 @@ absl::Status NoTokenFits() {
 bool Turn::Begin(std::shared_ptr<SessionLease> lease, const Vocabulary& vocabulary, const TurnStart& start,
                  absl::Time now) {
   lease_ = std::move(lease);
-  if (request_.rebuilds) lease_->Clear();
+  if (request_.rebuilds) {
+    lease_->Clear();
+    lease_->Publish();
+  }
   begin_ = now;
   folded_before_ = lease_->state().folded();
   if (request_.mode == TurnMode::kGenerate) {
@@ -50,14 +53,14 @@ bool Turn::Begin(std::shared_ptr<SessionLease> lease, const Vocabulary& vocabula
 }
 
 // What the session is to know of its chat once the input is taken in.
-ChatTail Turn::TailBehindInput() const {
-  if (request_.chat) return *request_.chat;
+ChatTail Turn::TailBehindInput() {
+  if (request_.chat) return *std::move(request_.chat);
   ChatTail tail = lease_->chat_tail();
   if (request_.mode == TurnMode::kIngest || !request_.tokens.empty()) {
     tail.Interrupt();
-  } else if (tail.ended) {  // goes on behind its end, which is then a part of it
+  } else if (tail.ended) {  // goes on behind its end, which is then a part of it that the client did not see
     tail.ended = false;
-    tail.Append(lease_->pending_token());
+    tail.LoseAnswer();
   }
   return tail;
 }
@@ -213,7 +216,10 @@ void Turn::End(absl::Status status, FinishReason reason, absl::Time now) {
     end.queue_time = now - arrival_;
   } else {
     if (stop_ && matched_stop_.empty() && end.status.ok()) {
-      Emit(stop_->Push(detokenizer_->Flush()), std::nullopt);
+      const std::string rest = detokenizer_->Flush();
+      // The next turn may complete the character, of which the client sees U+FFFD.
+      if (!rest.empty()) tail_.LoseAnswer();
+      Emit(stop_->Push(rest), std::nullopt);
       if (matched_stop_.empty()) Emit(stop_->Flush(), std::nullopt);
     }
     if (!matched_stop_.empty()) end.reason = FinishReason::kStop;
@@ -237,6 +243,7 @@ void Turn::End(absl::Status status, FinishReason reason, absl::Time now) {
   if (request_.lease != nullptr) request_.lease->LeaveTurn();
   request_.lease.reset();
   request_.constraint.reset();
+  request_.chat.reset();
   cursor_.reset();
   input_ = {};
   prompt_bytes_.Release();

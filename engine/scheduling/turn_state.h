@@ -75,7 +75,7 @@ class Turn {
   bool Allow(absl::Time now);
   absl::Status Score(const SequenceChunk& chunk, absl::Span<const float> logits, int vocab_size);
   void Emit(StopMatcher::Result result, std::optional<SampledToken> token);
-  ChatTail TailBehindInput() const;
+  ChatTail TailBehindInput();
   void LeavePendingToken(bool finished);
   void LeaveChatTail(bool finished);
 

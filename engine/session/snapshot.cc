@@ -53,9 +53,9 @@ class Reader {
     return true;
   }
 
-  bool Tokens(std::vector<int32_t>& out) {
+  bool Tokens(std::vector<int32_t>& out, size_t most) {
     uint32_t count = 0;
-    if (!Number(count) || count > rest_.size() / sizeof(int32_t)) return false;
+    if (!Number(count) || count > most || count > rest_.size() / sizeof(int32_t)) return false;
     out.resize(count);
     if (count > 0) std::memcpy(out.data(), rest_.data(), count * sizeof(int32_t));
     rest_.remove_prefix(count * sizeof(int32_t));
@@ -93,7 +93,8 @@ bool ReadChat(Reader& reader, ChatTail& chat) {
   std::string system;
   if (!reader.Number(state) || !reader.Number(match) || !reader.Number(flags) ||
       !reader.Number(chat.prompt_digest) ||
-      !reader.String(system, static_cast<uint32_t>(ChatTail::kMaxBytes)) || !reader.Tokens(chat.answer)) {
+      !reader.String(system, static_cast<uint32_t>(ChatTail::kMaxBytes)) ||
+      !reader.Tokens(chat.answer, ChatTail::kMaxBytes / sizeof(int32_t))) {
     return false;
   }
   const bool has_system = (flags & kHasSystem) != 0;

@@ -52,7 +52,7 @@ class EngineChatTest : public EngineFixture {
 TEST_F(EngineChatTest, AnswersOfAnyLengthAreKeptAndTheirBytesAreCharged) {
   const int64_t before = Reserved();
   const int64_t session_bytes = engine_->Describe(*session_).bytes;
-  const auto turn = Run(*engine_, Asked(RandomTokens(10, 1), 2000));
+  const auto turn = Run(*engine_, Asked(RandomTokens(10, 1), 2000, 'a'));
   ASSERT_TRUE(turn->end.status.ok()) << turn->end.status;
   ASSERT_EQ(turn->tokens.size(), 2000u);
   EXPECT_EQ(Tail().state, State::kAnswer);
@@ -63,7 +63,7 @@ TEST_F(EngineChatTest, AnswersOfAnyLengthAreKeptAndTheirBytesAreCharged) {
   EXPECT_EQ(engine_->Describe(*session_).chat_bytes, kSystemBytes + 4 * 2000);
   EXPECT_EQ(Reserved(), before + kSystemBytes + 4 * 2000);
 
-  ASSERT_TRUE(Run(*engine_, Asked(RandomTokens(10, 2), 5))->end.status.ok());
+  ASSERT_TRUE(Run(*engine_, Asked(RandomTokens(10, 2), 5, 'a'))->end.status.ok());
   EXPECT_EQ(Reserved(), before + kSystemBytes + 4 * 5) << "of the latest answer only";
   engine_->Reset(*Lease(*engine_, session_));
   EXPECT_EQ(Reserved(), before);
@@ -79,7 +79,7 @@ TEST_F(EngineChatTest, AnAnswerThatTheBudgetHasNoRoomForIsNotKept) {
         engine_->Reserve(engine_->Stats().budget_bytes - Reserved() - prompt_bytes - room, "the test");
     ASSERT_TRUE(rest.ok()) << rest.status();
     const int64_t before = Reserved();
-    const auto turn = Run(*engine_, Asked(RandomTokens(10, 1), 40));
+    const auto turn = Run(*engine_, Asked(RandomTokens(10, 1), 40, 'a'));
     ASSERT_TRUE(turn->end.status.ok()) << turn->end.status;
     const bool fits = room == needed;
     EXPECT_EQ(Tail().state, fits ? State::kAnswer : State::kUnknownAnswer);
@@ -90,8 +90,8 @@ TEST_F(EngineChatTest, AnAnswerThatTheBudgetHasNoRoomForIsNotKept) {
 }
 
 TEST_F(EngineChatTest, ATurnWithoutInputGoesOnWithTheAnswer) {
-  const auto first = Run(*engine_, Asked(RandomTokens(10, 1), 6));
-  TurnRequest more = Asked({}, 4);
+  const auto first = Run(*engine_, Asked(RandomTokens(10, 1), 6, 'a'));
+  TurnRequest more = Asked({}, 4, 'b');
   more.chat.reset();
   const auto second = Run(*engine_, std::move(more));
   ASSERT_TRUE(second->end.status.ok()) << second->end.status;
@@ -100,7 +100,7 @@ TEST_F(EngineChatTest, ATurnWithoutInputGoesOnWithTheAnswer) {
   EXPECT_EQ(Tail().state, State::kAnswer);
   EXPECT_EQ(Tail().answer, answer);
 
-  // What goes on behind an end token has it in the middle.
+  // What goes on behind an end token has it in the middle, and the client did not see it.
   ASSERT_TRUE(Run(*engine_, Asked(RandomTokens(3, 2), 4, kTinyEndOfTurn))->end.status.ok());
   EXPECT_TRUE(Tail().ended);
   EXPECT_TRUE(Tail().answer.empty());
@@ -108,7 +108,15 @@ TEST_F(EngineChatTest, ATurnWithoutInputGoesOnWithTheAnswer) {
   behind_end.chat.reset();
   ASSERT_TRUE(Run(*engine_, std::move(behind_end))->end.status.ok());
   EXPECT_FALSE(Tail().ended);
-  EXPECT_EQ(Tail().answer, (std::vector<TokenId>{kTinyEndOfTurn, 'a', 'a'}));
+  EXPECT_EQ(Tail().state, State::kUnknownAnswer);
+}
+
+// The client sees U+FFFD for its bytes, and once more for those of a turn that goes on with it.
+TEST_F(EngineChatTest, AnAnswerThatEndsInsideACharacterIsNotKnown) {
+  constexpr TokenId kFirstByteOfThree = 0xE4;
+  ASSERT_TRUE(Run(*engine_, Asked(RandomTokens(10, 1), 3, kFirstByteOfThree))->end.status.ok());
+  EXPECT_EQ(Tail().state, State::kUnknownAnswer);
+  EXPECT_TRUE(Tail().answer.empty());
 }
 
 TEST_F(EngineChatTest, AnInputMayReplaceTheEndTokenOfTheAnswer) {
