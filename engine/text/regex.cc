@@ -31,7 +31,9 @@ constexpr uint32_t kCompileOptions =
 constexpr size_t kMostPlaces = 64;
 constexpr size_t kLeastPlaces = 16;
 constexpr size_t kPlacesPerReading = 64;
-constexpr std::chrono::nanoseconds kTimePerText = std::chrono::milliseconds(20);
+// Much more than any text needs: on a virtual machine the clock of a thread goes on while the host runs
+// others.
+constexpr std::chrono::nanoseconds kTimePerText = std::chrono::milliseconds(500);
 constexpr std::chrono::nanoseconds kTimePerByte = std::chrono::microseconds(10);
 
 struct FreePcre {
