@@ -20,7 +20,7 @@ namespace memgate {
 // for classes nested too deep or not closed.
 absl::StatusOr<std::string> ToPcre2Syntax(std::string_view pattern);
 
-// What all matches in one text share: memory, and the time that they may take together, 20 ms and 10 us per
+// What all matches in one text share: memory, and the time that they may take together, 0.5 s and 10 us per
 // byte of the text. That is time that the calling thread has run, more than a hundred times what encoding a
 // text takes with published files, however loaded the machine is. A number of steps would not do: PCRE2
 // counts them for each place where a match may begin, and what it looks through in one step may be as long as
