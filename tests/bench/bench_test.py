@@ -611,9 +611,7 @@ class ServedTest(unittest.TestCase):
                          [(256, 96), (336, 176)])
         self.assertEqual(longer["session_bytes"], gated["session_bytes"])
         self.assertGreater(min(start["cold_s"], start["cached_s"]), 0)
-        # The program's own pages, if nothing else, are shared.
         self.assertLess(start["pss_bytes_1_server"], start["pss_bytes_2_servers"])
-        self.assertLess(start["pss_bytes_2_servers"], 2 * start["pss_bytes_1_server"])
 
     def test_formats_that_the_server_lacks_are_left_out(self):
         self.assertNotIn("int3", supported_formats(self.folder, ("int3", "f32")))
