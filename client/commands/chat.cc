@@ -178,7 +178,7 @@ absl::Status RunChat(const Invocation& invocation) {
   request.set_session(session->name());
 
   const bool has_template = !models->empty() && models->front().has_chat_template();
-  if (!has_template && !HasAny(arguments, TemplateOptions())) chat.reset();
+  if (!has_template && !FirstGiven(arguments, TemplateOptions())) chat.reset();
   Conversation(**client, invocation.terminal, request, std::move(chat)).Run();
   return arguments.Has("session") ? absl::OkStatus() : (*client)->DeleteSession(session->name());
 }
@@ -186,18 +186,14 @@ absl::Status RunChat(const Invocation& invocation) {
 }  // namespace
 
 Command ChatCommand() {
-  Command command = {
-      "chat",
-      "",
-      "Talk to the model; the session remembers between turns",
-      {{"session", "NAME", "use and keep this session (default: one that is deleted at the end)"},
-       {"kind", "KIND", "memory kind of a new session"},
-       {"max-tokens", "N", "generate at most N tokens per answer (default 256)"},
-       {"temperature", "X", "0 = always the likeliest token (default: the model's)"},
-       {"seed", "N", "repeat random answers"}},
-      RunChat};
-  for (const OptionSpec& option : TemplateOptions()) command.options.push_back(option);
-  return command;
+  const std::vector<OptionSpec> own = {
+      {"session", "NAME", "use and keep this session (default: one that is deleted at the end)"},
+      {"kind", "KIND", "memory kind of a new session"},
+      {"max-tokens", "N", "generate at most N tokens per answer (default 256)"},
+      {"temperature", "X", "0 = always the likeliest token (default: the model's)"},
+      {"seed", "N", "repeat random answers"}};
+  return {"chat", "", "Talk to the model; the session remembers between turns",
+          Joined({own, TemplateOptions()}), RunChat};
 }
 
 }  // namespace memgate

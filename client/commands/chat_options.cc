@@ -2,7 +2,6 @@
 
 #include <google/protobuf/util/json_util.h>
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
@@ -87,9 +86,17 @@ std::vector<OptionSpec> PrefixOptions() {
           {"earlier", "FILE", "to rebuild: the conversation so far, a JSON list of messages"}};
 }
 
-bool HasAny(const Arguments& arguments, const std::vector<OptionSpec>& options) {
-  return std::any_of(options.begin(), options.end(),
-                     [&](const OptionSpec& option) { return arguments.Has(option.name); });
+std::vector<OptionSpec> Joined(const std::vector<std::vector<OptionSpec>>& lists) {
+  std::vector<OptionSpec> all;
+  for (const auto& list : lists) all.insert(all.end(), list.begin(), list.end());
+  return all;
+}
+
+std::optional<std::string> FirstGiven(const Arguments& arguments, const std::vector<OptionSpec>& options) {
+  for (const OptionSpec& option : options) {
+    if (arguments.Has(option.name)) return option.name;
+  }
+  return std::nullopt;
 }
 
 absl::Status ReadChatOptions(const Invocation& invocation, v1::ChatMessages* chat) {

@@ -2,6 +2,8 @@
 #ifndef MEMGATE_CLIENT_COMMANDS_CHAT_OPTIONS_H_
 #define MEMGATE_CLIENT_COMMANDS_CHAT_OPTIONS_H_
 
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -16,7 +18,11 @@ std::vector<OptionSpec> TemplateOptions();
 // --on-changed-prefix, --earlier.
 std::vector<OptionSpec> PrefixOptions();
 
-bool HasAny(const Arguments& arguments, const std::vector<OptionSpec>& options);
+// The lists one behind the other.
+std::vector<OptionSpec> Joined(const std::vector<std::vector<OptionSpec>>& lists);
+
+// The name of the first of the options that is given; nothing if none is.
+std::optional<std::string> FirstGiven(const Arguments& arguments, const std::vector<OptionSpec>& options);
 
 // Reads those options of both kinds that are given into `chat`. Usage errors name the option; NOT_FOUND a
 // file that cannot be read.

@@ -8,6 +8,11 @@
 namespace memgate {
 namespace {
 
+// What makes a chat message of the text.
+std::vector<OptionSpec> MessageOptions() {
+  return Joined({{{"chat", "", "as a chat message of the user; so do the other two"}}, TemplateOptions()});
+}
+
 absl::Status RunCount(const Invocation& invocation) {
   const auto text = invocation.Positional("text (quote it if it has blanks)");
   if (!text.ok()) return text.status();
@@ -15,7 +20,7 @@ absl::Status RunCount(const Invocation& invocation) {
     return UsageError(status.message());
   }
   v1::CountTokensRequest request;
-  if (invocation.arguments.Has("chat") || HasAny(invocation.arguments, TemplateOptions())) {
+  if (FirstGiven(invocation.arguments, MessageOptions())) {
     v1::ChatMessage* message = request.mutable_chat()->add_messages();
     message->set_role("user");
     message->set_content(*text);
@@ -37,14 +42,6 @@ absl::Status RunCount(const Invocation& invocation) {
 
 }  // namespace
 
-Command CountCommand() {
-  Command command = {"count",
-                     "TEXT",
-                     "Count the tokens of a text",
-                     {{"chat", "", "as a chat message of the user; so do the other two"}},
-                     RunCount};
-  for (const OptionSpec& option : TemplateOptions()) command.options.push_back(option);
-  return command;
-}
+Command CountCommand() { return {"count", "TEXT", "Count the tokens of a text", MessageOptions(), RunCount}; }
 
 }  // namespace memgate

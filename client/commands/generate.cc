@@ -94,9 +94,12 @@ absl::StatusOr<std::string> ReadPrompt(const Invocation& invocation) {
   return text;
 }
 
-bool IsChat(const Arguments& arguments) {
-  return arguments.Has("chat") || arguments.Has("system") || HasAny(arguments, TemplateOptions()) ||
-         HasAny(arguments, PrefixOptions());
+// What makes a chat message of the prompt.
+std::vector<OptionSpec> MessageOptions() {
+  return Joined({{{"chat", "", "send the prompt as a chat message of the user; so do the next five"},
+                  {"system", "TEXT", "a system message before it"}},
+                 TemplateOptions(),
+                 PrefixOptions()});
 }
 
 absl::Status ReadChat(const Invocation& invocation, const std::string& prompt, v1::ChatMessages* chat) {
@@ -119,16 +122,16 @@ absl::Status ReadInput(const Invocation& invocation, v1::GenerateRequest* reques
   if (has_positional + arguments.Has("prompt-file") + arguments.Has("tokens") > 1) {
     return UsageError("give the prompt once: as an argument, with --prompt-file or with --tokens");
   }
-  if (IsChat(arguments) && (arguments.Has("tokens") || !has_prompt)) {
-    return UsageError(
-        "--chat, --system, --tools, --template-argument, --on-changed-prefix and --earlier go with a prompt");
+  const auto of_message = FirstGiven(arguments, MessageOptions());
+  if (of_message && (arguments.Has("tokens") || !has_prompt)) {
+    return UsageError(absl::StrCat("--", *of_message, " goes with a prompt"));
   }
   if (arguments.Has("tokens")) return ReadTokens(arguments.Text("tokens"), request->mutable_tokens());
   if (!has_prompt && arguments.Has("session")) return absl::OkStatus();  // goes on from where it stands
   if (!has_prompt) return UsageError("give a prompt, --prompt-file or --tokens, or a --session to continue");
   const auto prompt = ReadPrompt(invocation);
   if (!prompt.ok()) return prompt.status();
-  if (IsChat(arguments)) return ReadChat(invocation, *prompt, request->mutable_chat());
+  if (of_message) return ReadChat(invocation, *prompt, request->mutable_chat());
   request->set_prompt(*prompt);
   return absl::OkStatus();
 }
@@ -193,16 +196,11 @@ absl::Status RunGenerate(const Invocation& invocation) {
 }  // namespace
 
 Command GenerateCommand() {
-  Command command = {"generate",
-                     "[PROMPT]",
-                     "Answer a prompt, in a session or without one",
-                     {{"session", "NAME", "add the prompt to this session (default: leave nothing behind)"},
-                      {"prompt-file", "FILE", "read the prompt from a file, - for standard input"},
-                      {"tokens", "IDS", "raw token ids instead of text, e.g. 12,7,400"},
-                      {"chat", "", "send the prompt as a chat message of the user; so do the next five"},
-                      {"system", "TEXT", "a system message before it"}},
-                     RunGenerate};
-  const std::vector<OptionSpec> more = {
+  const std::vector<OptionSpec> input = {
+      {"session", "NAME", "add the prompt to this session (default: leave nothing behind)"},
+      {"prompt-file", "FILE", "read the prompt from a file, - for standard input"},
+      {"tokens", "IDS", "raw token ids instead of text, e.g. 12,7,400"}};
+  const std::vector<OptionSpec> output = {
       {"max-tokens", "N", "generate at most N tokens (default 256)"},
       {"stop", "TEXT", "end before this text; may be repeated"},
       {"ignore-eos", "", "go on at an end-of-sequence token"},
@@ -221,10 +219,8 @@ Command GenerateCommand() {
       {"logit-bias", "TOKEN=BIAS", "add to a token's logit; may be repeated"},
       {"logprobs", "N", "with --json: log-probabilities of N alternatives"},
       {"request-id", "ID", "repeat a call safely"}};
-  for (const auto& options : {TemplateOptions(), PrefixOptions(), more}) {
-    command.options.insert(command.options.end(), options.begin(), options.end());
-  }
-  return command;
+  return {"generate", "[PROMPT]", "Answer a prompt, in a session or without one",
+          Joined({input, MessageOptions(), output}), RunGenerate};
 }
 
 }  // namespace memgate
