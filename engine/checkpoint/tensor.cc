@@ -1,11 +1,23 @@
 #include "engine/checkpoint/tensor.h"
 
 #include <cassert>
+#include <cmath>
+#include <limits>
 
 #include "absl/strings/str_join.h"
 #include "engine/base/strings.h"
 
 namespace memgate {
+namespace {
+
+// Looks at all of them, so that a compiler takes several at a time.
+bool AllFinite(absl::Span<const float> numbers) {
+  bool finite = true;
+  for (const float x : numbers) finite &= std::abs(x) <= std::numeric_limits<float>::max();
+  return finite;
+}
+
+}  // namespace
 
 int64_t TensorView::elements() const {
   int64_t count = 1;
@@ -49,6 +61,18 @@ absl::StatusOr<TensorView> FindShaped(const TensorSource& source, std::string_vi
                                              absl::StrJoin(shape, ", "), "]"));
   }
   return view;
+}
+
+absl::Status AppendNumbers(const TensorSource& source, std::string_view name, absl::Span<const int64_t> shape,
+                           std::vector<float>& out) {
+  const absl::StatusOr<TensorView> view = FindShaped(source, name, shape);
+  if (!view.ok()) return view.status();
+  const size_t begin = out.size();
+  out.resize(begin + static_cast<size_t>(view->elements()));
+  const absl::Span<float> numbers = absl::MakeSpan(out).subspan(begin);
+  ToFloat(*view, numbers);
+  if (AllFinite(numbers)) return absl::OkStatus();
+  return absl::InvalidArgumentError(Concat(source.Describe(name), " holds a number that is not finite"));
 }
 
 }  // namespace memgate

@@ -67,6 +67,11 @@ class TensorSource {
 absl::StatusOr<TensorView> FindShaped(const TensorSource& source, std::string_view name,
                                       absl::Span<const int64_t> shape);
 
+// Appends the numbers of `name` to `out`, rows in order. Errors as of FindShaped; INVALID_ARGUMENT if one of
+// them is not finite: what is computed with such a weight is worth nothing.
+absl::Status AppendNumbers(const TensorSource& source, std::string_view name, absl::Span<const int64_t> shape,
+                           std::vector<float>& out);
+
 }  // namespace memgate
 
 #endif  // MEMGATE_ENGINE_CHECKPOINT_TENSOR_H_

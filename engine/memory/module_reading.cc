@@ -1,7 +1,6 @@
 #include "engine/memory/module_reading.h"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
 #include "engine/base/strings.h"
@@ -26,18 +25,7 @@ absl::StatusOr<std::vector<float>> LayerTensors::Read(std::string_view name,
                                                       absl::Span<const int64_t> shape) const {
   std::vector<float> all;
   for (int l = 0; l < num_layers; ++l) {
-    const auto view = FindShaped(tensors, Name(l, name), shape);
-    if (!view.ok()) return view.status();
-    const size_t begin = all.size();
-    all.resize(begin + static_cast<size_t>(view->elements()));
-    const absl::Span<float> layer = absl::MakeSpan(all).subspan(begin);
-    ToFloat(*view, layer);
-    for (const float x : layer) {
-      if (!std::isfinite(x)) {
-        return absl::InvalidArgumentError(
-            Concat(tensors.Describe(Name(l, name)), " holds a number that is not finite"));
-      }
-    }
+    if (absl::Status s = AppendNumbers(tensors, Name(l, name), shape, all); !s.ok()) return s;
   }
   return all;
 }

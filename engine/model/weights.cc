@@ -1,7 +1,6 @@
 #include "engine/model/weights.h"
 
 #include <algorithm>
-#include <cmath>
 #include <string>
 #include <utility>
 
@@ -62,7 +61,7 @@ class WeightReader {
   absl::Status Norm(const std::string& name, int64_t size, std::vector<float>& out) {
     out.clear();
     parameters_ += size;
-    const absl::Status status = Append(name + ".weight", {size}, out);
+    const absl::Status status = AppendNumbers(source_, name + ".weight", {size}, out);
     for (float& weight : out) weight += config_.norm_offset;
     packed_bytes_ += static_cast<int64_t>(out.size() * sizeof(float));
     return status;
@@ -148,33 +147,18 @@ class WeightReader {
     }
     if (access_ == Access::kCheck) return Linear();
     auto linear = Linear::Pack(shape, weight, bias);
-    if (!linear.ok()) return Blame(names, shape.in_features, weight, linear.status());
+    if (!linear.ok()) return Named(names.front().name, linear.status());
     return linear;
   }
 
-  // Why tensors that were read into `weight` could not be packed: the first with a number that is not finite
-  // is at fault, or any.
-  absl::Status Blame(const Stack& names, int64_t columns, absl::Span<const float> weight,
-                     const absl::Status& status) const {
-    const StackedTensor* at_fault = &names.front();
-    for (const StackedTensor& tensor : names) {
-      const auto numbers = weight.first(tensor.rows * columns);
-      weight.remove_prefix(numbers.size());
-      if (absl::c_all_of(numbers, [](float x) { return std::isfinite(x); })) continue;
-      at_fault = &tensor;
-      break;
-    }
-    return Named(source_.Describe(at_fault->name + ".weight"), status);
-  }
-
   // The weights or the biases of a tensor.
-  absl::Status AppendRows(const StackedTensor& tensor, const char* part, std::vector<int64_t> shape,
+  absl::Status AppendRows(const StackedTensor& tensor, const char* part, const std::vector<int64_t>& shape,
                           std::vector<float>& out) {
     const std::string name = tensor.name + part;
     if (access_ == Access::kCheck) return FindShaped(source_, name, shape).status();
     const size_t begin = out.size();
     const int64_t columns = shape.size() > 1 ? shape[1] : 1;
-    if (auto s = Append(name, std::move(shape), out); !s.ok()) return s;
+    if (auto s = AppendNumbers(source_, name, shape, out); !s.ok()) return s;
     const RopeConfig& rope = config_.ropes[0];
     if (rope.rotated_dims > 0) {
       CompleteRotation(rope, config_.head_dim, columns,
@@ -193,15 +177,6 @@ class WeightReader {
 
   static absl::Status Named(const std::string& name, const absl::Status& status) {
     return absl::Status(status.code(), Concat(name, ": ", ToStdView(status.message())));
-  }
-
-  absl::Status Append(const std::string& name, std::vector<int64_t> shape, std::vector<float>& out) {
-    auto view = FindShaped(source_, name, shape);
-    if (!view.ok()) return view.status();
-    const size_t begin = out.size();
-    out.resize(begin + view->elements());
-    ToFloat(*view, absl::MakeSpan(out).subspan(begin));
-    return absl::OkStatus();
   }
 
   const ModelConfig& config_;

@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "engine/engine.h"
 #include "engine/inspection.h"
 #include "tests/fuzz/input_parts.h"
@@ -72,9 +73,9 @@ class Folder {
   const std::filesystem::path path_;
 };
 
-absl::StatusOr<std::unique_ptr<Engine>> Load(const std::string& path, WeightFormat format) {
+absl::StatusOr<std::unique_ptr<Engine>> Load(const std::string& path) {
   return Engine::Load({.model_path = path,
-                       .weights = format,
+                       .weights = WeightFormat::kInt8,
                        .memory_budget_bytes = kBudgetBytes,
                        .exact_limit_tokens = 16,
                        .max_batch_tokens = 8,
@@ -83,10 +84,12 @@ absl::StatusOr<std::unique_ptr<Engine>> Load(const std::string& path, WeightForm
 }
 
 void Serve(const std::string& path) {
-  auto engine = Load(path, WeightFormat::kInt8);
-  // An inspection reads no weights; 8 bits hold none that are not finite.
-  if (absl::IsInvalidArgument(engine.status())) engine = Load(path, WeightFormat::kF32);
-  if (!engine.ok()) return Require(absl::IsResourceExhausted(engine.status()));
+  const auto engine = Load(path);
+  if (!engine.ok()) {
+    // An inspection reads no weights.
+    const bool is_weight = absl::StrContains(engine.status().message(), "not finite");
+    return Require(absl::IsResourceExhausted(engine.status()) || is_weight);
+  }
   (void)(*engine)->RenderChat({{"user", "?"}}, {}, /*first_turn=*/true);
   (void)(*engine)->RenderChat({{"user", "?"}}, {.tools = {"{}"}}, /*first_turn=*/false);
   const auto session = (*engine)->CreateSession({});
