@@ -193,7 +193,7 @@ class Inspector {
     for (const auto& [name, source] : templates) {
       const std::string what =
           name == kDefaultTemplate ? "the chat template" : Concat("the chat template ", Quoted(name));
-      if (name != kDefaultTemplate && name != kToolTemplate) {
+      if (!ChatTemplates::Uses(name)) {
         result_.remarks.push_back(Concat(what, " is not used"));
       } else if (const auto compiled = ChatTemplate::Compile(source); !compiled.ok()) {
         result_.remarks.push_back(Concat(what, " cannot be used: ", Text(compiled.status())));

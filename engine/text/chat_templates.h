@@ -22,7 +22,9 @@ inline constexpr char kToolTemplate[] = "tool_use";
 class ChatTemplates {
  public:
   ChatTemplates() = default;
-  // The sources by name. Only the two names above are used.
+  // Whether a template of this name renders anything: those of the two names above do.
+  static bool Uses(std::string_view name) { return name == kDefaultTemplate || name == kToolTemplate; }
+  // The sources by name.
   explicit ChatTemplates(const std::map<std::string, std::string>& sources);
 
   // Which template renders a conversation with these variables: kToolTemplate if there are tools and the

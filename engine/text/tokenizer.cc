@@ -54,7 +54,7 @@ absl::StatusOr<std::string> ReadOptionalFile(const std::filesystem::path& path) 
   return content;
 }
 
-// additional_chat_templates/NAME.jinja.
+// additional_chat_templates/NAME.jinja. Of those that are not used, the names only.
 absl::Status ReadAdditionalTemplates(const std::filesystem::path& folder,
                                      std::map<std::string, std::string>& templates) {
   std::error_code error;
@@ -68,9 +68,14 @@ absl::Status ReadAdditionalTemplates(const std::filesystem::path& folder,
       return absl::InvalidArgumentError(
           Concat(folder.string(), ": more than ", kMaxTemplateFiles, " chat templates"));
     }
+    const std::string name = path.stem().string();
+    if (!ChatTemplates::Uses(name)) {
+      templates.try_emplace(name);
+      continue;
+    }
     absl::StatusOr<std::string> source = ReadFile(path);
     if (!source.ok()) return source.status();
-    if (!source->empty()) templates.insert_or_assign(path.stem().string(), *std::move(source));
+    if (!source->empty()) templates.insert_or_assign(name, *std::move(source));
   }
   if (!error) return absl::OkStatus();
   return absl::InvalidArgumentError(Concat(folder.string(), ": ", error.message()));

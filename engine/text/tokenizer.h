@@ -74,7 +74,8 @@ class Tokenizer {
   virtual const std::vector<TokenId>& end_ids() const = 0;
   // The chat templates of the files by name, "default" being that of a model with only one (see
   // chat_templates.h): those of tokenizer_config.json, or instead of them `folder`/chat_template.jinja; and
-  // `folder`/additional_chat_templates/NAME.jinja. Or those of the GGUF file.
+  // `folder`/additional_chat_templates/NAME.jinja, whose text stays empty where nothing uses it. Or those of
+  // the GGUF file.
   virtual const std::map<std::string, std::string>& chat_templates() const = 0;
 };
 

@@ -142,6 +142,9 @@ TEST(TokenizerFileTest, TemplateFilesReplaceThoseOfTheConfiguration) {
   EXPECT_THAT(templates(), ElementsAre(Pair("default", "d"), Pair("rag", "r"), Pair("tool_use", "t")));
   folder.Write("chat_template.jinja", "c");
   EXPECT_THAT(templates(), ElementsAre(Pair("default", "c"), Pair("tool_use", "t")));
+  // One that nothing uses is named, and not read.
+  std::filesystem::create_directory(folder.File("additional_chat_templates/rag.jinja"));
+  EXPECT_THAT(templates(), ElementsAre(Pair("default", "c"), Pair("rag", ""), Pair("tool_use", "t")));
 }
 
 TEST(TokenizerFileTest, RefusesAFolderOfVeryManyTemplates) {
