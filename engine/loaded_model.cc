@@ -36,19 +36,17 @@ absl::Status CheckOptions(const EngineOptions& options) {
 // The special token that the chat template writes behind an answer, with or without white space between: what
 // a model that was trained on such chats ends its answers with.
 std::optional<TokenId> EndInTemplate(const LoadedModel& model) {
-  constexpr std::string_view kAnswer = "answer-that-stands-in-6d1c52";
   const auto chat_template = model.chat_templates.For({});
   if (!chat_template.ok()) return std::nullopt;
   ChatRenderOptions options = RenderOptions(model);
   options.add_generation_prompt = false;
-  const auto text =
-      (*chat_template)
-          ->Render({{.role = "user", .content = "?"}, {.role = "assistant", .content = std::string(kAnswer)}},
-                   options);
-  const size_t at = text.ok() ? text->find(kAnswer) : std::string::npos;
-  if (at == std::string::npos) return std::nullopt;
-  const absl::string_view rest =
-      absl::StripLeadingAsciiWhitespace(absl::string_view(*text).substr(at + kAnswer.size()));
+  const auto text = (*chat_template)
+                        ->Render({{.role = "user", .content = "?"},
+                                  {.role = "assistant", .content = std::string(kAnyAnswer)}},
+                                 options);
+  const auto end = text.ok() ? EndOfAnyAnswer(*text) : std::nullopt;
+  if (!end) return std::nullopt;
+  const absl::string_view rest = absl::StripLeadingAsciiWhitespace(absl::string_view(*text).substr(*end));
   const auto ids = model.tokenizer->Encode({rest.data(), rest.size()}, TextPosition::kContinuation);
   if (!ids.ok() || ids->empty() || !model.tokenizer->IsSpecial(ids->front())) return std::nullopt;
   return ids->front();

@@ -19,11 +19,8 @@ namespace {
 
 using Turns = std::vector<ChatTurn>;
 
-// Stands for an answer that is not known. No template has a reason to change it.
-constexpr const char* kAnswer = "answer-that-stands-in-0f7e3a";
-
 ChatTurn Question(std::string role) { return {.role = std::move(role), .content = "?"}; }
-ChatTurn Answer(std::string content) { return {.role = "assistant", .content = std::move(content)}; }
+ChatTurn Answer(std::string_view content) { return {.role = "assistant", .content = std::string(content)}; }
 
 Turns Joined(Turns turns, const Turns& rest) {
   turns.insert(turns.end(), rest.begin(), rest.end());
@@ -87,7 +84,7 @@ class StandIn {
     question_.push_back(Question("user"));
     prompt_ = Render(question_);
     if (!prompt_.ok()) return;
-    const auto answered = Render(Joined(question_, {Answer(kAnswer), Question("user")}));
+    const auto answered = Render(Joined(question_, {Answer(kAnyAnswer), Question("user")}));
     opening_bytes_ = prompt_->size() - (answered.ok() ? CommonPrefix(*prompt_, *answered) : 0);
   }
 
@@ -95,8 +92,8 @@ class StandIn {
     return engine_.RenderChat(turns, variables_, true);
   }
 
-  Turns With(std::string answer, const Turns& messages) const {
-    return Joined(Joined(question_, {Answer(std::move(answer))}), messages);
+  Turns With(std::string_view answer, const Turns& messages) const {
+    return Joined(Joined(question_, {Answer(answer)}), messages);
   }
 
   // `answer`: the text of that in `held`. kUnknown and kChanged come without tokens.
@@ -118,11 +115,10 @@ class StandIn {
 
   // What follows an answer, wherever the template puts it; nothing if it is nowhere.
   std::optional<std::vector<TokenId>> BehindAnyAnswer(const Turns& messages) const {
-    const auto whole = Render(With(kAnswer, messages));
-    const size_t at = whole.ok() ? whole->find(kAnswer) : std::string::npos;
-    if (at == std::string::npos) return std::nullopt;
-    const size_t end = at + std::string_view(kAnswer).size();
-    return EncodeBehind(whole->substr(0, end), whole->substr(end));
+    const auto whole = Render(With(kAnyAnswer, messages));
+    const auto end = whole.ok() ? EndOfAnyAnswer(*whole) : std::nullopt;
+    if (!end) return std::nullopt;
+    return EncodeBehind(whole->substr(0, *end), whole->substr(*end));
   }
 
   // What a session is to know whose chat ends with `turns`.
@@ -153,7 +149,7 @@ class StandIn {
   // a message of `role` follow. What it opens an answer with, and does not write before one that is there
   // (<think>), does not count: the next turn finds out.
   bool Fades(const Turns& turns, std::string_view now, const char* role) const {
-    const auto later = Render(Joined(turns, {Answer(kAnswer), Question(role)}));
+    const auto later = Render(Joined(turns, {Answer(kAnyAnswer), Question(role)}));
     return later.ok() && CommonPrefix(now, *later) + opening_bytes_ < now.size();
   }
 
@@ -247,7 +243,7 @@ absl::StatusOr<ChatInput> ContinueChat(const v1::ChatMessages& chat, const Engin
 
   ChatInput input{.tokens = *std::move(next.tokens), .prefix = PrefixOf(match)};
   input.replaces_end = held.ended && !input.tokens.empty();
-  input.tail = stand_in.TailBehind(stand_in.With(answer.value_or(kAnswer), messages));
+  input.tail = stand_in.TailBehind(stand_in.With(answer ? *answer : kAnyAnswer, messages));
   input.tail.match = std::max(match, input.tail.match);
   input.tail.fades_before_user |= held.fades_before_user;
   input.tail.fades_before_tool |= held.fades_before_tool;

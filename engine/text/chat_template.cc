@@ -142,6 +142,12 @@ class JinjaChatTemplate : public ChatTemplate {
 
 }  // namespace
 
+std::optional<size_t> EndOfAnyAnswer(std::string_view rendered) {
+  const size_t begin = rendered.find(kAnyAnswer);
+  if (begin == std::string_view::npos) return std::nullopt;
+  return begin + kAnyAnswer.size();
+}
+
 absl::StatusOr<std::unique_ptr<ChatTemplate>> ChatTemplate::Compile(std::string_view source) {
   absl::StatusOr<jinja::Body> body = jinja::ParseTemplate(source);
   if (!body.ok()) return body.status();

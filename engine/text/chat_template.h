@@ -2,6 +2,7 @@
 #ifndef MEMGATE_ENGINE_TEXT_CHAT_TEMPLATE_H_
 #define MEMGATE_ENGINE_TEXT_CHAT_TEMPLATE_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -30,6 +31,11 @@ struct ChatTurn {
   std::string tool_call_id = {};              // of the call that it answers; empty = not said
   std::string reasoning_content = {};         // of an assistant, before its answer; empty = not said
 };
+
+// What an assistant says where it does not matter: no template has a reason to change it.
+inline constexpr std::string_view kAnyAnswer = "answer-that-stands-in-0f7e3a";
+// Where kAnyAnswer ends in `rendered`; nothing if it is not there.
+std::optional<size_t> EndOfAnyAnswer(std::string_view rendered);
 
 // What a template finds beside the messages.
 struct ChatVariables {
