@@ -37,6 +37,7 @@ enum class ExprKind {
   kConcat,       // operands joined with ~
   kComparison,   // operands[0] names[0] operands[1] names[1] operands[2] ...
   kConditional,  // operands[0] if operands[1] else operands[2] (null: undefined)
+  kFailure,      // fails where it is reached; name is the message
 };
 
 struct Expr {

@@ -278,6 +278,8 @@ Value Evaluator::EvalChecked(const Expr& expr) {
       if (holds) return operand(0);
       return expr.operands[2] == nullptr ? Value::UndefinedNamed("the inline if without else") : operand(2);
     }
+    case ExprKind::kFailure:
+      return context_.Fail(expr.name);
   }
   return Value();
 }

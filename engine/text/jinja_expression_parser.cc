@@ -84,6 +84,14 @@ ExprPtr ExpressionParser::Sealed(ExprPtr expr) {
   return std::make_unique<Expr>();  // lets the tree grow no deeper
 }
 
+ExprPtr ExpressionParser::Checked(ExprPtr expr, bool known, std::string_view what) {
+  if (known || failed()) return expr;
+  const int line = expr->line;
+  if (conditionals_ > 0) return Make(ExprKind::kFailure, line, {}, Concat(what, " is not supported"));
+  FailUnsupported(line, what);
+  return expr;
+}
+
 ExprPtr ExpressionParser::ParseExpression() {
   const int line = current().line;
   if (nesting_ >= kMaxNesting) {
@@ -387,10 +395,9 @@ ExprPtr ExpressionParser::ParseFiltersAndTests(ExprPtr expr) {
     const int line = current().line;
     if (TakeOperator("|")) {
       const std::string name = ExpectName("the name of a filter");
-      if (!failed() && !IsFilter(name)) FailUnsupported(line, Concat("filter ", Quoted(name)));
       expr = Make(ExprKind::kFilter, line, Operands(std::move(expr)), name);
       if (Sees(TokenType::kOperator, "(")) expr->arguments = ParseArguments();
-      expr = Sealed(std::move(expr));
+      expr = Checked(Sealed(std::move(expr)), IsFilter(name), Concat("filter ", Quoted(name)));
     } else if (TakeName("is")) {
       expr = ParseTest(std::move(expr));
     } else if (Sees(TokenType::kOperator, "(")) {
@@ -406,7 +413,6 @@ ExprPtr ExpressionParser::ParseTest(ExprPtr expr) {
   const int line = current().line;
   const bool negated = TakeName("not");
   const std::string name = ExpectName("the name of a test");
-  if (!failed() && !IsTest(name)) FailUnsupported(line, Concat("test ", Quoted(name)));
   expr = Make(ExprKind::kTest, line, Operands(std::move(expr)), name);
   if (Sees(TokenType::kOperator, "(")) {
     expr->arguments = ParseArguments();
@@ -420,7 +426,7 @@ ExprPtr ExpressionParser::ParseTest(ExprPtr expr) {
                       !Sees(TokenType::kName, "not") && !Sees(TokenType::kName, "in");
     if (operand || word) expr->arguments.positional.push_back(ParsePostfix(ParsePrimary()));
   }
-  expr = Sealed(std::move(expr));
+  expr = Checked(Sealed(std::move(expr)), IsTest(name), Concat("test ", Quoted(name)));
   return negated ? Make(ExprKind::kUnary, line, Operands(std::move(expr)), "not") : std::move(expr);
 }
 

@@ -36,6 +36,11 @@ class ExpressionParser {
   void Expect(TokenType type, std::string_view text, std::string_view what);
   std::string ExpectName(std::string_view what);
 
+  // Around a tag that may not reach what is in it: as in Jinja, a filter or test that is not known is an error
+  // there only where it is reached.
+  void BeginConditional() { ++conditionals_; }
+  void EndConditional() { --conditionals_; }
+
   void Fail(int line, std::string_view message);
   void FailUnsupported(int line, std::string_view what);
   bool failed() const { return !status_.ok(); }
@@ -61,12 +66,15 @@ class ExpressionParser {
   ExprPtr ParseTest(ExprPtr expr);
 
   ExprPtr Make(ExprKind kind, int line, std::vector<ExprPtr> operands = {}, std::string name = "");
+  // `expr` applies a filter or test, which `what` says; `known`: whether there is one of its name.
+  ExprPtr Checked(ExprPtr expr, bool known, std::string_view what);
   // Updates the depth after operands or arguments were added.
   ExprPtr Sealed(ExprPtr expr);
 
   const std::vector<Token>& tokens_;
   size_t at_ = 0;
   int nesting_ = 0;
+  int conditionals_ = 0;
   absl::Status status_;
 };
 

@@ -2,6 +2,7 @@
 #include <unicode/uchar.h>
 
 #include <algorithm>
+#include <charconv>
 #include <map>
 
 #include "engine/text/jinja_builtins.h"
@@ -175,6 +176,56 @@ Value JoinMethod(Context& context, const Value& self, const CallArgs& args) {
   return ApplyFilter(context, "join", args.positional[0], separator);
 }
 
+// How the fields of a format choose among its positional arguments: one after the other, or by number.
+struct FormatPlaces {
+  size_t next = 0;
+  bool numbered = false;
+};
+
+// The argument that the field "{}", "{0}" or "{name}" stands for, without its braces; null if there is none.
+const Value* FormatArgument(const CallArgs& args, std::string_view field, FormatPlaces& places) {
+  if (const Value* named = FindKey(args.named, field)) return named;
+  size_t place = 0;
+  if (field.empty()) {
+    place = places.next++;
+  } else {
+    const auto [end, error] = std::from_chars(field.data(), field.data() + field.size(), place);
+    if (error != std::errc() || end != field.data() + field.size()) return nullptr;
+    places.numbered = true;
+  }
+  const bool mixed = places.numbered && places.next > 0;
+  return mixed || place >= args.positional.size() ? nullptr : &args.positional[place];
+}
+
+// Python's, without widths, conversions and attributes in fields.
+Value FormatMethod(Context& context, const Value& self, const CallArgs& args) {
+  std::string out;
+  FormatPlaces places;
+  std::string_view rest = self.string();
+  while (!context.failed()) {
+    const size_t at = rest.find_first_of("{}");
+    out += rest.substr(0, at);
+    if (at == std::string_view::npos) break;
+    rest.remove_prefix(at);
+    if (rest.starts_with("{{") || rest.starts_with("}}")) {
+      out += rest[0];
+      rest.remove_prefix(2);
+      continue;
+    }
+    const size_t end = rest.find('}');
+    if (end == 0 || end == std::string_view::npos) return context.Fail("format: a brace by itself");
+    const Value* value = FormatArgument(args, rest.substr(1, end - 1), places);
+    if (value == nullptr) {
+      return context.Fail(Concat("format: no argument for ", Quoted(rest.substr(0, end + 1))));
+    }
+    const std::string text = ToString(*value);
+    context.Charge(text.size());
+    out += text;
+    rest.remove_prefix(end + 1);
+  }
+  return context.NewString(std::move(out));
+}
+
 template <bool (*kHolds)(char32_t)>
 Value AllCharacters(Context&, const Value& self, const CallArgs&) {
   const std::vector<std::string_view> characters = Characters(self.string());
@@ -217,6 +268,7 @@ const MethodTable& StringMethods() {
       {"count", Count},
       {"endswith", HasAffix<End::kEnd>},
       {"find", Find},
+      {"format", FormatMethod},
       {"isalnum", AllCharacters<IsLetterOrDigit>},
       {"isalpha", AllCharacters<IsLetter>},
       {"isdigit", AllCharacters<IsDigit>},

@@ -90,6 +90,7 @@ class Parser {
   }
 
   void ParseIf(Stmt& stmt) {
+    in_.BeginConditional();
     ExprPtr condition = in_.ParseTuple();
     ExpectBlockEnd();
     while (!in_.failed()) {
@@ -98,8 +99,9 @@ class Parser {
       const std::string tag = tag_name_;
       condition = tag == "elif" && !in_.failed() ? in_.ParseTuple() : nullptr;
       ExpectBlockEnd();
-      if (tag == "endif") return;
+      if (tag == "endif") break;
     }
+    in_.EndConditional();
   }
 
   void ParseFor(Stmt& stmt) {

@@ -77,6 +77,11 @@ Value Reverse(Context& context, const Value& value, const CallArgs&) {
   return context.NewString(std::move(text));
 }
 
+// What map and the filters that select go through: nothing where `value` is not true, be it a list or not.
+List IterateIfTrue(Context& context, const Value& value) {
+  return IsTrue(value) ? Iterate(context, value) : List();
+}
+
 // map("upper"), map("default", "x"), map(attribute="role").
 Value Map(Context& context, const Value& value, const CallArgs& args) {
   const Value* attribute = FindKey(args.named, "attribute");
@@ -92,7 +97,7 @@ Value Map(Context& context, const Value& value, const CallArgs& args) {
     rest.named = args.named;
   }
   List out;
-  for (const Value& item : Iterate(context, value)) {
+  for (const Value& item : IterateIfTrue(context, value)) {
     if (!context.Step()) break;
     Value mapped =
         by_filter ? ApplyFilter(context, name, item, rest) : AttributePath(context, item, *attribute);
@@ -122,7 +127,7 @@ Value Select(Context& context, const Value& value, const CallArgs& args) {
     rest.positional.assign(args.positional.begin() + next, args.positional.end());
   }
   List out;
-  for (const Value& item : Iterate(context, value)) {
+  for (const Value& item : IterateIfTrue(context, value)) {
     if (!context.Step()) break;
     const Value subject = kSubject == Subject::kItem ? item : AttributePath(context, item, attribute);
     const bool matches = test.empty() ? IsTrue(subject) : ApplyTest(context, test, subject, rest);

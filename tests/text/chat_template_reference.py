@@ -12,7 +12,8 @@ import json
 import sys
 
 from jinja2.exceptions import TemplateError
-from jinja2.ext import loopcontrols
+from jinja2.ext import Extension, loopcontrols
+from jinja2.nodes import CallBlock
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 
@@ -22,13 +23,30 @@ def tojson(value, ensure_ascii=False, indent=None, separators=None, sort_keys=Fa
     )
 
 
+class Generation(Extension):
+    """{% generation %}...{% endgeneration %}, around what the assistant said: its body, in a scope of its own."""
+
+    tags = {"generation"}
+
+    def parse(self, parser):
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return CallBlock(self.call_method("body_of"), [], [], body, lineno=line)
+
+    @staticmethod
+    def body_of(caller):
+        return caller()
+
+
 def raise_exception(message):
     raise TemplateError(message)
 
 
 @functools.lru_cache(maxsize=None)
 def compile_template(source, now_unix_seconds):
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation]
+    )
     environment.filters["tojson"] = tojson
     environment.globals["raise_exception"] = raise_exception
     if now_unix_seconds is not None:

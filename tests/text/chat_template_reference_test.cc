@@ -7,8 +7,10 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iostream>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -177,37 +179,59 @@ void ExpectSameAsJinja(const std::vector<Case>& cases) {
   }
 }
 
+// All conversations, with and without tools and arguments.
+std::vector<Case> CasesOf(const std::filesystem::path& path) {
+  std::ostringstream source;
+  source << std::ifstream(path).rdbuf();
+  std::vector<Case> cases;
+  const auto add = [&](const std::vector<ChatTurn>& messages, std::optional<int64_t> now,
+                       const ChatVariables& variables) {
+    for (const bool prompt : {true, false}) {
+      cases.push_back({path.filename(), source.str(), messages, {prompt, "<s>", "</s>", now, variables}});
+    }
+  };
+  for (const auto& messages : Conversations()) {
+    for (const auto& tools : Tools()) {
+      add(messages, kNow, {tools});
+      add(messages, std::nullopt, {tools});
+      for (const auto& arguments : Arguments()) add(messages, kNow, {tools, arguments});
+    }
+  }
+  return cases;
+}
+
+// All of the folder but those in `others` (name -> reason). Returns how many they are.
+int ExpectTemplatesRenderAsInJinja(const std::filesystem::path& folder,
+                                   const std::map<std::string, std::string>& others = {}) {
+  int templates = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (entry.path().extension() != ".jinja") continue;
+    if (const auto other = others.find(entry.path().filename()); other != others.end()) {
+      std::cout << other->first << " is left out: it " << other->second << "\n";
+      continue;
+    }
+    ExpectSameAsJinja(CasesOf(entry.path()));
+    ++templates;
+  }
+  return templates;
+}
+
 TEST(ChatTemplateReferenceTest, PublishedTemplatesRenderAsInJinja) {
   const std::string folder = MEMGATE_SOURCE_DIR "/../shared/data/chat-templates";
   if (!std::filesystem::exists(folder)) GTEST_SKIP() << "no such folder: " << folder;
-  std::vector<Case> cases;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    if (entry.path().extension() != ".jinja") continue;
-    std::ostringstream source;
-    source << std::ifstream(entry.path()).rdbuf();
-    for (const auto& messages : Conversations()) {
-      for (const auto& tools : Tools()) {
-        for (const bool prompt : {true, false}) {
-          cases.push_back(
-              {entry.path().filename(), source.str(), messages, {prompt, "<s>", "</s>", kNow, {tools}}});
-          cases.push_back({entry.path().filename(),
-                           source.str(),
-                           messages,
-                           {prompt, "<s>", "</s>", std::nullopt, {tools}}});
-        }
-        for (const auto& arguments : Arguments()) {
-          for (const bool prompt : {true, false}) {
-            cases.push_back({entry.path().filename(),
-                             source.str(),
-                             messages,
-                             {prompt, "<s>", "</s>", kNow, {tools, arguments}}});
-          }
-        }
-      }
-    }
-  }
-  ASSERT_GE(cases.size(), 12u * 17 * 12);
-  ExpectSameAsJinja(cases);
+  EXPECT_GE(ExpectTemplatesRenderAsInJinja(folder), 12);
+}
+
+TEST(ChatTemplateReferenceTest, TemplatesThatLlamaCppIsTestedWithRenderAsInJinja) {
+  const char* sources = std::getenv("MEMGATE_LLAMA_CPP_SOURCES");
+  if (sources == nullptr) GTEST_SKIP() << "MEMGATE_LLAMA_CPP_SOURCES does not name llama.cpp's folder";
+  const std::map<std::string, std::string> others = {
+      {"ByteDance-Seed-OSS.jinja", "has numbers as keys of a dict"},
+      {"llama-cpp-deepseek-r1.jinja", "writes what map makes with tojson, which Jinja refuses"},
+      {"meetkai-functionary-medium-v3.1.jinja",
+       "makes Jinja escape as HTML what is added to a text behind safe"}};
+  const auto folder = std::filesystem::path(sources) / "models/templates";
+  EXPECT_GE(ExpectTemplatesRenderAsInJinja(folder, others), 20);
 }
 
 TEST(ChatTemplateReferenceTest, SmallTemplatesRenderAsInJinja) {
@@ -307,6 +331,13 @@ TEST(ChatTemplateReferenceTest, SmallTemplatesRenderAsInJinja) {
       "sort }}",
       "{{ [{'n': 2}, {'n': 1}] | sort(attribute='n') }} {{ [1, 2, 1] | unique | list }} {{ [1, 2] | reverse "
       "| list }} {{ 'abc' | reverse }}",
+      "{{ none | map('upper') | list }} {{ none | selectattr('a') | list }} {{ 0 | reject('odd') | list }}",
+      "{{ 5 | select | list }}",
+      "{% if 0 %}{{ 1 | from_json }}{{ 1 is nonsense }}{% else %}{{ 2 }}{% endif %}",
+      "{% if 1 %}{{ 1 | from_json }}{% endif %}",
+      "{% if 1 is nonsense %}{% endif %}",
+      "{{ 1 | from_json }}",
+      "{% generation %}{% set x = 1 %}a{{ x }}\n{% endgeneration %}\n{{ x }}",
       "{{ [1, 2] | first }} {{ [1, 2] | last }} {{ [] | first }} {{ 'ab' | first }} {{ [1, 2, 3] | sum }} {{ "
       "[4, 2] | min }} {{ [4, 2] | max }}",
       "{{ missing | default('d') }} {{ '' | default('d') }} {{ '' | default('d', true) }} {{ none | d('x') "
@@ -341,6 +372,13 @@ TEST(ChatTemplateReferenceTest, SmallTemplatesRenderAsInJinja) {
       "'aXa'.replace('a', '', 1) }}{{ 'ab'.upper() }}{{ \"don't\".title() }}{{ 'aBC'.capitalize() }}",
       "{{ 'héh'.find('h', ) }}{{ 'abc'.find('z') }}{{ 'aaa'.count('aa') }}{{ ','.join(['a', 'b']) }}{{ "
       "'12'.isdigit() }}{{ 'a1'.isalpha() }}{{ 'a\\nb\\r\\nc'.splitlines() }}{{ 'abc'.removeprefix('a') }}",
+      "{{ '<{}>{{}}{0}'.format(1) }}",
+      "{{ '<{}>{{}}{}'.format(none, [1.5]) }}{{ '{1}{0}{1}'.format('a', 'b') }}{{ '{x}-{}'.format(1, x='é') "
+      "}}{{ ''.format() }}{{ 'é'.format(1, 2) }}",
+      "{{ '{}'.format() }}",
+      "{{ '{'.format(1) }}",
+      "{{ 'a}'.format(1) }}",
+      "{{ '{y}'.format(x=1) }}",
       "{{ {'a': 1}.get('a') }}{{ {'a': 1}.get('b') }}{{ {'a': 1}.get('b', 2) }}{{ {'a': 1}.keys() | list "
       "}}{{ {'a': 1}.values() | list }}",
       "{{ 'a'.nothing }}|",
