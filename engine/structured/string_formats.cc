@@ -11,8 +11,14 @@ namespace {
   "-02-29)"
 #define MEMGATE_TIME \
   "(?:[01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(?:\\.\\d{1,9})?(?:Z|[+-](?:[01]\\d|2[0-3]):[0-5]\\d)"
-// RFC 1123, so that four of them with their points stay below 253 characters.
-#define MEMGATE_LABEL "[A-Za-z0-9](?:[A-Za-z0-9-]{0,60}[A-Za-z0-9])?"
+// RFC 1123, so that four of them with their points stay below 253 characters. Without "--" in the third
+// place, which RFC 5890 reserves for names that decode to something ("xn--...").
+#define MEMGATE_LETTER "[A-Za-z0-9]"
+#define MEMGATE_INNER "[A-Za-z0-9-]"
+#define MEMGATE_LABEL                                                                                      \
+  "(?:" MEMGATE_LETTER "(?:" MEMGATE_INNER "?" MEMGATE_LETTER "|" MEMGATE_INNER                            \
+  "(?:" MEMGATE_LETTER MEMGATE_INNER "{0,58}|-(?:" MEMGATE_LETTER MEMGATE_INNER "{0,57})?)" MEMGATE_LETTER \
+  ")?)"
 #define MEMGATE_BYTE "(?:25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)"
 // RFC 3986
 #define MEMGATE_URI_CHARACTER "(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})"
@@ -39,6 +45,8 @@ constexpr Format kFormats[] = {
 #undef MEMGATE_DATE
 #undef MEMGATE_TIME
 #undef MEMGATE_LABEL
+#undef MEMGATE_INNER
+#undef MEMGATE_LETTER
 #undef MEMGATE_BYTE
 #undef MEMGATE_URI_CHARACTER
 
