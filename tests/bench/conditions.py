@@ -12,7 +12,7 @@ SOURCES = ("CMakeLists.txt", "engine", "proto", "server")  # what a server is bu
 # Options that say where things lie and what becomes of the figures, not what is measured.
 FLAGS_OF_NO_MATTER = ("--document", "--fresh", "--report")
 PATHS_OF_NO_MATTER = ("--json", "--models")
-PATHS = ("--llama-cpp", "--model", "--random-model")  # what lies there matters
+PATHS = ("--llama-cpp", "--model", "--random-model", "--tokenizer")  # what lies there matters
 
 
 @functools.cache

@@ -9,13 +9,12 @@ import argparse
 import datetime
 import json
 import os
-import shlex
 import subprocess
 import sys
 import tempfile
 
 from client.demo.server_process import environment
-from tests.bench.conditions import processor
+from tests.bench.conditions import documented_command, processor
 from tests.bench.report import DOCUMENT, FIGURES, MEMGATE_COLOUR, PEER_COLOUR, number
 from tests.bench.served import KERNELS_BENCH
 from tests.eval.report import markdown, replace_between
@@ -59,7 +58,7 @@ def draw(measured, path):
 def write_documents(results, arguments):
     """The part of docs/benchmarks.md about kernels, and its plot."""
     measured, peaks = measurements(results), results["context"]
-    conditions = (f"`./dev bench-kernels {shlex.join(arguments)}` on {datetime.date.today().isoformat()}; "
+    conditions = (f"`{documented_command('./dev bench-kernels', arguments)}` on {datetime.date.today().isoformat()}; "
                   f"{processor()}. Reached with all threads: streaming read {float(peaks['read_gb_per_s']):.1f} GB/s, "
                   f"second-level cache {float(peaks['cache_gb_per_s']):.0f} GB/s, products of f32 "
                   f"{float(peaks['f32_gflop_per_s']):.0f} GFLOP/s, of bytes {float(peaks['int8_gop_per_s']):.0f} GOP/s.")

@@ -1,10 +1,12 @@
-// memgate-bench-text: how fast text becomes token ids, on one thread, and ids text.
+// memgate-bench-text: how fast text becomes token ids, on one thread, and ids text; and messages text.
 //
-//   memgate-bench-text [--tokenizers FOLDER] [--text FILE] [--benchmark_filter=REGEX ...]
+//   memgate-bench-text [--tokenizers FOLDER] [--text FILE] [--templates FOLDER] [--benchmark_filter=REGEX
+//   ...]
 //
-// FOLDER holds one tokenizer per subfolder, default ../shared/data/tokenizers beside the repository. FILE is
-// what is encoded, default the English novels beside it, and where they are missing generated English-like
-// words. Every run encodes another part of the text, so that nothing is measured that was just encoded.
+// The first folder holds one tokenizer per subfolder, default ../shared/data/tokenizers beside the
+// repository, the other one chat templates (.jinja), default chat-templates beside it. FILE is what is
+// encoded, default the English novels beside them, and where they are missing generated English-like words.
+// Every run encodes another part of the text, so that nothing is measured that was just encoded.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -22,6 +24,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/text/chat_template.h"
 #include "engine/text/tokenizer.h"
 
 namespace memgate::bench {
@@ -31,6 +34,7 @@ namespace fs = std::filesystem;
 
 const char kData[] = MEMGATE_SOURCE_DIR "/../shared/data";
 constexpr size_t kPartBytes = 64 << 10;
+constexpr size_t kMessageBytes = 500;
 
 std::string ReadText(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
@@ -100,6 +104,21 @@ void DecodeIds(benchmark::State& state, const Tokenizer& tokenizer, std::string_
   state.SetBytesProcessed(static_cast<int64_t>(state.iterations() * text.size()));
 }
 
+// Five messages with a paragraph each: two turns with their answers, and a third one.
+void Render(benchmark::State& state, const ChatTemplate& chat_template, std::string_view text) {
+  std::vector<ChatTurn> messages;
+  for (const char* role : {"user", "assistant", "user", "assistant", "user"}) {
+    messages.push_back({.role = role, .content = std::string(text.substr(0, kMessageBytes))});
+  }
+  for (auto _ : state) {
+    const absl::StatusOr<std::string> rendered = chat_template.Render(messages, {.now_unix_seconds = 0});
+    if (!rendered.ok()) {
+      state.SkipWithError(std::string(rendered.status().message()).c_str());
+      return;
+    }
+  }
+}
+
 // Takes "NAME VALUE" out of the arguments; `fallback` if it is not there.
 std::string TakeOption(const char* name, std::string fallback, int& argc, char** argv) {
   for (int i = 1; i + 1 < argc; ++i) {
@@ -113,6 +132,8 @@ std::string TakeOption(const char* name, std::string fallback, int& argc, char**
 
 int Run(int argc, char** argv) {
   const fs::path folder = TakeOption("--tokenizers", std::string(kData) + "/tokenizers", argc, argv);
+  const fs::path templates_folder =
+      TakeOption("--templates", std::string(kData) + "/chat-templates", argc, argv);
   const std::string file = TakeOption("--text", "", argc, argv);
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
@@ -134,6 +155,20 @@ int Run(int argc, char** argv) {
     benchmark::RegisterBenchmark(("decode/" + name).c_str(), [&kept, &parts](benchmark::State& state) {
       DecodeIds(state, kept, parts[0]);
     });
+  }
+  std::vector<std::unique_ptr<ChatTemplate>> templates;
+  for (const fs::directory_entry& entry : fs::directory_iterator(templates_folder, error)) {
+    if (entry.path().extension() != ".jinja") continue;
+    absl::StatusOr<std::unique_ptr<ChatTemplate>> compiled = ChatTemplate::Compile(ReadText(entry.path()));
+    if (!compiled.ok()) {
+      std::fprintf(stderr, "%s: %s\n", entry.path().c_str(),
+                   std::string(compiled.status().message()).c_str());
+      continue;
+    }
+    templates.push_back(*std::move(compiled));
+    const ChatTemplate& kept = *templates.back();
+    benchmark::RegisterBenchmark(("render/" + entry.path().stem().string()).c_str(),
+                                 [&kept, &text](benchmark::State& state) { Render(state, kept, text); });
   }
   if (tokenizers.empty() || parts.empty()) {
     std::fprintf(stderr, "memgate-bench-text: no tokenizer in %s, or no text\n", folder.c_str());
