@@ -259,10 +259,12 @@ class Tokenizer:
         return [] if self.unknown is None else [self.unknown]
 
 
+# An answer begins with a blank, which those who send it back may have left out.
 CHAT_TEMPLATE = ("{% for message in messages %}"
                  "{% if message['role'] == 'system' %}{{ message['content'] }}\n"
                  "{% elif message['role'] == 'user' %}ask: {{ message['content'] }}"
-                 "{% elif message['role'] == 'assistant' %} {{ message['content'] }}\n"
+                 "{% elif message['role'] == 'assistant' %}"
+                 "{{ '' if message['content'].startswith(' ') else ' ' }}{{ message['content'] }}\n"
                  "{% endif %}{% endfor %}")
 
 

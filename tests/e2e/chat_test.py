@@ -79,6 +79,18 @@ class ChatTest(ServedTestCase):
         self.assertEqual(screen.finish(), 0)
         self.assertEqual(self.memgate_json("sessions", "list"), [], "an unnamed chat leaves no session behind")
 
+    def test_turns_continue_each_other(self):
+        screen = self.screen("chat", "--max-tokens", "8")
+        for _ in range(3):
+            screen.expect("> ")
+            screen.type("what is the flow limit of fan B2?\n")
+            screen.expect("ended by")
+        screen.expect("> ")
+        screen.type("/quit\n")
+        self.assertEqual(screen.finish(), 0)
+        for said in ("chat changed", "chat unchecked"):
+            self.assertNotIn(said, screen.output)
+
     def test_named_session_outlives_the_chat(self):
         for turns in (1, 2):
             screen = self.screen("chat", "--session", "kept", "--max-tokens", "4")
