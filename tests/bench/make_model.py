@@ -35,8 +35,9 @@ SPECIAL_TOKENS = (END_OF_TEXT, CHAT_START, CHAT_END)
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 SPACE = "\u0120"  # how byte-level BPE spells a blank
 WORD_PATTERN = r" ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+"
+# ChatML. A line break at the very end would be lost, were it not in an expression.
 CHAT_TEMPLATE = ("{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
-                 "{% endfor %}<|im_start|>assistant\n")
+                 "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}")
 
 
 def tensor_shapes(shape):
