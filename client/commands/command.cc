@@ -30,7 +30,7 @@ std::string OptionHelp(const std::vector<OptionSpec>& options) {
   std::string help;
   for (const OptionSpec& option : options) {
     const std::string left = absl::StrCat("  --", option.name, option.value.empty() ? "" : " ", option.value);
-    absl::StrAppend(&help, Padded(left, 30), " ", option.help, "\n");
+    absl::StrAppend(&help, Padded(left, 32), " ", option.help, "\n");
   }
   return help;
 }
