@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -11,6 +10,7 @@
 #include "engine/base/strings.h"
 #include "engine/checkpoint/hugging_face.h"
 #include "engine/checkpoint/json_util.h"
+#include "engine/checkpoint/mapped_file.h"
 #include "engine/checkpoint/safetensors.h"
 #include "engine/memory/ahn.h"
 #include "engine/memory/kind_table.h"
@@ -108,18 +108,6 @@ absl::Status WithPath(const absl::Status& status, const std::string& path) {
   return absl::Status(status.code(), Concat(path, ": ", status.message()));
 }
 
-absl::StatusOr<std::string> ReadConfigText(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return absl::NotFoundError(Concat(path, ": cannot be opened"));
-  std::string text(kConfigLimits.bytes + 1, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<size_t>(file.gcount()));
-  if (text.size() > kConfigLimits.bytes) {
-    return absl::InvalidArgumentError(Concat(path, ": more than ", kConfigLimits.bytes, " bytes"));
-  }
-  return text;
-}
-
 // Variants keep their suffix: `memgate-slots` of a module `notes` is `notes-slots`.
 void RenameAll(const MemoryModuleConfig& config, MemoryKinds& kinds) {
   for (const auto& kind : kinds) {
@@ -170,8 +158,8 @@ bool HasOwnConfig(const std::string& folder) {
 // Whether `folder` is a module as the authors of AHN publish it, and has no memory.json beside.
 bool IsPublished(const std::string& folder) {
   if (HasOwnConfig(folder)) return false;
-  const auto text = ReadConfigText(Concat(folder, "/config.json"));
-  return text.ok() && IsPublishedAhnConfig(*text);
+  const auto file = MappedFile::Open(Concat(folder, "/config.json"));
+  return file.ok() && IsPublishedAhnConfig(file->text());
 }
 
 absl::StatusOr<std::unique_ptr<TensorSource>> OpenModuleTensors(const std::string& folder) {
@@ -225,9 +213,10 @@ absl::StatusOr<MemoryModuleConfig> ReadMemoryModuleConfig(const std::string& fol
                                                           const ModelConfig& base) {
   const bool published = IsPublished(folder);
   const std::string path = Concat(folder, published ? "/config.json" : "/memory.json");
-  const auto text = ReadConfigText(path);
-  if (!text.ok()) return text.status();
-  auto config = published ? ParsePublishedAhnConfig(*text, base) : ParseMemoryModuleConfig(*text);
+  const auto file = MappedFile::Open(path);
+  if (!file.ok()) return file.status();
+  auto config =
+      published ? ParsePublishedAhnConfig(file->text(), base) : ParseMemoryModuleConfig(file->text());
   if (!config.ok()) return WithPath(config.status(), path);
   return config;
 }

@@ -24,6 +24,9 @@ absl::StatusOr<std::string> ReadFile(const std::filesystem::path& path) {
   std::error_code error;
   if (!std::filesystem::exists(path, error))
     return absl::NotFoundError(Concat(path.string(), ": no such file"));
+  if (!std::filesystem::is_regular_file(path, error)) {
+    return absl::InvalidArgumentError(Concat(path.string(), ": not a regular file"));
+  }
   const uintmax_t size = std::filesystem::file_size(path, error);
   if (error) return absl::InvalidArgumentError(Concat(path.string(), ": ", error.message()));
   if (size > kMaxFileBytes) {

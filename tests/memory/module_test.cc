@@ -1,6 +1,7 @@
 #include "engine/memory/module.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cstring>
 #include <filesystem>
@@ -156,7 +157,18 @@ TEST(MemoryModuleTest, FolderWithoutOneIsNotFound) {
   const ModuleFolder folder(TinyMemory::kNone);
   const absl::Status status = folder.Load().status();
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
-  EXPECT_EQ(status.message(), folder.folder().path() + "/memory.json: cannot be opened");
+  EXPECT_EQ(status.message(), folder.folder().path() + "/memory.json: No such file or directory");
+}
+
+TEST(MemoryModuleTest, NamedPipesAreRefusedAtOnce) {
+  const ModuleFolder folder(TinyMemory::kMemgate);
+  const std::string path = folder.folder().File("memory.json");
+  std::filesystem::remove(path);
+  ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+  EXPECT_EQ(folder.Load().status().message(), path + ": not a regular file");
+  const TempFolder published;
+  ASSERT_EQ(mkfifo(published.File("config.json").c_str(), 0600), 0);
+  EXPECT_EQ(MemoryModuleBytes(published.path()).status().code(), absl::StatusCode::kNotFound);
 }
 
 TEST(MemoryModuleTest, ConfigWithoutWeightsNamesTheMissingFile) {

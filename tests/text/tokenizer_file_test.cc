@@ -1,6 +1,7 @@
 // Malformed, hostile and unsupported tokenizer.json and tokenizer_config.json.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 #include <map>
@@ -145,6 +146,13 @@ TEST(TokenizerFileTest, TemplateFilesReplaceThoseOfTheConfiguration) {
   // One that nothing uses is named, and not read.
   std::filesystem::create_directory(folder.File("additional_chat_templates/rag.jinja"));
   EXPECT_THAT(templates(), ElementsAre(Pair("default", "c"), Pair("rag", ""), Pair("tool_use", "t")));
+}
+
+TEST(TokenizerFileTest, NamedPipesAreRefusedAtOnce) {
+  const TempFolder folder;
+  const std::string path = folder.File("tokenizer.json");
+  ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+  EXPECT_EQ(Tokenizer::FromFolder(folder.path()).status().message(), path + ": not a regular file");
 }
 
 TEST(TokenizerFileTest, RefusesAFolderOfVeryManyTemplates) {
