@@ -11,6 +11,15 @@ namespace {
   "-02-29)"
 #define MEMGATE_TIME \
   "(?:[01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(?:\\.\\d{1,9})?(?:Z|[+-](?:[01]\\d|2[0-3]):[0-5]\\d)"
+// RFC 3339, appendix A: units in order, none left out between two.
+#define MEMGATE_SECONDS "\\d{1,9}S"
+#define MEMGATE_MINUTES "\\d{1,9}M(?:" MEMGATE_SECONDS ")?"
+#define MEMGATE_HOURS "\\d{1,9}H(?:" MEMGATE_MINUTES ")?"
+#define MEMGATE_SPAN_OF_TIME "T(?:" MEMGATE_HOURS "|" MEMGATE_MINUTES "|" MEMGATE_SECONDS ")"
+#define MEMGATE_DAYS "\\d{1,9}D"
+#define MEMGATE_MONTHS "\\d{1,9}M(?:" MEMGATE_DAYS ")?"
+#define MEMGATE_YEARS "\\d{1,9}Y(?:" MEMGATE_MONTHS ")?"
+#define MEMGATE_SPAN_OF_DAYS "(?:" MEMGATE_YEARS "|" MEMGATE_MONTHS "|" MEMGATE_DAYS ")"
 // RFC 1123, so that four of them with their points stay below 253 characters. Without "--" in the third
 // place, which RFC 5890 reserves for names that decode to something ("xn--...").
 #define MEMGATE_LETTER "[A-Za-z0-9]"
@@ -31,6 +40,8 @@ constexpr Format kFormats[] = {
     {"date", "^" MEMGATE_DATE "$"},
     {"time", "^" MEMGATE_TIME "$"},
     {"date-time", "^" MEMGATE_DATE "T" MEMGATE_TIME "$"},
+    {"duration",
+     "^P(?:" MEMGATE_SPAN_OF_DAYS "(?:" MEMGATE_SPAN_OF_TIME ")?|" MEMGATE_SPAN_OF_TIME "|\\d{1,9}W)$"},
     {"uuid", "^[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"},
     {"ipv4", "^" MEMGATE_BYTE "(?:\\." MEMGATE_BYTE "){3}$"},
     {"ipv6", "^[0-9a-fA-F]{1,4}(?::[0-9a-fA-F]{1,4}){7}$"},
@@ -44,6 +55,14 @@ constexpr Format kFormats[] = {
 
 #undef MEMGATE_DATE
 #undef MEMGATE_TIME
+#undef MEMGATE_SECONDS
+#undef MEMGATE_MINUTES
+#undef MEMGATE_HOURS
+#undef MEMGATE_SPAN_OF_TIME
+#undef MEMGATE_DAYS
+#undef MEMGATE_MONTHS
+#undef MEMGATE_YEARS
+#undef MEMGATE_SPAN_OF_DAYS
 #undef MEMGATE_LABEL
 #undef MEMGATE_INNER
 #undef MEMGATE_LETTER

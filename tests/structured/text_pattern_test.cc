@@ -129,7 +129,7 @@ TEST(TextPatternTest, LengthAndNestingHaveTheirLimits) {
 
 TEST(TextPatternTest, FormatsArePatternsOfTheSubset) {
   for (const char* format :
-       {"date", "time", "date-time", "uuid", "ipv4", "ipv6", "hostname", "email", "uri"}) {
+       {"date", "time", "date-time", "duration", "uuid", "ipv4", "ipv6", "hostname", "email", "uri"}) {
     EXPECT_FALSE(Compile(PatternOfFormat(format))->Matches("")) << format;
   }
   EXPECT_TRUE(PatternOfFormat("regex").empty());
