@@ -1,7 +1,6 @@
 // memgate-bench-text: how fast text becomes token ids, on one thread, and ids text; and messages text.
 //
-//   memgate-bench-text [--tokenizers FOLDER] [--text FILE] [--templates FOLDER] [--benchmark_filter=REGEX
-//   ...]
+//   memgate-bench-text [--tokenizers FOLDER] [--text FILE] [--templates FOLDER] [--benchmark_...]
 //
 // The first folder holds one tokenizer per subfolder, default ../shared/data/tokenizers beside the
 // repository, the other one chat templates (.jinja), default chat-templates beside it. FILE is what is
