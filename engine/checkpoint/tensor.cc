@@ -70,8 +70,13 @@ absl::Status AppendNumbers(const TensorSource& source, std::string_view name, ab
   const size_t begin = out.size();
   out.resize(begin + static_cast<size_t>(view->elements()));
   const absl::Span<float> numbers = absl::MakeSpan(out).subspan(begin);
-  ToFloat(*view, numbers);
-  if (AllFinite(numbers)) return absl::OkStatus();
+  bool finite = true;
+  for (int64_t row = 0; row < view->rows(); ++row) {
+    const absl::Span<float> part = numbers.subspan(row * view->columns(), view->columns());
+    ToFloat(view->Row(row), part);
+    finite &= AllFinite(part);  // while it lies in a cache
+  }
+  if (finite) return absl::OkStatus();
   return absl::InvalidArgumentError(Concat(source.Describe(name), " holds a number that is not finite"));
 }
 

@@ -147,7 +147,7 @@ class WeightReader {
     }
     if (access_ == Access::kCheck) return Linear();
     auto linear = Linear::Pack(shape, weight, bias);
-    if (!linear.ok()) return Named(names.front().name, linear.status());
+    if (!linear.ok()) return Named(source_.Describe(names.front().name + ".weight"), linear.status());
     return linear;
   }
 
